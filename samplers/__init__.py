@@ -1,0 +1,1 @@
+"""Schedules, noise processes, predictions, solvers and the sampling contract. Needs torch only."""
