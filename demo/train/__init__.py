@@ -1,0 +1,1 @@
+"""Procedural data and training scripts behind the demo weights."""

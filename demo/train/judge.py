@@ -1,0 +1,111 @@
+"""Says which caption a picture shows, or none: a template rule with a distance limit, so that garbage is rejected.
+
+The rule fits the picture as ``ground + mask * (colour - ground)`` over all masks of the picture set (every pattern,
+period, a few widths, all whole-pixel phases), with the two colours free. It accepts only when the fit leaves little
+over, the colour is near one of the palette and the ground is near the set's ground.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor
+
+from .pictures import COLOURS, GROUND, PATTERNS, SIZE, mask_of
+
+__all__ = ["Verdict", "judge"]
+
+RESIDUAL_LIMIT = 0.10  # root mean square of what the fit leaves over, in [0, 1] pixel units
+COLOUR_LIMIT = 0.22  # distance in RGB, [0, 1] units, from the palette
+GROUND_LIMIT = 0.22
+PLAIN_CONTRAST = 0.20  # below this distance between the two fitted colours a picture is one plain colour
+_WIDTHS = (0.40, 0.45, 0.50, 0.55, 0.60)
+_HALVES = (0.0, 0.5)  # phases between two pixels
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What each picture shows: class indices ``(b,)`` (-1 where rejected) and the residual of the fit ``(b,)``."""
+
+    colour: Tensor
+    pattern: Tensor
+    residual: Tensor
+
+    def agrees(self, colour: Tensor, pattern: Tensor) -> Tensor:
+        """Tell for each picture whether both colour and pattern are the ones asked for, ``(b,)`` bool."""
+        return (self.colour == colour) & (self.pattern == pattern)
+
+
+def judge(pixels: Tensor) -> Verdict:
+    """Name colour and pattern of every picture, or -1.
+
+    Shapes: pixels ``(b, 3, 64, 64)`` in [-1, 1].
+    """
+    verdicts = [_judge_one((picture.float() + 1) / 2) for picture in pixels]
+    colour, pattern, residual = zip(*verdicts, strict=True)
+    return Verdict(torch.tensor(colour), torch.tensor(pattern), torch.tensor(residual))
+
+
+def _judge_one(picture: Tensor) -> tuple[int, int, float]:
+    """Judge one picture ``(3, 64, 64)`` in [0, 1]."""
+    if not torch.isfinite(picture).all():
+        return -1, -1, float("inf")
+    mean = reduce(picture, "c h w -> c", "mean")
+    spread = float((picture - mean[:, None, None]).square().mean().sqrt())
+    pattern, front, ground, residual = _best_fit(picture)
+    plain = list(PATTERNS).index("plain")
+    # A plain picture is not a faint pattern: the fitted colours of grain lie close together.
+    if float((front - ground).norm()) < PLAIN_CONTRAST:
+        pattern, front, ground, residual = plain, mean, torch.tensor(GROUND), spread
+    palette = torch.tensor(list(COLOURS.values()))
+    distance = (palette - front).norm(dim=1)
+    accepted = (
+        residual <= RESIDUAL_LIMIT
+        and float(distance.min()) <= COLOUR_LIMIT
+        and float((ground - torch.tensor(GROUND)).norm()) <= GROUND_LIMIT
+    )
+    return (int(distance.argmin()), pattern, residual) if accepted else (-1, -1, residual)
+
+
+def _best_fit(picture: Tensor) -> tuple[int, Tensor, Tensor, float]:
+    """Return the pattern whose mask explains most, the colours of its two sides, and the rms left over."""
+    owners, spectra, means, norms = _templates()
+    centred = picture - reduce(picture, "c h w -> c 1 1", "mean")
+    spectrum = torch.fft.rfft2(centred)
+    # Correlation with every template at every whole-pixel phase at once; periods divide 64, so it is exactly circular.
+    products = torch.fft.irfft2(spectrum[None] * spectra[:, None].conj(), s=(SIZE, SIZE)) / norms[:, None, None, None]
+    explained = products.square().sum(1)  # colour free: the three channels are fitted apart
+    # The colour is the bright side: a negative fit is the same stripes half a period on, with the sides exchanged.
+    explained = explained.where(products.sum(1) > 0, 0.0)
+    best = int(explained.argmax())
+    template, place = divmod(best, SIZE * SIZE)
+    slope = products[template, :, place // SIZE, place % SIZE] / norms[template]
+    ground = reduce(picture, "c h w -> c", "mean") - slope * means[template]
+    left = centred.square().sum() - explained.flatten()[best]
+    residual = float((left.clamp_min(0) / centred.numel()).sqrt())
+    return int(owners[template]), ground + slope, ground, residual
+
+
+@lru_cache(maxsize=1)
+def _templates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All masks with their spectra: owners ``(n,)``, spectra ``(n, 64, 33)``, means ``(n,)``, norms ``(n,)``."""
+    owners: list[int] = []
+    masks: list[Tensor] = []
+    for index, kind in enumerate(PATTERNS.values()):
+        if index == list(PATTERNS).index("plain"):
+            continue
+        grid = torch.cartesian_prod(
+            torch.tensor(kind.periods, dtype=torch.float32),
+            torch.tensor(_WIDTHS),
+            torch.tensor(_HALVES),
+            torch.tensor(_HALVES),
+        )
+        masks.append(mask_of(index, *grid.unbind(1)))
+        owners += [index] * len(grid)
+    stack = torch.cat(masks)
+    means = reduce(stack, "n h w -> n", "mean")
+    centred = stack - rearrange(means, "n -> n 1 1")
+    return torch.tensor(owners), torch.fft.rfft2(centred), means, reduce(centred.square(), "n h w -> n", "sum").sqrt()

@@ -1,0 +1,161 @@
+"""A procedural picture set that a network without position embeddings can paint: colour x repeated pattern.
+
+Every picture is one saturated colour on a dark ground, in a pattern that repeats every 8 or 16 pixels. The periods are
+multiples of the 8 pixels that one latent value covers, so a picture is globally of one kind and locally consistent:
+nothing in it has to be *placed*. Phase, scale, line width, and the exact colours are random within a class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Generator, Tensor
+
+__all__ = ["COLOURS", "GROUND", "PATTERNS", "SIZE", "Batch", "caption", "captions", "draw", "mask_of"]
+
+SIZE = 64  # pixels a side: an 8x8 latent of the Wan 2.1 VAE
+COLOURS: dict[str, tuple[float, float, float]] = {  # RGB in [0, 1]
+    "red": (0.92, 0.16, 0.16),
+    "green": (0.16, 0.78, 0.24),
+    "blue": (0.18, 0.34, 0.96),
+    "yellow": (0.96, 0.86, 0.16),
+    "purple": (0.66, 0.22, 0.88),
+    "cyan": (0.16, 0.84, 0.90),
+}
+GROUND = (0.10, 0.10, 0.13)
+COLOUR_JITTER = 0.05  # uniform, each way, each channel
+GROUND_JITTER = 0.03
+GRAIN = 0.03  # standard deviation of the grain of plain pictures, in [0, 1] units
+
+
+def _stripes(x: Tensor, y: Tensor, period: Tensor, width: Tensor) -> Tensor:
+    return _edge(width * period / 2 - _from_line(y, period))
+
+
+def _upright(x: Tensor, y: Tensor, period: Tensor, width: Tensor) -> Tensor:
+    return _stripes(y, x, period, width)
+
+
+def _checks(x: Tensor, y: Tensor, period: Tensor, width: Tensor) -> Tensor:
+    a, b = _edge(period / 4 - _from_line(x, period)), _edge(period / 4 - _from_line(y, period))
+    return a + b - 2 * a * b
+
+
+def _dots(x: Tensor, y: Tensor, period: Tensor, width: Tensor) -> Tensor:
+    return _edge(0.72 * width * period - torch.hypot(_from_line(x, period), _from_line(y, period)))
+
+
+def _rings(x: Tensor, y: Tensor, period: Tensor, width: Tensor) -> Tensor:
+    radius = torch.hypot(_from_line(x, period), _from_line(y, period))
+    return _edge(1.25 - (radius - 0.72 * width * period).abs())
+
+
+def _plain(x: Tensor, y: Tensor, period: Tensor, width: Tensor) -> Tensor:
+    return torch.ones_like(x + period)
+
+
+def _from_line(x: Tensor, period: Tensor) -> Tensor:
+    """Distance in pixels to the nearest multiple of the period."""
+    return (torch.remainder(x / period + 0.5, 1.0) - 0.5).abs() * period
+
+
+def _edge(inside: Tensor) -> Tensor:
+    """A one-pixel ramp across the edge of a shape, so that a phase between two pixels shows."""
+    return (inside + 0.5).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One repeated pattern: how it is drawn, which periods (pixels) it takes, and its words around the colour."""
+
+    draw: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    periods: tuple[int, ...]
+    phrase: str
+
+
+PATTERNS: dict[str, Pattern] = {
+    "horizontal stripes": Pattern(_stripes, (8, 16), "{} horizontal stripes"),
+    "vertical stripes": Pattern(_upright, (8, 16), "{} vertical stripes"),
+    "checks": Pattern(_checks, (8, 16), "{} checks"),
+    "dots": Pattern(_dots, (8, 16), "rows of {} dots"),
+    "rings": Pattern(_rings, (16,), "a lattice of {} rings"),
+    "plain": Pattern(_plain, (16,), "plain {} with grain"),
+}
+WIDTHS = (0.40, 0.60)  # share of a period that a stripe covers; dots and rings take it as their diameter
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures ``(b, 3, 64, 64)`` in [-1, 1] and the indices of their colour and pattern, each ``(b,)``."""
+
+    pixels: Tensor
+    colour: Tensor
+    pattern: Tensor
+
+
+def caption(colour: int, pattern: int) -> str:
+    """Return the caption of one class, for example ``"a lattice of red rings"``."""
+    return list(PATTERNS.values())[pattern].phrase.format(list(COLOURS)[colour])
+
+
+def captions() -> list[str]:
+    """Return all captions, pattern by pattern: class ``pattern * len(COLOURS) + colour``."""
+    return [caption(c, p) for p in range(len(PATTERNS)) for c in range(len(COLOURS))]
+
+
+def mask_of(pattern: int, period: Tensor, width: Tensor, shift_x: Tensor, shift_y: Tensor, size: int = SIZE) -> Tensor:
+    """Draw the share of colour in each pixel, 0 (ground) to 1 (colour).
+
+    Shapes: every argument ``(b,)``; returns ``(b, size, size)``. Units: period and shifts in pixels.
+    """
+    line = torch.arange(size, dtype=torch.float32) + 0.5
+    x = rearrange(line, "w -> 1 1 w") + rearrange(shift_x, "b -> b 1 1")
+    y = rearrange(line, "h -> 1 h 1") + rearrange(shift_y, "b -> b 1 1")
+    x, y = torch.broadcast_tensors(x, y)
+    return list(PATTERNS.values())[pattern].draw(x, y, period[:, None, None], width[:, None, None])
+
+
+def draw(classes: Tensor, generator: Generator) -> Batch:
+    """Draw one picture for each class index.
+
+    Shapes: classes ``(b,)`` as :func:`captions` counts them. All randomness comes from ``generator``.
+    """
+    pattern, colour = classes // len(COLOURS), classes % len(COLOURS)
+    masks = torch.empty(len(classes), SIZE, SIZE)
+    for index, kind in enumerate(PATTERNS.values()):
+        rows = (pattern == index).nonzero().flatten()
+        if len(rows):
+            masks[rows] = _random_masks(index, kind, len(rows), generator)
+    palette = torch.tensor(list(COLOURS.values()))
+    front = palette[colour] + _uniform((len(classes), 3), -COLOUR_JITTER, COLOUR_JITTER, generator)
+    ground = torch.tensor(GROUND) + _uniform((len(classes), 3), -GROUND_JITTER, GROUND_JITTER, generator)
+    mask = rearrange(masks, "b h w -> b 1 h w")
+    pixels = ground[:, :, None, None] * (1 - mask) + front[:, :, None, None] * mask
+    grain = GRAIN * torch.randn(len(classes), 1, SIZE, SIZE, generator=generator)
+    grainy = (pattern == list(PATTERNS).index("plain"))[:, None, None, None]
+    return Batch(((pixels + grain * grainy) * 2 - 1).clamp(-1, 1), colour, pattern)
+
+
+def _random_masks(index: int, kind: Pattern, count: int, generator: Generator) -> Tensor:
+    choice = torch.randint(len(kind.periods), (count,), generator=generator)
+    period = torch.tensor(kind.periods, dtype=torch.float32)[choice]
+    width = _uniform((count,), *WIDTHS, generator)
+    shift = _uniform((2, count), 0, 1, generator) * period
+    return mask_of(index, period, width, shift[0], shift[1])
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def contact_sheet(pixels: Tensor, columns: int, gap: int = 2) -> Tensor:
+    """Lay pictures ``(b, 3, H, W)`` in [-1, 1] out as one uint8 sheet ``(rows*H', columns*W', 3)``."""
+    images = ((pixels.clamp(-1, 1) + 1) * 127.5).byte()
+    missing = math.ceil(len(images) / columns) * columns - len(images)
+    images = torch.cat([images, images.new_full((missing, *images.shape[1:]), 255)])
+    images = torch.nn.functional.pad(images, (0, gap, 0, gap), value=255)
+    return rearrange(images, "(r c) k h w -> (r h) (c w) k", c=columns)
