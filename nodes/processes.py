@@ -1,0 +1,88 @@
+"""Which noise process a MODEL of the host runs in, and the two processes that Wan students are trained in.
+
+The host hands a sampler ``model(x, sigma) -> x0`` and keeps what a network eats (its input scaling and its timestep)
+inside the MODEL's ``model_sampling``. So a solver needs only the process, and parity with training needs only a
+``model_sampling`` whose ``timestep`` returns what training fed. See docs/notes/0006-host-sigmas.md.
+"""
+
+import comfy.model_sampling as host
+import torch
+
+from ..samplers.process import FLOW, VE, NoiseProcess
+from ..samplers.schedule import wan_timestep
+
+TRAIN_TIMESTEPS = 1000
+
+
+class TruncatedFlow(host.ModelSamplingDiscreteFlow, host.CONST):
+    """The flow process as Wan samples it: x = (1 - s) x0 + s n, and an integer timestep, truncated, for the network.
+
+    It carries no shift of its own: the shift is in the SIGMAS.
+    """
+
+    def timestep(self, sigma: torch.Tensor) -> torch.Tensor:
+        """Sigma in [0, 1] -> 0, 1, ... 1000 as float32. On the CPU, because float64 does not exist on every device."""
+        return wan_timestep(sigma.cpu()).to(device=sigma.device, dtype=torch.float32)
+
+
+class LinearEpsilon(host.ModelSamplingDiscrete, host.EPS):
+    """The DDIM process of the training preview: alpha_bar = 1 - t/1000 clamped to [0.001, 0.999], network = noise.
+
+    The host's sigma is sqrt((1 - alpha_bar) / alpha_bar), 0.0316 at t = 0 to 31.6 at t = 999.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_sigmas(linear_epsilon_sigmas())
+
+
+def linear_epsilon_sigmas() -> torch.Tensor:
+    """The host's sigma of each training timestep, (1000,), float32, strictly rising.
+
+    The clamp gives t = 0 and t = 1 one alpha_bar. They must stay two entries for the host's look-up by nearest sigma
+    to find t = 1 again, so t = 1 is one float above t = 0 (6e-8 relative).
+    """
+    t = torch.arange(TRAIN_TIMESTEPS, dtype=torch.float32)
+    alpha_bar = (1.0 - t / TRAIN_TIMESTEPS).clamp(1e-3, 1.0 - 1e-3).double()
+    sigmas = ((1.0 - alpha_bar) / alpha_bar).sqrt().float()
+    sigmas[1] = torch.nextafter(sigmas[0], sigmas[2])
+    return sigmas
+
+
+def noise_process(model_sampling: torch.nn.Module) -> NoiseProcess:
+    """FLOW (sigma in [0, 1]) or VE (x = x0 + sigma n, sigma up to 14.6 for SDXL) from the MODEL's ``model_sampling``.
+
+    The host's sigma of epsilon, v and EDM models is noise over signal whatever their ``sigma_data`` is: that number
+    is in the input scaling and in the reading of the output, both of which the host does.
+
+    Raises: ValueError for a MODEL without a noise process (image-to-image networks) or with an unknown one.
+    """
+    kind = type(model_sampling)
+    without_noise = (host.IMG_TO_IMG, host.IMG_TO_IMG_FLOW)
+    if isinstance(model_sampling, host.CONST) and not isinstance(model_sampling, without_noise):
+        return FLOW
+    variance_exploding = (host.EPS, host.V_PREDICTION_DDPM, host.COSMOS_RFLOW)
+    if isinstance(model_sampling, variance_exploding) and not isinstance(model_sampling, without_noise):
+        return VE
+    bases = ", ".join(base.__name__ for base in kind.__mro__[1:3])
+    raise ValueError(
+        f"model: its sampling is {kind.__name__} ({bases}), but Wan Lite's solvers need a flow model (CONST) or an "
+        "epsilon, v or EDM model. Use the sampler that this MODEL was made for."
+    )
+
+
+def model_noise_process(model) -> NoiseProcess:
+    """:func:`noise_process` of a MODEL, with its patches."""
+    return noise_process(model.get_model_object("model_sampling"))
+
+
+def with_sampling(model, model_sampling: torch.nn.Module):
+    """A clone of ``model`` that samples with ``model_sampling``; the weights stay shared."""
+    patched = model.clone()
+    patched.add_object_patch("model_sampling", model_sampling)
+    return patched
+
+
+def with_process(model, process: NoiseProcess):
+    """A clone of ``model`` in the training process: :class:`TruncatedFlow` or :class:`LinearEpsilon`."""
+    return with_sampling(model, TruncatedFlow() if process is FLOW else LinearEpsilon())
