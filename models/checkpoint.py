@@ -7,8 +7,11 @@ what to do, whatever kind of model was asked for.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,9 +19,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-__all__ = ["CheckpointError", "describe_foreign", "load_into", "read_metadata", "read_pickle", "read_tensors"]
+__all__ = [
+    "CheckpointError",
+    "describe_foreign",
+    "load_into",
+    "read_metadata",
+    "read_pickle",
+    "read_tensors",
+    "rewrite_metadata",
+]
 
-_PREFIXES = ("_orig_mod.", "module.")
+_WRAPPERS = ("_orig_mod", "module")
 
 
 class CheckpointError(ValueError):
@@ -29,6 +40,29 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Return the string table in the header of a ``.safetensors`` file (empty when it has none)."""
     with _open_safetensors(Path(path)) as file:
         return dict(file.metadata() or {})
+
+
+def rewrite_metadata(path: str | os.PathLike[str], changes: Mapping[str, str]) -> None:
+    """Add or replace entries of the string table in a ``.safetensors`` header; the tensors' bytes stay as they are.
+
+    The new file is written beside the old one and takes its place at the end, so that a failure leaves the old one.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or not a safetensors file.
+    """
+    path = Path(path)
+    metadata = read_metadata(path) | dict(changes)
+    with path.open("rb") as old:
+        table = json.loads(old.read(int.from_bytes(old.read(8), "little")))
+        header = json.dumps({**table, "__metadata__": metadata}, separators=(",", ":")).encode()
+        header += b" " * (-len(header) % 8)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".rewrite-") as folder:
+            new = Path(folder) / path.name
+            with new.open("wb") as file:
+                file.write(len(header).to_bytes(8, "little") + header)
+                shutil.copyfileobj(old, file, 1 << 24)
+            shutil.copymode(path, new)
+            os.replace(new, path)
 
 
 def read_tensors(path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
@@ -85,6 +119,8 @@ def read_pickle(
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, what: str) -> None:
     """Fill ``module`` strictly from ``tensors``; a file that does not fit is one sentence.
 
+    A module on the meta device takes over the tensors themselves, with their dtype; any other gets a copy in its own.
+
     Args:
         source: the file's name, for the message. what: the kind of model expected, for the message.
 
@@ -113,14 +149,14 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, 
                 f"{source}: {key} holds NaN or infinite numbers; the training run that wrote it diverged. "
                 "Use an earlier checkpoint."
             )
-    module.load_state_dict(tensors, strict=True, assign=False)
+    # A module made on the meta device has no memory of its own: it takes the tensors as they are.
+    on_meta = any(parameter.is_meta for parameter in module.parameters())
+    module.load_state_dict(tensors, strict=True, assign=on_meta)
 
 
 def strip_prefixes(key: str) -> str:
-    """Remove the prefixes that ``torch.compile`` and data-parallel wrappers leave anywhere in a name."""
-    for prefix in _PREFIXES:
-        key = key.replace(prefix, "") if key.startswith(prefix) or f".{prefix}" in key else key
-    return key
+    """Remove the parts that ``torch.compile`` and data-parallel wrappers leave anywhere in a name."""
+    return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
 
 
 _MARKERS = (
@@ -156,6 +192,8 @@ def _open_safetensors(path: Path, device: str = "cpu"):
 
 
 def _existing_file(path: Path) -> Path:
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder, but a single file of weights was expected; name the file in it.")
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file; check the name and the folder.")
     return path

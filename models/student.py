@@ -1,0 +1,290 @@
+"""Loading and saving distilled Wan students: the folder that WanDistiller writes, or one file that holds everything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .checkpoint import CheckpointError, load_into, read_metadata, read_tensors
+from .student_network import StudentConfig, StudentNetwork, names_in_file, names_in_network, pool_text
+
+if TYPE_CHECKING:
+    from ..samplers.contract import SamplingContract
+
+__all__ = [
+    "CONFIG_KEY",
+    "Student",
+    "StudentCheckpoint",
+    "StudentConfig",
+    "StudentNetwork",
+    "load_student",
+    "pool_text",
+    "read_student",
+    "save_student",
+]
+
+CONFIG_KEY = "wan_lite.student_config"
+WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_model.safetensors", "model.safetensors")
+PROJECTION_NAME = "output_proj.safetensors"
+_PROJECTION_PREFIX = "output_proj."
+# The channels of the Wan VAEs: a student that works in one of them needs no projection.
+_VAE_CHANNELS = {16: 8, 48: 16}
+_WHAT = "a distilled Wan student"
+
+
+@dataclass(frozen=True)
+class StudentCheckpoint:
+    """A student as it lies on disk, read but not built: what a host needs to build it with its own layers.
+
+    ``tensors`` carry the names of :class:`StudentNetwork`; ``projection`` is empty where the student needs none.
+    """
+
+    config: StudentConfig
+    tensors: Mapping[str, Tensor]
+    projection: Mapping[str, Tensor]
+    contract: SamplingContract | None
+    source: str
+
+
+class Student:
+    """A loaded student.
+
+    Attributes:
+        network: predicts from (latent, timestep, text). config: its sizes.
+        contract: how it wants to be sampled, or None. source: the file or folder's name.
+        output_proj: 1x1 convolution from the student's channels to the VAE's, or None where they are the same.
+    """
+
+    def __init__(
+        self,
+        network: StudentNetwork,
+        *,
+        output_proj: nn.Conv2d | None = None,
+        contract: SamplingContract | None = None,
+        source: str = "student",
+    ) -> None:
+        self.network = network
+        self.config = network.config
+        self.output_proj = output_proj
+        self.contract = contract
+        self.source = source
+        if output_proj is None and self.config.num_channels not in _VAE_CHANNELS:
+            raise CheckpointError(_projection_missing(source, self.config.num_channels))
+
+    @property
+    def vae_channels(self) -> int:
+        """The channels of the latent that the VAE decodes: 16 (Wan 2.1 VAE) or 48 (Wan 2.2 VAE)."""
+        return self.config.num_channels if self.output_proj is None else self.output_proj.out_channels
+
+    @property
+    def pixel_size(self) -> int:
+        """The true side of the picture in pixels: latent side times 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."""
+        return self.config.latent_size * _VAE_CHANNELS[self.vae_channels]
+
+    def to_vae_latent(self, latent: Tensor) -> Tensor:
+        """Project a finished latent (b, C, h, w) to the VAE's channels (b, 16, h, w), normalised; once, at the end."""
+        if self.output_proj is None:
+            return latent
+        weight = self.output_proj.weight
+        return self.output_proj(latent.to(weight.device, weight.dtype)).to(latent.dtype)
+
+
+def read_student(path: str | os.PathLike[str], *, preset: str | None = None) -> StudentCheckpoint:
+    """Read a student's files without building its network.
+
+    Args:
+        path: a folder as WanDistiller saves it (``config.json``, ``diffusion_pytorch_model.safetensors``,
+            ``output_proj.safetensors`` where channels differ), its weights file, or the single file of
+            :func:`save_student`.
+        preset: name of the contract to assume where the checkpoint carries none.
+
+    Raises:
+        CheckpointError: a file is missing, foreign or damaged; the sentence says which and what to do.
+        ValueError: the preset is not known.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, preset)
+    header = read_metadata(path) if path.suffix == ".safetensors" else {}
+    if CONFIG_KEY in header:
+        return _read_single_file(path, header[CONFIG_KEY], preset)
+    if path.is_file() and (path.parent / "config.json").is_file():
+        return _read_folder(path.parent, preset, weights=path)
+    tensors = read_tensors(path)
+    raise CheckpointError(_not_a_student(path, tensors))
+
+
+def load_student(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    preset: str | None = None,
+) -> Student:
+    """Load a student for inference (evaluation mode, no gradients).
+
+    Args:
+        path, preset: as for :func:`read_student`.
+        dtype: of the weights; None keeps the file's own. The projection always stays in float32, as upstream has it.
+
+    Raises:
+        CheckpointError: as for :func:`read_student`; also where a weight is NaN or a tensor does not fit.
+        ValueError: the preset is not known.
+    """
+    checkpoint = read_student(path, preset=preset)
+    network = StudentNetwork(checkpoint.config, device="meta")
+    load_into(network, checkpoint.tensors, source=checkpoint.source, what=_WHAT)
+    network.to(device, dtype or network.conv_in.weight.dtype).eval().requires_grad_(False)
+    projection = _build_projection(checkpoint)
+    return Student(
+        network,
+        output_proj=None if projection is None else projection.to(device),
+        contract=checkpoint.contract,
+        source=checkpoint.source,
+    )
+
+
+def save_student(
+    student: Student, path: str | os.PathLike[str], *, contract: SamplingContract | None = None
+) -> dict[str, str]:
+    """Write a student as one ``.safetensors`` file that loads back bit-equal, and return the header it was given.
+
+    Args:
+        contract: how to sample it; None keeps the student's own.
+
+    Raises:
+        ValueError: the path does not end in ``.safetensors``, or there is no contract at all.
+    """
+    path = Path(path)
+    contract = contract or student.contract
+    if path.suffix != ".safetensors":
+        raise ValueError(f"path is {path.name}; a student is saved as one file whose name ends in .safetensors.")
+    if contract is None:
+        raise ValueError(f"{student.source}: has no sampling contract to save with it; give one, or load with a preset.")
+    tensors = names_in_file(student.network.state_dict())
+    if student.output_proj is not None:
+        tensors |= {_PROJECTION_PREFIX + key: value for key, value in student.output_proj.state_dict().items()}
+    header = student_header(student, contract, title=path.stem)
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, metadata=header)
+    return header
+
+
+def student_header(student: Student, contract: SamplingContract, *, title: str) -> dict[str, str]:
+    """Return the string table of a student's header: its sizes, its contract and the ModelSpec keys.
+
+    Source: Stability-AI/ModelSpec 1.0.1; its ``architecture`` must differ where sampling differs, hence the solver in it.
+    """
+    from ..samplers.contract import CONTRACT_KEY
+
+    side = student.pixel_size
+    return {
+        CONFIG_KEY: student.config.to_json(),
+        CONTRACT_KEY: contract.to_json(),
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"wan-lite-student-{contract.solver}-{contract.prediction}",
+        "modelspec.implementation": "https://github.com/kat3ri/WanDistiller",
+        "modelspec.title": title,
+        "modelspec.resolution": f"{side}x{side}",
+        "modelspec.prediction_type": str(contract.prediction),
+    }
+
+
+def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) -> StudentCheckpoint:
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise CheckpointError(
+            f"{folder.name}: has no config.json, so it is not a student as WanDistiller saves it; "
+            "choose the folder that holds config.json and the weights, or a single file made by Wan Lite."
+        )
+    config = StudentConfig.from_json(_text_of(config_file), source=f"{folder.name}/config.json")
+    weights = weights or _weights_in(folder)
+    tensors = read_tensors(weights)
+    projection_file = folder / PROJECTION_NAME
+    needed = config.num_channels not in _VAE_CHANNELS
+    if needed and not projection_file.is_file():
+        raise CheckpointError(_projection_missing(folder.name, config.num_channels))
+    # A projection left beside a student that needs none belongs to an older run; upstream does not read it either.
+    projection = read_tensors(projection_file) if needed else {}
+    source = f"{folder.name}/{weights.name}"
+    return StudentCheckpoint(config, names_in_network(tensors), projection, _contract_of(folder, preset), source)
+
+
+def _read_single_file(path: Path, config: str, preset: str | None) -> StudentCheckpoint:
+    tensors = read_tensors(path)
+    start = len(_PROJECTION_PREFIX)
+    projection = {key[start:]: value for key, value in tensors.items() if key.startswith(_PROJECTION_PREFIX)}
+    network = {key: value for key, value in tensors.items() if not key.startswith(_PROJECTION_PREFIX)}
+    sizes = StudentConfig.from_json(config, source=f"{path.name}, header key {CONFIG_KEY}")
+    if not projection and sizes.num_channels not in _VAE_CHANNELS:
+        raise CheckpointError(_projection_missing(path.name, sizes.num_channels))
+    return StudentCheckpoint(sizes, names_in_network(network), projection, _contract_of(path, preset), path.name)
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(
+        f"{folder.name}: has a config.json but no weights; expected {', '.join(WEIGHT_NAMES[:-1])} or "
+        f"{WEIGHT_NAMES[-1]} beside it. Copy the weights of the same training run there."
+    )
+
+
+def _build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
+    if not checkpoint.projection:
+        return None
+    weight = checkpoint.projection.get("weight")
+    channels = checkpoint.config.num_channels
+    if weight is None or weight.ndim != 4 or weight.shape[1] != channels or weight.shape[0] not in _VAE_CHANNELS:
+        found = "no tensor 'weight'" if weight is None else f"a weight of shape {list(weight.shape)}"
+        raise CheckpointError(
+            f"{checkpoint.source}: its output projection holds {found}, but a student of {channels} channels needs "
+            f"[16, {channels}, 1, 1]; take the {PROJECTION_NAME} of the same training run."
+        )
+    projection = nn.Conv2d(channels, weight.shape[0], 1, device="meta")
+    load_into(projection, checkpoint.projection, source=PROJECTION_NAME, what="an output projection")
+    return projection.float().requires_grad_(False)
+
+
+def _contract_of(path: Path, preset: str | None) -> SamplingContract | None:
+    from ..samplers.contract import PRESETS, read_contract
+
+    contract = read_contract(path)
+    if contract is not None or preset is None:
+        return contract
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; known are {', '.join(map(repr, PRESETS))}.")
+    return PRESETS[preset]
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path.parent.name}/{path.name}: cannot be read as text ({error}).") from error
+
+
+def _projection_missing(source: str, channels: int) -> str:
+    return (
+        f"{source}: is a student of {channels} channels without an output projection; the VAE takes 16, so "
+        f"{PROJECTION_NAME} must lie beside the weights. Copy it from the training run's folder."
+    )
+
+
+def _not_a_student(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    from .checkpoint import describe_foreign
+
+    found = describe_foreign(tensors) or f"{len(tensors)} tensors of an unknown kind"
+    remedy = (
+        "keep it in its folder beside config.json, or save it as one file with Wan Lite."
+        if found == _WHAT
+        else "choose a student's folder or file."
+    )
+    return f"{path.name}: holds {found}, with no sizes of a student ({CONFIG_KEY} in the header or a config.json); {remedy}"
