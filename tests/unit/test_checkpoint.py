@@ -1,0 +1,195 @@
+"""Reading checkpoints: nothing runs, and whatever is wrong is one sentence."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from wan_lite.models.checkpoint import (
+    CheckpointError,
+    describe_foreign,
+    load_into,
+    read_metadata,
+    read_pickle,
+    read_tensors,
+    rewrite_metadata,
+    strip_prefixes,
+)
+
+
+class Settings:
+    """Stands for a class that a training script pickled."""
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.target}",)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        read_tensors(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert path.name in text
+    return text
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.pt", "w.bin"])
+def test_each_format_gives_the_tensors(tmp_path: Path, name: str) -> None:
+    tensors = {"a.weight": torch.arange(6.0).reshape(2, 3)}
+    save = save_file if name.endswith("safetensors") else torch.save
+    save(tensors, tmp_path / name)
+    assert torch.equal(read_tensors(tmp_path / name)["a.weight"], tensors["a.weight"])
+
+
+@pytest.mark.parametrize("wrapper", ["model", "state_dict", "model_state_dict"])
+def test_a_training_checkpoint_is_unwrapped(tmp_path: Path, wrapper: str) -> None:
+    torch.save({wrapper: {"a": torch.ones(1)}, "step": 7}, tmp_path / "w.pth")
+    assert list(read_tensors(tmp_path / "w.pth")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("key", "stripped"),
+    [
+        ("_orig_mod.a.weight", "a.weight"),
+        ("module.a.weight", "a.weight"),
+        ("module._orig_mod.a", "a"),
+        ("a._orig_mod.b", "a.b"),
+        ("module.submodule.weight", "submodule.weight"),
+        ("submodule.weight", "submodule.weight"),
+    ],
+)
+def test_prefixes_of_wrappers_are_removed_and_nothing_else(key: str, stripped: str) -> None:
+    assert strip_prefixes(key) == stripped
+
+
+def test_a_malicious_pickle_does_not_run(tmp_path: Path) -> None:
+    target = tmp_path / "was_run"
+    for index, save in enumerate((torch.save, lambda content, path: path.write_bytes(pickle.dumps(content)))):
+        path = tmp_path / f"evil{index}.pth"
+        save({"a": Bomb(target)}, path)
+        sentence = refused(path)
+        assert "refused" in sentence or "cannot be read" in sentence
+    assert not target.exists()
+
+
+def test_a_class_is_read_only_where_a_stand_in_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"config": Settings(), "a": torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match="refused"):
+        read_pickle(path)
+    name = f"{Settings.__module__}.{Settings.__qualname__}"
+    assert isinstance(read_pickle(path, stand_ins=[(Settings, name)])["config"], Settings)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    for name in ("no.safetensors", "no.pth"):
+        assert "there is no such file" in refused(tmp_path / name)
+
+
+def test_a_folder_where_a_file_was_meant(tmp_path: Path) -> None:
+    for name in ("folder.safetensors", "folder"):
+        (tmp_path / name).mkdir()
+        assert "is a folder" in refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_a_truncated_file(tmp_path: Path, name: str, keep: int) -> None:
+    path = tmp_path / name
+    (save_file if name.endswith("safetensors") else torch.save)({"a": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:keep])
+    refused(path)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+@pytest.mark.parametrize("content", [b"<html>404 Not Found</html>" * 9, b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_file_of_another_kind(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [[torch.ones(1)], {}, {"a": 1}, torch.ones(2), None])
+def test_a_pickle_that_is_no_table_of_tensors(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    assert "not a table of named tensors" in refused(tmp_path / "w.pth")
+
+
+def test_loading_fits_exactly_or_says_what_does_not() -> None:
+    module = nn.Linear(2, 3)
+    good = {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}
+    load_into(module, good, source="f", what="a line")
+    assert torch.equal(module.weight, good["weight"])
+    with pytest.raises(CheckpointError, match=r"f: is not a line: 1 tensors missing \(bias\), 1 unexpected \(x\)"):
+        load_into(module, {"weight": torch.ones(3, 2), "x": torch.ones(1)}, source="f", what="a line")
+    with pytest.raises(CheckpointError, match=r"f: weight has shape \[2, 3\], but a line of this size needs \[3, 2\]"):
+        load_into(module, good | {"weight": torch.ones(2, 3)}, source="f", what="a line")
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(CheckpointError, match="f: bias holds NaN or infinite numbers"):
+            load_into(module, good | {"bias": torch.full((3,), bad)}, source="f", what="a line")
+
+
+def test_a_module_on_the_meta_device_takes_the_tensors_themselves() -> None:
+    module = nn.Linear(2, 3, device="meta")
+    weight = torch.ones(3, 2, dtype=torch.float16)
+    load_into(module, {"weight": weight, "bias": torch.zeros(3).half()}, source="f", what="a line")
+    assert module.weight.data_ptr() == weight.data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("lora_unet_blocks_0.lora_down.weight", "a LoRA"),
+        ("blocks.0.cross_attn.q.weight", "the Wan video model (DiT)"),
+        ("double_blocks.0.img_mod.lin.weight", "a Flux model"),
+        ("decoder.up.0.block.0.conv1.weight", "a VAE of Stable Diffusion or Flux"),
+        ("decoder.middle.0.residual.0.gamma", "a Wan VAE"),
+        ("blocks.0.attn.in_proj_weight", "a distilled Wan student"),
+        ("something.else", None),
+    ],
+)
+def test_known_kinds_are_named(key: str, name: str | None) -> None:
+    assert describe_foreign([key]) == name
+
+
+def test_rewriting_the_header_keeps_every_byte_of_the_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tensors = {"a": torch.randn(7), "b": torch.randn(3, 3).bfloat16()}
+    save_file(tensors, path, metadata={"kept": "1", "changed": "old"})
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    rewrite_metadata(path, {"changed": "new", "added": "ü" * 1000})
+    new = path.read_bytes()
+    new_start = 8 + int.from_bytes(new[:8], "little")
+    assert new[new_start:] == data[start:]
+    assert new_start % 8 == 0
+    assert read_metadata(path) == {"kept": "1", "changed": "new", "added": "ü" * 1000}
+    assert all(torch.equal(value, tensors[key]) for key, value in load_file(path).items())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rewriting_a_file_without_a_string_table(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.ones(1)}, path)
+    rewrite_metadata(path, {"x": "1"})
+    assert read_metadata(path) == {"x": "1"}
+
+
+def test_a_damaged_file_is_not_rewritten(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError):
+        rewrite_metadata(path, {"x": "1"})
+    assert path.read_bytes() == b"nonsense"
