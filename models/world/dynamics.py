@@ -1,0 +1,101 @@
+"""The dynamics model: the tokens of the next frame, given earlier frames and the actions between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .positions import spatial_positions
+from .transformer import Memory, SpaceTimeTransformer, TransformerConfig
+
+__all__ = ["DynamicsConfig", "DynamicsModel"]
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """Sizes of a dynamics model; num_experts = 0 is the plain feed-forward layer."""
+
+    frame_size: int
+    patch_size: int
+    embed_dim: int
+    num_heads: int
+    hidden_dim: int
+    num_blocks: int
+    latent_dim: int
+    num_bins: int
+    action_dim: int
+    num_experts: int = 0
+    top_k_experts: int = 2
+
+    @property
+    def patches(self) -> int:
+        """Tokens in one frame."""
+        return (self.frame_size // self.patch_size) ** 2
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of different tokens."""
+        return self.num_bins**self.latent_dim
+
+    @property
+    def transformer(self) -> TransformerConfig:
+        """Sizes of the transformer."""
+        return TransformerConfig(
+            self.embed_dim,
+            self.num_heads,
+            self.hidden_dim,
+            self.num_blocks,
+            self.action_dim,
+            self.num_experts,
+            self.top_k_experts,
+        )
+
+
+class DynamicsModel(nn.Module):
+    """Score every token of the codebook at every patch of a window.
+
+    Shapes:
+        latents (b, t, p, l) in [-1, 1], unknown ones replaced by :attr:`mask_token`;
+        actions (b, t - 1, a) or (b, t, a) of -1 and +1, or None -> logits (b, t, p, codebook).
+    Source:
+        parity: TinyWorlds a99f3a8 ``models/dynamics.py``, tests/vectors/tinyworlds.
+    """
+
+    positions: Tensor
+
+    def __init__(self, config: DynamicsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, 1, config.latent_dim))
+        self.latent_embed = nn.Linear(config.latent_dim, config.embed_dim)
+        self.transformer = SpaceTimeTransformer(config.transformer)
+        self.output_mlp = nn.Linear(config.embed_dim, config.codebook_size)
+        side = config.frame_size // config.patch_size
+        self.register_buffer("positions", spatial_positions(side, side, config.embed_dim), persistent=False)
+
+    def forward(self, latents: Tensor, actions: Tensor | None = None) -> Tensor:
+        """Return the logits of the whole window (for training, and as the plain form of what a rollout does)."""
+        return self.output_mlp(self.transformer(self._embed(latents), actions))
+
+    def masked(self, latents: Tensor, mask: Tensor) -> Tensor:
+        """Replace the latents where ``mask`` (b, t, p) is true by the mask token."""
+        return torch.where(mask.unsqueeze(-1), self.mask_token.to(latents.dtype), latents)
+
+    def remember(self, context: Tensor, actions: Tensor | None, horizon: int) -> Memory:
+        """Run the context latents (b, t, p, l) once; ``actions`` are those of all t + horizon frames."""
+        return self.transformer.remember(self._embed(context), actions, horizon)
+
+    def logits(self, latents: Tensor, memory: Memory, where: Tensor) -> Tensor:
+        """Return the logits of chosen positions of the frames after the remembered ones.
+
+        Shapes:
+            latents (b, horizon, p, l); where (b, n) int64 positions in horizon * p -> (b, n, codebook).
+        """
+        hidden = self.transformer.extend(self._embed(latents), memory).flatten(1, 2)
+        return self.output_mlp(hidden.gather(1, where.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])))
+
+    def _embed(self, latents: Tensor) -> Tensor:
+        x = self.latent_embed(latents)
+        return x + self.positions.to(x.dtype)

@@ -1,0 +1,273 @@
+"""The space-time transformer that all three networks of a world share, and what it remembers of its context.
+
+Every sub-layer is ``norm(x + f(x))``. A frame attends to its own patches, then every patch to its own past, so nothing
+in a frame depends on later frames: the context of a rollout is run once (:meth:`SpaceTimeTransformer.remember`) and
+new frames read its temporal keys and values (:meth:`SpaceTimeTransformer.extend`). See docs/notes/0005.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .attention import attend_over_patches, attend_over_time
+from .positions import temporal_positions
+
+__all__ = ["Memory", "MixtureOfExperts", "SpaceTimeTransformer", "TransformerConfig"]
+
+_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of one transformer.
+
+    Attributes:
+        embed_dim: width of a patch's embedding (even). num_heads: divides embed_dim. num_blocks: depth.
+        hidden_dim: nominal width of the feed-forward layer, two thirds of which are built (SwiGLU).
+        action_dim: width of the action vector, or None for a transformer without actions (RMSNorm instead of FiLM).
+        num_experts, top_k_experts: the mixture of experts; 0 experts is the plain feed-forward layer.
+    """
+
+    embed_dim: int
+    num_heads: int
+    hidden_dim: int
+    num_blocks: int
+    action_dim: int | None = None
+    num_experts: int = 0
+    top_k_experts: int = 2
+
+
+class Modulation(NamedTuple):
+    """What an action does to a frame after a norm: ``x * scale + shift``, each (b, t, 1, e)."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def frames(self, start: int, stop: int | None = None) -> Modulation:
+        """Return the part that belongs to frames start..stop of the window."""
+        return Modulation(self.scale[:, start:stop], self.shift[:, start:stop])
+
+
+BlockModulation = tuple[Modulation | None, Modulation | None, Modulation | None]
+KeyValue = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The context as later frames see it: temporal keys and values per block, (b, t, p, e) each.
+
+    Attributes:
+        frames: how many context frames. modulations: per block, what the actions do to the frames to come.
+    """
+
+    frames: int
+    past: list[KeyValue]
+    modulations: list[BlockModulation]
+
+
+class RootMeanSquareNorm(nn.Module):
+    """RMSNorm with a learned scale; actions have no say."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.rms = nn.RMSNorm(embed_dim, eps=_EPS)
+
+    def modulation(self, actions: Tensor | None, frames: int) -> None:
+        return None
+
+    def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        return self.rms(x)
+
+
+class FilmNorm(nn.Module):
+    """LayerNorm without parameters, then a scale and a shift that are a linear function of the action (FiLM)."""
+
+    def __init__(self, embed_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.to_gamma_beta = nn.Sequential(nn.SiLU(), nn.Linear(action_dim, 2 * embed_dim))
+        # Small but not zero: actions act from the first training step on.
+        nn.init.normal_(self.to_gamma_beta[1].weight, std=1e-3)
+        nn.init.zeros_(self.to_gamma_beta[1].bias)
+
+    def modulation(self, actions: Tensor | None, frames: int) -> Modulation | None:
+        """Read (b, t, a) or (b, t - 1, a) actions; with t - 1 of them the first frame stays as it is."""
+        if actions is None:
+            return None
+        if actions.shape[1] not in (frames, frames - 1):
+            raise ValueError(
+                f"actions: {actions.shape[1]} for a window of {frames} frames; "
+                f"give one for each transition ({frames - 1}) or one for each frame ({frames})."
+            )
+        gamma, beta = self.to_gamma_beta(actions).unsqueeze(2).chunk(2, dim=-1)
+        missing = frames - actions.shape[1]
+        pad = (0, 0, 0, 0, missing, 0)
+        return Modulation(1 + F.pad(gamma, pad), F.pad(beta, pad))
+
+    def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        x = F.layer_norm(x, x.shape[-1:], eps=_EPS)
+        return x if modulation is None else torch.addcmul(modulation.shift, x, modulation.scale)
+
+
+def _norm(config: TransformerConfig) -> RootMeanSquareNorm | FilmNorm:
+    if config.action_dim is None:
+        return RootMeanSquareNorm(config.embed_dim)
+    return FilmNorm(config.embed_dim, config.action_dim)
+
+
+class _Attention(nn.Module):
+    """The four linear maps and the norm that both attentions have."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.embed_dim
+        self.num_heads = config.num_heads
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+        self.norm = _norm(config)
+
+
+class SpatialAttention(_Attention):
+    """Attention over the patches of each frame."""
+
+    def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        out = attend_over_patches(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.num_heads)
+        return self.norm(x + self.out_proj(out), modulation)
+
+
+class TemporalAttention(_Attention):
+    """Causal attention over time at each patch; ``past`` holds keys and values of frames before x."""
+
+    def keys_values(self, x: Tensor) -> KeyValue:
+        return self.k_proj(x), self.v_proj(x)
+
+    def forward(self, x: Tensor, modulation: Modulation | None, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+        k, v = own = self.keys_values(x)
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)
+        out = attend_over_time(self.q_proj(x), k, v, self.num_heads)
+        return self.norm(x + self.out_proj(out), modulation), own
+
+
+class SwiGLU(nn.Module):
+    """``w_o(silu(w_v x) * w_g x)``; the gate that is passed through SiLU is w_v, as the checkpoints have it."""
+
+    def __init__(self, embed_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        width = 2 * hidden_dim // 3
+        self.w_v = nn.Linear(embed_dim, width)
+        self.w_g = nn.Linear(embed_dim, width)
+        self.w_o = nn.Linear(width, embed_dim)
+
+    def mix(self, x: Tensor) -> Tensor:
+        return self.w_o(F.silu(self.w_v(x)) * self.w_g(x))
+
+    forward = mix
+
+
+class FeedForward(SwiGLU):
+    """The feed-forward sub-layer: SwiGLU, residual, norm."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config.embed_dim, config.hidden_dim)
+        self.norm = _norm(config)
+
+    def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        return self.norm(x + self.mix(x), modulation)
+
+
+class MixtureOfExperts(nn.Module):
+    """A router sends each patch to its best ``top_k_experts`` feed-forward layers and weighs them by a softmax."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.top_k = config.top_k_experts
+        self.router = nn.Linear(config.embed_dim, config.num_experts, bias=False)
+        self.experts = nn.ModuleList(SwiGLU(config.embed_dim, config.hidden_dim) for _ in range(config.num_experts))
+        self.norm = _norm(config)
+
+    def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        flat = rearrange(x, "b t p e -> (b t p) e")
+        best, chosen = self.router(flat).topk(self.top_k, dim=-1)
+        weights = best.softmax(dim=-1)
+        mixed = torch.zeros_like(flat)
+        for index, expert in enumerate(self.experts):
+            rows, place = (chosen == index).nonzero(as_tuple=True)
+            mixed = mixed.index_add(0, rows, weights[rows, place].unsqueeze(-1) * expert(flat[rows]))
+        return self.norm(x + mixed.view_as(x), modulation)
+
+
+class SpaceTimeBlock(nn.Module):
+    """Patches of a frame, then time, then the feed-forward layer."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.spatial_attn = SpatialAttention(config)
+        self.temporal_attn = TemporalAttention(config)
+        self.ffn = MixtureOfExperts(config) if config.num_experts else FeedForward(config)
+
+    def modulation(self, actions: Tensor | None, frames: int) -> BlockModulation:
+        """Return what the actions do to each of the three sub-layers, for all frames of the window."""
+        parts = (self.spatial_attn, self.temporal_attn, self.ffn)
+        return tuple(part.norm.modulation(actions, frames) for part in parts)  # type: ignore[return-value]
+
+    def forward(self, x: Tensor, modulation: BlockModulation, past: KeyValue | None = None) -> tuple[Tensor, KeyValue]:
+        x = self.spatial_attn(x, modulation[0])
+        x, own = self.temporal_attn(x, modulation[1], past)
+        return self.ffn(x, modulation[2]), own
+
+
+class SpaceTimeTransformer(nn.Module):
+    """A stack of space-time blocks, causal in time.
+
+    Shapes:
+        x (b, t, p, e); actions (b, t - 1, a) or (b, t, a) or None -> (b, t, p, e).
+    Source:
+        parity: TinyWorlds a99f3a8 ``models/st_transformer.py``, tests/vectors/tinyworlds.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.embed_dim = config.embed_dim
+        self.blocks = nn.ModuleList(SpaceTimeBlock(config) for _ in range(config.num_blocks))
+
+    def forward(self, x: Tensor, actions: Tensor | None = None) -> Tensor:
+        frames = x.shape[1]
+        x = x + temporal_positions(0, frames, self.embed_dim, like=x)
+        for block in self.blocks:
+            x, _ = block(x, block.modulation(actions, frames))
+        return x
+
+    def remember(self, context: Tensor, actions: Tensor | None, new_frames: int) -> Memory:
+        """Run the context frames (b, t, p, e) once; ``actions`` are those of the whole window, t + new_frames."""
+        seen = context.shape[1]
+        x = context + temporal_positions(0, seen, self.embed_dim, like=context)
+        past, later = [], []
+        for index, block in enumerate(self.blocks):
+            whole = block.modulation(actions, seen + new_frames)
+            now = _frames(whole, 0, seen)
+            if index + 1 < len(self.blocks):
+                x, own = block(x, now)
+            else:  # nothing reads the context after the last block's keys and values
+                own = block.temporal_attn.keys_values(block.spatial_attn(x, now[0]))
+            past.append(own)
+            later.append(_frames(whole, seen, None))
+        return Memory(seen, past, later)
+
+    def extend(self, x: Tensor, memory: Memory) -> Tensor:
+        """Run the frames (b, n, p, e) that follow the remembered ones; equals the last n of the whole window."""
+        x = x + temporal_positions(memory.frames, x.shape[1], self.embed_dim, like=x)
+        for block, past, modulation in zip(self.blocks, memory.past, memory.modulations, strict=True):
+            x, _ = block(x, modulation, past)
+        return x
+
+
+def _frames(modulation: BlockModulation, start: int, stop: int | None) -> BlockModulation:
+    return tuple(None if part is None else part.frames(start, stop) for part in modulation)  # type: ignore[return-value]
