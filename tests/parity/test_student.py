@@ -1,0 +1,79 @@
+"""The student against the training repository's own network and samplers (vectors in tests/vectors/student_*)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from wan_lite.models import load_student
+from wan_lite.models.student import Student
+from wan_lite.models.student_network import pool_text, sinusoids
+from wan_lite.samplers import DDIM, FlowUniPC, Prediction, ddim_schedule, flow_schedule, sample
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+FORWARD_TOLERANCE = 1e-5
+TRAJECTORY_TOLERANCE = 1e-5  # relative to the trajectory's maximum
+
+RUNS = {
+    "ddim10": (ddim_schedule(10), DDIM(), Prediction.EPSILON),
+    "ddim20": (ddim_schedule(20), DDIM(), Prediction.EPSILON),
+    "ddim7": (ddim_schedule(7), DDIM(), Prediction.EPSILON),
+    "unipc20_shift5": (flow_schedule(20, shift=5.0), FlowUniPC(), Prediction.VELOCITY),
+    "unipc4_shift3": (flow_schedule(4, shift=3.0), FlowUniPC(), Prediction.VELOCITY),
+}
+
+
+@pytest.fixture(params=[4, 16])
+def case(request: pytest.FixtureRequest) -> tuple[Student, dict[str, Tensor]]:
+    folder = VECTORS / f"student_{request.param}ch"
+    return load_student(folder), load_file(folder / "golden.safetensors")
+
+
+def test_forward(case: tuple[Student, dict[str, Tensor]]) -> None:
+    student, golden = case
+    out = student.network(golden["fwd.latent"], golden["fwd.timestep"], golden["fwd.text"])
+    assert (out - golden["fwd.out"]).abs().max() <= FORWARD_TOLERANCE
+
+
+def test_the_embeddings_inside(case: tuple[Student, dict[str, Tensor]]) -> None:
+    student, golden = case
+    network = student.network
+    angles = sinusoids(golden["fwd.timestep"], student.config.hidden_size)
+    assert (angles - golden["fwd.sincos"]).abs().max() <= 1e-4  # sines of arguments up to 999 in float32
+    assert (network.time_embed(golden["fwd.sincos"]) - golden["fwd.t_emb"]).abs().max() <= FORWARD_TOLERANCE
+    assert (network.text_proj(pool_text(golden["fwd.text"])) - golden["fwd.text_emb"]).abs().max() <= FORWARD_TOLERANCE
+
+
+def test_padding_no_longer_changes_the_prediction(case: tuple[Student, dict[str, Tensor]]) -> None:
+    """The original averages over padding; here the padded prompt equals the prompt alone, and differs from the original."""
+    student, golden = case
+    rows = golden["fwd.text"][:1]
+    padded = torch.cat([rows, torch.zeros_like(rows)], dim=1)
+    out = student.network(golden["fwd.latent"][:1], golden["fwd.timestep"][:1], padded)
+    assert (out - golden["fwd.out"][:1]).abs().max() <= FORWARD_TOLERANCE
+    assert (out - golden["fwd.out_padded"]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_trajectory(case: tuple[Student, dict[str, Tensor]], run: str) -> None:
+    student, golden = case
+    expected = golden[f"{run}.traj"]
+    schedule, solver, prediction = RUNS[run]
+    inputs, fed = [], []
+
+    def network(x: Tensor, timestep: Tensor) -> Tensor:
+        inputs.append(x.clone())
+        fed.append(int(timestep[0]))
+        return student.network(x, timestep, golden["text"][None])
+
+    final = sample(network, golden["noise"], schedule, solver, prediction=prediction)
+    assert fed == golden[f"{run}.timesteps"].tolist()
+    difference = (torch.stack([*inputs, final]) - expected).abs().max()
+    assert difference <= TRAJECTORY_TOLERANCE * expected.abs().max()
+    if f"{run}.vae_input" in golden:
+        projected = golden[f"{run}.vae_input"]
+        assert (student.to_vae_latent(final) - projected).abs().max() <= TRAJECTORY_TOLERANCE * projected.abs().max()
