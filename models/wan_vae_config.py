@@ -1,0 +1,106 @@
+"""The shape of a Wan VAE and the statistics of its latents: the only place that knows the mean and the std."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["WAN21", "WAN22", "WanVAEConfig"]
+
+_MEAN_21 = (
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+)  # fmt: skip
+_STD_21 = (
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+)  # fmt: skip
+_MEAN_22 = (
+    -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557,
+    -0.1382, 0.0542, 0.2813, 0.0891, 0.157, -0.0098, 0.0375, -0.1825,
+    -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
+    -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.123,
+    -0.0313, -0.1649, 0.0117, 0.0723, -0.2839, -0.2083, -0.052, 0.3748,
+    0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667,
+)  # fmt: skip
+_STD_22 = (
+    0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.499, 0.4818, 0.5013,
+    0.8158, 1.0344, 0.5894, 1.0901, 0.6885, 0.6165, 0.8454, 0.4978,
+    0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
+    0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093,
+    0.5709, 0.6065, 0.6415, 0.4944, 0.5726, 1.2042, 0.5458, 1.6887,
+    0.3971, 1.06, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WanVAEConfig:
+    """The numbers that define one Wan VAE; the defaults are Wan 2.1's.
+
+    Args:
+        dim: width of the encoder's first level.
+        dec_dim: width of the decoder's last level (None: the same as ``dim``).
+        z_dim: channels of the latent.
+        dim_mult: width of each level as a multiple of ``dim``; every level but the last halves height and width.
+        num_res_blocks: residual blocks of an encoder level; a decoder level has one more.
+        temporal_downsample: for each halving of the encoder, whether it halves the frames of a clip too.
+        patch_size: 1 (Wan 2.1) or 2 (Wan 2.2, which also has shortcuts around its levels).
+        latents_mean, latents_std: statistics of the raw latent, one a channel (None: those of the real VAE with
+            this ``z_dim``, or 0 and 1 where there is none).
+    """
+
+    dim: int = 96
+    dec_dim: int | None = None
+    z_dim: int = 16
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    patch_size: int = 1
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.patch_size not in (1, 2):
+            raise ValueError(f"patch_size is {self.patch_size}; it must be 1 (Wan 2.1) or 2 (Wan 2.2).")
+        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
+            raise ValueError(
+                f"temporal_downsample has {len(self.temporal_downsample)} values; dim_mult {self.dim_mult} needs "
+                f"{len(self.dim_mult) - 1}, one for each halving."
+            )
+        known = {16: (_MEAN_21, _STD_21), 48: (_MEAN_22, _STD_22)}
+        mean, std = known.get(self.z_dim, ((0.0,) * self.z_dim, (1.0,) * self.z_dim))
+        defaults = {"dec_dim": self.dim, "latents_mean": mean, "latents_std": std}
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name in ("latents_mean", "latents_std"):
+            if len(getattr(self, name)) != self.z_dim:
+                raise ValueError(f"{name} has {len(getattr(self, name))} values; z_dim {self.z_dim} needs as many.")
+
+    @property
+    def variant(self) -> str:
+        """``wan2.1`` or ``wan2.2``."""
+        return "wan2.1" if self.patch_size == 1 else "wan2.2"
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels of one latent, along the height and along the width: 8 or 16."""
+        return self.patch_size * 2 ** (len(self.dim_mult) - 1)
+
+    @property
+    def temporal_factor(self) -> int:
+        """Frames of one latent frame after the first: 4."""
+        return 2 ** sum(self.temporal_downsample)
+
+    @property
+    def encoder_dims(self) -> list[int]:
+        """Widths between the encoder's levels, from the pixels on."""
+        return [self.dim * m for m in (1, *self.dim_mult)]
+
+    @property
+    def decoder_dims(self) -> list[int]:
+        """Widths between the decoder's levels, from the latent on."""
+        return [self.dec_dim * m for m in (self.dim_mult[-1], *reversed(self.dim_mult))]
+
+
+WAN21 = WanVAEConfig()
+WAN22 = WanVAEConfig(dim=160, dec_dim=256, z_dim=48, patch_size=2)

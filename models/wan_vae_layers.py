@@ -1,0 +1,296 @@
+"""The parts of both Wan VAEs, for one frame: plain 2-D layers, differentiable, under the official names.
+
+A causal 3-D convolution that sees one frame sees zeros before it, so only the last temporal slice of its kernel
+acts: ``weight`` here *is* that slice. What a clip needs besides (``past``: the two earlier slices; ``time_conv``) is
+absent until a clip is asked for. ``docs/notes/0001-image-vae-in-2d.md`` has the argument and its proof by test.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .wan_vae_config import WanVAEConfig
+
+__all__ = [
+    "Attention", "CausalConv", "Decoder", "DownLevel", "Downsample", "Encoder", "Head", "PixelNorm", "Residual",
+    "TimeConv", "UpLevel", "Upsample", "avg_down", "dup_up",
+]  # fmt: skip
+
+
+class PixelNorm(nn.Module):
+    """Scale each pixel's channel vector to length ``sqrt(dim)`` and multiply by ``gamma``; a zero vector stays zero."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, ...) -> the same shape."""
+        gain = self.gamma * self.gamma.numel() ** 0.5
+        return F.normalize(x, dim=1) * gain.view(1, -1, *[1] * (x.ndim - 2))
+
+
+class CausalConv(nn.Conv2d):
+    """A causal 3x3x3 convolution: ``weight`` is its last temporal slice, ``past`` (o, i, 2, 3, 3) the two before."""
+
+    past: nn.Parameter | None
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__(dim, out_dim, 3, padding=1)
+        self.register_parameter("past", None)
+
+    def add_past(self) -> None:
+        """Make room for the two earlier temporal slices (zeros)."""
+        self.past = nn.Parameter(self.weight.new_zeros(self.out_channels, self.in_channels, 2, 3, 3))
+
+
+class TimeConv(nn.Module):
+    """A (3, 1, 1) convolution over frames; it never runs for a picture."""
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(out_dim, dim, 3, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(out_dim))
+
+
+class Residual(nn.Module):
+    """norm, SiLU, conv, twice, around a shortcut."""
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.residual = nn.ModuleDict(
+            {"0": PixelNorm(dim), "2": CausalConv(dim, out_dim), "3": PixelNorm(out_dim), "6": CausalConv(out_dim, out_dim)}
+        )
+        self.shortcut = nn.Conv2d(dim, out_dim, 1) if dim != out_dim else None
+
+    def halves(self) -> tuple[tuple[PixelNorm, CausalConv], tuple[PixelNorm, CausalConv]]:
+        """The two norm and convolution pairs in order."""
+        norm1, conv1, norm2, conv2 = self.residual.values()
+        return (norm1, conv1), (norm2, conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, out, h, w)."""
+        y = x
+        for norm, conv in self.halves():
+            y = conv(F.silu(norm(y)))
+        return y + (x if self.shortcut is None else self.shortcut(x))
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels of a frame: one head, fused, so that memory grows with the pixels only."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = PixelNorm(dim)
+        self.to_qkv = nn.Conv2d(dim, 3 * dim, 1)
+        self.proj = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> the same shape."""
+        qkv = rearrange(self.to_qkv(self.norm(x)), "b (k c) h w -> k b 1 (h w) c", k=3)
+        y = F.scaled_dot_product_attention(*qkv.unbind(0))
+        return x + self.proj(rearrange(y, "b 1 (h w) c -> b c h w", h=x.shape[2]))
+
+
+class Downsample(nn.Module):
+    """Halve height and width: zeros on the right and below, then a convolution of stride 2."""
+
+    def __init__(self, dim: int, temporal: bool) -> None:
+        super().__init__()
+        self.resample = nn.ModuleDict({"1": nn.Conv2d(dim, dim, 3, stride=2)})
+        self.temporal = temporal
+        self.time_conv: TimeConv | None = None
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The spatial convolution."""
+        return self.resample["1"]
+
+    def make_time_conv(self) -> TimeConv:
+        """A convolution over frames, all zeros, as this layer's clips need it."""
+        return TimeConv(self.conv.in_channels, self.conv.in_channels).to(self.conv.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, H, W) -> (b, c, H/2, W/2)."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double height and width by repeating pixels, then a convolution."""
+
+    def __init__(self, dim: int, out_dim: int, temporal: bool) -> None:
+        super().__init__()
+        self.resample = nn.ModuleDict({"1": nn.Conv2d(dim, out_dim, 3, padding=1)})
+        self.temporal = temporal
+        self.time_conv: TimeConv | None = None
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The spatial convolution."""
+        return self.resample["1"]
+
+    def make_time_conv(self) -> TimeConv:
+        """A convolution over frames, all zeros, as this layer's clips need it."""
+        return TimeConv(self.conv.in_channels, 2 * self.conv.in_channels).to(self.conv.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, out, 2h, 2w)."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def avg_down(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
+    """Wan 2.2's shortcut around an encoder level: the mean over groups of (channel, frame, row, column) neighbours.
+
+    Shapes: (b, c, t, h, w) -> (b, out_dim, ceil(t / frames), h / size, w / size); missing frames are zeros in front.
+    """
+    x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % frames, 0))
+    x = rearrange(x, "b c (t f) (h p) (w q) -> b (c f p q) t h w", f=frames, p=size, q=size)
+    return rearrange(x, "b (o g) t h w -> b o g t h w", o=out_dim).mean(2)
+
+
+def dup_up(x: Tensor, out_dim: int, frames: int, size: int, first: bool) -> Tensor:
+    """Wan 2.2's shortcut around a decoder level: each value repeated over (channel, frame, row, column) neighbours.
+
+    Shapes: (b, c, t, h, w) -> (b, out_dim, t * frames, h * size, w * size); ``first`` drops the frames that would come
+    before the first one.
+    """
+    x = x.repeat_interleave(out_dim * frames * size * size // x.shape[1], dim=1)
+    x = rearrange(x, "b (o f p q) t h w -> b o (t f) (h p) (w q)", f=frames, p=size, q=size)
+    return x[:, :, frames - 1 :] if first else x
+
+
+class DownLevel(nn.Module):
+    """One encoder level of Wan 2.2: residual blocks and a halving, with :func:`avg_down` around all of them."""
+
+    def __init__(self, layers: list[nn.Module], out_dim: int) -> None:
+        super().__init__()
+        self.downsamples = nn.ModuleList(layers)
+        self.out_dim = out_dim
+        self.size, self.frames = _factors(layers[-1])
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers inside the shortcut, in order."""
+        return self.downsamples
+
+    def shortcut(self, x: Tensor, first: bool = True) -> Tensor:
+        """(b, c, t, h, w) -> (b, out, t', h', w'); a clip's first frame is alone and counts as one frame."""
+        return avg_down(x, self.out_dim, self.frames, self.size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, out, h', w')."""
+        return _run(self.layers, x) + self.shortcut(x.unsqueeze(2)).squeeze(2)
+
+
+class UpLevel(nn.Module):
+    """One decoder level of Wan 2.2: residual blocks and a doubling, with :func:`dup_up` around all of them."""
+
+    def __init__(self, layers: list[nn.Module], out_dim: int) -> None:
+        super().__init__()
+        self.upsamples = nn.ModuleList(layers)
+        self.out_dim = out_dim
+        self.size, self.frames = _factors(layers[-1])
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers inside the shortcut, in order."""
+        return self.upsamples
+
+    def shortcut(self, x: Tensor, first: bool = True) -> Tensor:
+        """(b, c, t, h, w) -> (b, out, t', h', w'); ``first``: x is the first frame of its clip."""
+        return dup_up(x, self.out_dim, self.frames, self.size, first)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, out, h', w')."""
+        y = _run(self.layers, x)
+        return y if self.size == 1 else y + self.shortcut(x.unsqueeze(2)).squeeze(2)
+
+
+class Head(nn.ModuleDict):
+    """norm, SiLU, conv: the last step of the encoder and of the decoder."""
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__({"0": PixelNorm(dim), "2": CausalConv(dim, out_dim)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, out, h, w)."""
+        return self["2"](F.silu(self["0"](x)))
+
+
+class Encoder(nn.Module):
+    """Pixels (patches for Wan 2.2) to mean and log-variance."""
+
+    def __init__(self, config: WanVAEConfig) -> None:
+        super().__init__()
+        dims = config.encoder_dims
+        self.conv1 = CausalConv(3 * config.patch_size**2, dims[0])
+        levels = [_encoder_level(config, i) for i in range(len(config.dim_mult))]
+        if config.patch_size == 2:
+            levels = [[DownLevel(level, dims[i + 1])] for i, level in enumerate(levels)]
+        self.downsamples = nn.ModuleList([layer for level in levels for layer in level])
+        self.middle = _middle(dims[-1])
+        self.head = Head(dims[-1], 2 * config.z_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, 3 or 12, H, W) -> (b, 2 z, h, w)."""
+        return self.head(self.middle(_run(self.downsamples, self.conv1(x))))
+
+
+class Decoder(nn.Module):
+    """Latent to pixels (patches for Wan 2.2)."""
+
+    def __init__(self, config: WanVAEConfig) -> None:
+        super().__init__()
+        dims = config.decoder_dims
+        self.conv1 = CausalConv(config.z_dim, dims[0])
+        self.middle = _middle(dims[0])
+        levels = [_decoder_level(config, i) for i in range(len(config.dim_mult))]
+        if config.patch_size == 2:
+            levels = [[UpLevel(level, dims[i + 1])] for i, level in enumerate(levels)]
+        self.upsamples = nn.ModuleList([layer for level in levels for layer in level])
+        self.head = Head(dims[-1], 3 * config.patch_size**2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, z, h, w) -> (b, 3 or 12, H, W)."""
+        return self.head(_run(self.upsamples, self.middle(self.conv1(x))))
+
+
+def _middle(dim: int) -> nn.Sequential:
+    return nn.Sequential(Residual(dim, dim), Attention(dim), Residual(dim, dim))
+
+
+def _encoder_level(config: WanVAEConfig, i: int) -> list[nn.Module]:
+    dim, out_dim = config.encoder_dims[i : i + 2]
+    widths = [dim] + [out_dim] * config.num_res_blocks
+    layers: list[nn.Module] = [Residual(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    if i < len(config.temporal_downsample):
+        layers.append(Downsample(out_dim, config.temporal_downsample[i]))
+    return layers
+
+
+def _decoder_level(config: WanVAEConfig, i: int) -> list[nn.Module]:
+    dim, out_dim = config.decoder_dims[i : i + 2]
+    halving = config.patch_size == 1  # Wan 2.1's doubling halves the channels; 2.2's keeps them
+    if halving and i > 0:
+        dim //= 2
+    widths = [dim] + [out_dim] * (config.num_res_blocks + 1)
+    layers: list[nn.Module] = [Residual(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    if i < len(config.temporal_downsample):
+        temporal = config.temporal_downsample[::-1][i]
+        layers.append(Upsample(out_dim, out_dim // 2 if halving else out_dim, temporal))
+    return layers
+
+
+def _factors(last: nn.Module) -> tuple[int, int]:
+    """How much a level scales height and width, and frames, judged by its last layer."""
+    resamples = isinstance(last, (Downsample, Upsample))
+    return (2, 2 if last.temporal else 1) if resamples else (1, 1)
+
+
+def _run(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
