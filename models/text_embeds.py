@@ -1,0 +1,80 @@
+"""Text embeddings on disk, so that a small student does not need an 11 GB text encoder every time.
+
+One ``.safetensors`` file: tensor ``text`` (l, d) for one prompt, ``text.0``, ``text.1``, ... for several; the header key
+``wan_lite.captions`` holds their words as a JSON list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .checkpoint import CheckpointError, read_metadata, read_tensors
+
+__all__ = ["CAPTIONS_KEY", "read_text_embeds", "save_text_embeds", "trim_padding"]
+
+CAPTIONS_KEY = "wan_lite.captions"
+
+
+def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[str]]:
+    """Return the rows of each prompt, (l_i, d), and the prompts' words (empty texts where the file has none).
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds anything but text embeddings of one width.
+    """
+    path = Path(path)
+    tensors = read_tensors(path)
+    names = ["text"] if set(tensors) == {"text"} else [f"text.{index}" for index in range(len(tensors))]
+    if not names or set(names) != set(tensors):
+        found = ", ".join(sorted(tensors)[:4]) or "nothing"
+        raise CheckpointError(
+            f"{path.name}: holds {found}, not text embeddings (a tensor 'text', or 'text.0', 'text.1', ...); choose a file "
+            "that WanLiteTextEmbedsSave or `wan-lite` wrote."
+        )
+    texts = [tensors[name] for name in names]
+    if any(text.ndim != 2 or not len(text) for text in texts) or len({text.shape[-1] for text in texts}) != 1:
+        shapes = ", ".join(str(list(text.shape)) for text in texts[:4])
+        raise CheckpointError(
+            f"{path.name}: holds texts of shape {shapes}; each must be (tokens, width) with one width for all. "
+            "Save the embeddings again."
+        )
+    if not all(torch.isfinite(text.float()).all() for text in texts):
+        raise CheckpointError(f"{path.name}: holds NaN or infinite numbers; encode the prompts again.")
+    return texts, _captions(read_metadata(path).get(CAPTIONS_KEY), len(texts))
+
+
+def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], captions: Sequence[str] = ()) -> None:
+    """Write the rows of each prompt, (l_i, d) without padding, and their words.
+
+    Raises:
+        ValueError: there is no text, a text is not (tokens, width), or there are more captions than texts.
+    """
+    if not texts or any(text.ndim != 2 for text in texts):
+        raise ValueError(f"texts holds {[list(text.shape) for text in texts]}; give one (tokens, width) for each prompt.")
+    if len(captions) > len(texts):
+        raise ValueError(f"captions has {len(captions)} lines for {len(texts)} texts; give at most one for each.")
+    names = ["text"] if len(texts) == 1 else [f"text.{index}" for index in range(len(texts))]
+    tensors = {name: text.detach().cpu().contiguous() for name, text in zip(names, texts, strict=True)}
+    words = [*captions, *[""] * (len(texts) - len(captions))]
+    save_file(tensors, path, {CAPTIONS_KEY: json.dumps(words, ensure_ascii=False)})
+
+
+def trim_padding(rows: Tensor) -> Tensor:
+    """Cut the rows of zeros behind a prompt's last token: (l, d) to (l', d), with at least one row left."""
+    used = (rows != 0).any(dim=1).nonzero()
+    return rows[: int(used[-1]) + 1 if len(used) else 1]
+
+
+def _captions(header: str | None, count: int) -> list[str]:
+    try:
+        listed = json.loads(header) if header else []
+    except ValueError:
+        listed = []
+    words = [str(word) for word in listed] if isinstance(listed, list) else []
+    return (words + [""] * count)[:count]
