@@ -142,7 +142,7 @@ def load_student(
     network = StudentNetwork(checkpoint.config, device="meta")
     load_into(network, checkpoint.tensors, source=checkpoint.source, what=_WHAT)
     network.to(device, dtype or network.conv_in.weight.dtype).eval().requires_grad_(False)
-    projection = _build_projection(checkpoint)
+    projection = build_projection(checkpoint)
     return Student(
         network,
         output_proj=None if projection is None else projection.to(device),
@@ -237,7 +237,12 @@ def _weights_in(folder: Path) -> Path:
     )
 
 
-def _build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
+def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
+    """Return the 1x1 convolution from the student's channels to the VAE's in float32, or None where there is none.
+
+    Raises:
+        CheckpointError: the projection does not fit the student.
+    """
     if not checkpoint.projection:
         return None
     weight = checkpoint.projection.get("weight")
