@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 WEB_DIRECTORY = "./web"
 
 
-async def comfy_entrypoint():
+async def comfy_entrypoint() -> object:
     """Return the pack's nodes to ComfyUI (called by the host, never by library users)."""
     from .nodes import WanLiteExtension
 
