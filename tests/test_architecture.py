@@ -36,9 +36,9 @@ INSIDE_EXCEPTIONS = {
 OUTSIDE = {
     "samplers": {"torch"},
     "models": {"torch", "einops", "safetensors", "numpy"},
-    "pipeline": {"torch", "einops", "safetensors", "numpy", "PIL"},
+    "pipeline": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "ftfy"},
     "nodes": {"torch", "einops", "safetensors", "numpy", "PIL"} | HOST,
-    "cli": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "av"},
+    "cli": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "av", "tqdm"},
     "demo": {"torch", "einops", "safetensors", "numpy", "PIL"},
     "": set(),
 }
