@@ -1,4 +1,4 @@
-"""World models after TinyWorlds: a video tokenizer, a latent action model and a dynamics model, rolled out frame by frame."""
+"""World models after TinyWorlds: video tokenizer, latent actions and dynamics, rolled out frame by frame."""
 
 from .dynamics import DynamicsConfig, DynamicsModel
 from .latent_actions import LatentActionModel, LatentActionsConfig

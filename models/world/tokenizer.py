@@ -17,7 +17,7 @@ __all__ = ["PatchEmbedding", "TokenizerConfig", "VideoTokenizer"]
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Sizes of a video tokenizer: frame_size in pixels (square), patch_size divides it; the codebook has num_bins ** latent_dim."""
+    """Sizes of a video tokenizer: frames are square, patch_size divides frame_size, num_bins ** latent_dim tokens."""
 
     frame_size: int
     patch_size: int
