@@ -1,0 +1,50 @@
+"""Stand-ins for a text encoder's output: one row a word and one for ``</s>``, so that captions differ in length.
+
+A word's vector is drawn from a generator seeded by the word itself; nothing is learned. A mean over a caption's own
+rows keeps colour and pattern apart, because the vectors of different words are nearly orthogonal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Generator, Tensor
+
+from .loop import WEIGHTS
+from .pictures import captions
+
+__all__ = ["WIDTH", "embed", "main", "save_captions"]
+
+WIDTH = 64  # numbers a row; the real encoder has 4096
+END = "</s>"
+CAPTIONS_KEY = "wan_lite.captions"
+
+
+def embed(text: str) -> Tensor:
+    """Return the rows of a caption, ``(words + 1, 64)`` in float32."""
+    return torch.stack([_vector(word) for word in (*text.lower().split(), END)])
+
+
+def _vector(word: str) -> Tensor:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:6], "big")
+    return torch.randn(WIDTH, generator=Generator().manual_seed(seed))
+
+
+def save_captions(texts: list[str], path: Path) -> None:
+    """Write the rows as ``text.0``, ``text.1``, ... with the captions in the header, as the embeds loader reads them."""
+    rows = {f"text.{i}": embed(text) for i, text in enumerate(texts)}
+    save_file(rows, path, metadata={CAPTIONS_KEY: json.dumps(texts)})
+
+
+def main() -> None:
+    """Write ``weights/captions.safetensors``: all captions of the picture set."""
+    WEIGHTS.mkdir(exist_ok=True)
+    save_captions(captions(), WEIGHTS / "captions.safetensors")
+
+
+if __name__ == "__main__":
+    main()

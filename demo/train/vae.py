@@ -1,0 +1,124 @@
+"""Train the demo VAE: the architecture of the Wan 2.1 VAE at a twelfth of its width, with latents that look like Wan's.
+
+Three things differ from an ordinary autoencoder. Noise on the latent makes the decoder forgive a student's small
+errors. In a quarter of the pictures only the first four channels reach the decoder, so that a 4-channel student can
+say what matters. And at the end an affine map per channel is folded into the 1x1 convolutions around the latent, so
+that it has mean 0 and standard deviation 1 under Wan's *published* statistics: exact, and the file stays a plain Wan
+2.1 VAE.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from einops import rearrange, reduce
+from torch import Generator, Tensor, nn
+
+from ...models.wan_vae import WanVAE, WanVAEConfig, save_wan_vae
+from .loop import WEIGHTS, Log, optimizer_for, step, train_steps
+from .pictures import COLOURS, PATTERNS, draw
+
+__all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "psnr"]
+
+DIM = 8  # the real one is 96 wide
+KEPT = 4  # channels that carry the picture alone in a quarter of the training
+NOISE = 0.10  # on the latent, relative to each channel's standard deviation
+CLASSES = len(COLOURS) * len(PATTERNS)
+
+
+def initialise(vae: WanVAE) -> None:
+    """Start as a chain of orthogonal maps: the residual branches are silent and the straight path loses nothing."""
+    for name, module in vae.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.zeros_(module.bias)
+            silent = name.endswith(("residual.6", "proj"))
+            nn.init.zeros_(module.weight) if silent else nn.init.orthogonal_(module.weight)
+
+
+def reconstruct(vae: WanVAE, pixels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Encode, disturb and decode pictures ``(b, 3, H, W)``; return the pictures and a penalty on the latent's scale."""
+    z = vae.encode_raw(rearrange(pixels, "b c h w -> b c 1 h w"))
+    mean = reduce(z, "b c 1 h w -> 1 c 1 1 1", "mean")
+    spread = (reduce((z - mean).square(), "b c 1 h w -> 1 c 1 1 1", "mean") + 1e-8).sqrt()
+    noisy = z + NOISE * spread.detach() * torch.randn(z.shape, generator=generator)
+    few = torch.rand(len(z), 1, 1, 1, 1, generator=generator) < 0.25
+    dropped = torch.arange(z.shape[1]).view(1, -1, 1, 1, 1) >= KEPT
+    noisy = torch.where(few & dropped, mean.expand_as(z), noisy)
+    penalty = (mean.square() + (spread - 1).square()).mean()
+    return rearrange(vae.decode_raw(noisy, clamp=False), "b c 1 h w -> b c h w"), penalty
+
+
+@torch.no_grad()
+def psnr(vae: WanVAE, pixels: Tensor, kept: int = 16) -> Tensor:
+    """PSNR in dB of each picture after encoding and decoding, ``(b, 3, H, W)`` in [-1, 1] -> ``(b,)``."""
+    z = vae.encode_raw(rearrange(pixels, "b c h w -> b c 1 h w"))
+    if kept < z.shape[1]:
+        z[:, kept:] = reduce(z[:, kept:], "b c 1 h w -> 1 c 1 1 1", "mean")
+    again = rearrange(vae.decode_raw(z), "b c 1 h w -> b c h w")
+    error = reduce((again - pixels).square(), "b c h w -> b", "mean")
+    return 10 * torch.log10(4 / error)
+
+
+@torch.no_grad()
+def fold_statistics(vae: WanVAE, pixels: Tensor) -> None:
+    """Fold an affine map per channel into ``conv1`` and ``conv2`` so that the normalised latents have mean 0, std 1."""
+    z = torch.cat([vae.encode_raw(part) for part in rearrange(pixels, "b c h w -> b c 1 h w").split(64)])
+    mean, std = reduce(z, "b c 1 h w -> c", "mean"), rearrange(z, "b c 1 h w -> c (b h w)").std(1)
+    gain = vae.latents_std / std
+    channels = len(mean)
+    vae.conv1.weight[:channels] *= gain.view(-1, 1, 1, 1)
+    vae.conv1.bias[:channels] = (vae.conv1.bias[:channels] - mean) * gain + vae.latents_mean
+    vae.conv2.bias += vae.conv2.weight[:, :, 0, 0] @ (mean - vae.latents_mean / gain)
+    vae.conv2.weight /= gain.view(1, -1, 1, 1)
+
+
+def train(steps: int, seed: int) -> WanVAE:
+    """Train on random 32x32 crops first, then on whole pictures (the last fifth of the steps)."""
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed)
+    vae = WanVAE(WanVAEConfig(dim=DIM))
+    initialise(vae)
+    vae = vae.to(memory_format=torch.channels_last)
+    held_out = draw(torch.arange(2 * CLASSES) % CLASSES, Generator().manual_seed(seed + 1000)).pixels
+    optimizer, log = optimizer_for(vae, 4e-3, 1e-4), Log("vae", steps, every=100)
+    for i in train_steps(steps, optimizer):
+        size = 32 if i < steps * 4 // 5 else 64
+        pixels = _crop(draw(torch.randint(CLASSES, (24 if size == 32 else 12,), generator=generator), generator).pixels, size)
+        again, penalty = reconstruct(vae, pixels, generator)
+        error = again - pixels
+        loss = error.abs().mean() + 2 * error.square().mean()
+        value = step(loss + 1e-3 * penalty, vae, optimizer)
+        measured = {} if (i + 1) % 500 else {"psnr": float(psnr(vae, held_out).mean())}
+        log.add(i, loss=value, **measured)
+        if (i + 1) % 500 == 0:
+            save(vae, seed)
+    return vae
+
+
+def _crop(pixels: Tensor, size: int) -> Tensor:
+    """The upper left corner: phases are random, so every corner is as good."""
+    return pixels[..., :size, :size]
+
+
+def save(vae: WanVAE, seed: int) -> None:
+    """Write a copy with the statistics folded in, in half precision and the official layout."""
+    copy = WanVAE(vae.config)
+    copy.load_state_dict(vae.state_dict())
+    pixels = draw(torch.randint(CLASSES, (1024,), generator=Generator().manual_seed(seed)), Generator().manual_seed(seed))
+    fold_statistics(copy, pixels.pixels)
+    about = {"modelspec.title": "Wan Lite demo VAE", "modelspec.architecture": "wan-2.1-vae", "modelspec.license": "Apache-2.0"}
+    save_wan_vae(copy.half(), WEIGHTS / "vae.safetensors", metadata=about)
+
+
+def main() -> None:
+    """Train and write ``weights/vae.safetensors``."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    save(train(options.steps, options.seed), options.seed)
+
+
+if __name__ == "__main__":
+    main()
