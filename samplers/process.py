@@ -1,0 +1,77 @@
+"""Noise processes: how much of the picture and how much of the noise a latent holds at noise level sigma.
+
+Every process here has the form ``x = alpha(sigma) * x0 + sigma * noise``. Solvers step in the half log
+signal-to-noise ratio ``lambda = log(alpha) - log(sigma)``, so a process is all they need to know about one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["FLOW", "PROCESSES", "VE", "VP", "NoiseProcess"]
+
+Number = TypeVar("Number", float, Tensor)
+
+
+@dataclass(frozen=True)
+class NoiseProcess:
+    """One family ``x = alpha(sigma) * x0 + sigma * noise``; use the constants ``FLOW``, ``VP`` and ``VE``.
+
+    Range: sigma from 0 (clean) to ``max_sigma`` (1 = pure noise; unbounded for VE).
+    """
+
+    name: str
+    max_sigma: float
+    _alpha: Callable[[float | Tensor], float | Tensor] = field(repr=False, compare=False)
+
+    def alpha(self, sigma: Number) -> Number:
+        """Return the weight of the clean picture at ``sigma`` (a float or a tensor of any shape)."""
+        return self._alpha(sigma)
+
+    def half_log_snr(self, sigma: Number) -> Number:
+        """Return ``lambda = log(alpha / sigma)``: +inf at sigma 0, -inf at pure noise (a float or a tensor)."""
+        if isinstance(sigma, Tensor):
+            return torch.log(self.alpha(sigma)) - torch.log(sigma)
+        return _log(self.alpha(sigma)) - _log(sigma)
+
+    def noise_ratio(self, sigma: Number) -> Number:
+        """Return ``sigma / alpha``, the noise level that all processes agree on (``VE``'s own sigma)."""
+        return sigma / self.alpha(sigma)
+
+    def from_ratio(self, ratio: Number) -> Number:
+        """Return the sigma at which ``sigma / alpha`` equals ``ratio``: the inverse of :meth:`noise_ratio`."""
+        if self.name == "flow":
+            return ratio / (1 + ratio)
+        return ratio / (1 + ratio * ratio) ** 0.5 if self.name == "vp" else ratio
+
+    def add_noise(self, x0: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return the latent that training shows at ``sigma``: the forward (DDPM or flow) noising.
+
+        Shapes: x0 and noise (b, ...); sigma a number or (b,), one level for each item. Result like x0.
+
+        Raises:
+            ValueError: x0 and noise differ in shape.
+        """
+        if x0.shape != noise.shape:
+            raise ValueError(
+                f"noise has shape {list(noise.shape)}, but x0 has {list(x0.shape)}; make the noise in the shape of x0."
+            )
+        if isinstance(sigma, Tensor) and sigma.ndim:
+            sigma = sigma.to(x0).reshape(-1, *[1] * (x0.ndim - 1))
+        return self.alpha(sigma) * x0 + sigma * noise
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
+
+
+FLOW = NoiseProcess("flow", 1.0, lambda sigma: 1 - sigma)
+VP = NoiseProcess("vp", 1.0, lambda sigma: (1 - sigma * sigma) ** 0.5)
+VE = NoiseProcess("ve", math.inf, lambda sigma: sigma * 0 + 1)
+PROCESSES = {process.name: process for process in (FLOW, VP, VE)}

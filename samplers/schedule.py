@@ -1,0 +1,238 @@
+"""Schedules: which noise levels a run visits, and the timesteps that training fed the network at them.
+
+A schedule is finished data. The shift is applied here, once, by :func:`shift_sigma`; solvers take what they are given.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from .process import FLOW, VP, NoiseProcess
+
+__all__ = [
+    "Schedule",
+    "ddim_schedule",
+    "ddim_timestep",
+    "dpmpp_schedule",
+    "flow_schedule",
+    "shift_sigma",
+    "wan_timestep",
+]
+
+TRAIN_TIMESTEPS = 1000
+# Wan builds its training table in float32 and reads the first level back: 0.999 as float32 stores it.
+_WAN_SIGMA_MAX = float(torch.tensor(0.999, dtype=torch.float32))
+_DDIM_CLAMP = 1e-3
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The noise levels of one run, from the noisiest down.
+
+    Shapes: sigmas (n + 1,) float64 on the CPU, strictly decreasing, the last one 0 for a full run; timesteps (n,) int64,
+    what the network is fed at sigmas[:-1], or None where it follows from sigma.
+
+    Raises:
+        ValueError: sigmas are not 1-D with at least two values, not strictly decreasing, not finite, or outside the
+            process' range; timesteps do not have one entry for each step.
+    """
+
+    sigmas: Tensor
+    process: NoiseProcess
+    timesteps: Tensor | None = None
+    levels: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    _table: dict[float, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sigmas = self.sigmas.detach().to("cpu", torch.float64).clone()
+        _check_sigmas(sigmas, self.process)
+        object.__setattr__(self, "sigmas", sigmas)
+        object.__setattr__(self, "levels", tuple(sigmas.tolist()))
+        table: dict[float, int] = {}
+        if self.timesteps is not None:
+            timesteps = self.timesteps.detach().to("cpu", torch.int64).clone()
+            if timesteps.shape != (self.steps,):
+                raise ValueError(
+                    f"timesteps has shape {list(timesteps.shape)}, but {len(sigmas)} sigmas need [{self.steps}]; "
+                    "give one timestep for each step."
+                )
+            object.__setattr__(self, "timesteps", timesteps)
+            table = dict(zip(self.levels[:-1], timesteps.tolist(), strict=True))
+        object.__setattr__(self, "_table", table)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps, which is the number of times the network is called."""
+        return len(self.levels) - 1
+
+    @property
+    def ends_clean(self) -> bool:
+        """Whether the last level is 0, so that the run leaves no noise behind."""
+        return self.levels[-1] == 0.0
+
+    def timestep_at(self, sigma: float) -> int:
+        """Return the timestep to feed at ``sigma``: the schedule's own at its levels, truncated from sigma elsewhere."""
+        if sigma in self._table:
+            return self._table[sigma]
+        return wan_timestep(sigma) if self.process.name == "flow" else ddim_timestep(self.process.noise_ratio(sigma))
+
+    def split(self, step: int) -> tuple[Schedule, Schedule]:
+        """Return the schedule before and from ``step`` on; the level between them is in both.
+
+        Raises:
+            ValueError: ``step`` is not strictly between 0 and the number of steps.
+        """
+        if not 0 < step < self.steps:
+            raise ValueError(
+                f"step is {step}; a schedule of {self.steps} steps can be split at 1 to {self.steps - 1}."
+            )
+        times = (None, None) if self.timesteps is None else (self.timesteps[:step], self.timesteps[step:])
+        return (
+            replace(self, sigmas=self.sigmas[: step + 1], timesteps=times[0]),
+            replace(self, sigmas=self.sigmas[step:], timesteps=times[1]),
+        )
+
+    def to_process(self, process: NoiseProcess) -> Schedule:
+        """Return the same run told in another process: each level keeps its signal-to-noise ratio and its timestep."""
+        if process == self.process:
+            return self
+        sigmas = process.from_ratio(self.process.noise_ratio(self.sigmas))
+        return Schedule(sigmas, process, self.timesteps)
+
+
+def flow_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Schedule:
+    """Return Wan's own FlowUniPC schedule: levels from shift(0.999) to 0, timesteps truncated to integers.
+
+    The run starts from pure noise although the first level is just below 1, as Wan does. The levels are rounded to
+    float32, as Wan's solver reads them.
+
+    Args:
+        steps: 1 or more. shift: above 0; 1 leaves the levels equally spaced; applied here and nowhere else.
+        denoise: in (0, 1]; below 1 the last ``steps`` of a table of int(steps / denoise) steps (image to image).
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Source: Wan2.2 at 42bf4cf, FlowUniPC schedule; tests/vectors/samplers.
+    """
+    return _flow_table(steps, shift, denoise, _WAN_SIGMA_MAX)
+
+
+def dpmpp_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Schedule:
+    """Return Wan's FlowDPM++ schedule: like :func:`flow_schedule`, but from 1 exactly (first timestep 1000).
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Source: Wan2.2 at 42bf4cf, get_sampling_sigmas; tests/vectors/samplers.
+    """
+    return _flow_table(steps, shift, denoise, 1.0)
+
+
+def ddim_schedule(steps: int, shift: float = 1.0, denoise: float = 1.0) -> Schedule:
+    """Return the schedule of the training-time DDIM: ``linspace(999, 0, steps)`` truncated, alpha^2 = 1 - t / 1000.
+
+    alpha^2 is computed in float32 and clamped to [0.001, 0.999] as in training; the last step goes to exactly 0.
+    Shift 1 is the training schedule. Another shift bends the table between its ends, ``t = 999 * shift(u)`` for u from
+    1 to 0, so that every run begins at 999 and ends at 0.
+
+    A table has no more different levels than there are integer timesteps, and 1 and 0 share one because of the clamp.
+    A repeated level would be a step that changes nothing, so it is left out: beyond 500 steps, or at extreme shifts, the
+    schedule has fewer steps than asked (``schedule.steps`` says how many).
+
+    Args:
+        steps: 1 or more. shift: above 0. denoise: in (0, 1], as in :func:`flow_schedule`.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Source: WanDistiller at bce3055, sampling in the training loop; tests/vectors/samplers.
+    """
+    total = _total_steps(steps, shift, denoise)
+    if shift == 1:
+        # torch's own float32 table, so that its rounding before the truncation is training's
+        timesteps = torch.linspace(TRAIN_TIMESTEPS - 1, 0, total, dtype=torch.long)
+    else:
+        position = torch.linspace(1, 0, total, dtype=torch.float64)
+        # the small addend keeps an exact integer that rounding has put a hair below itself
+        timesteps = (shift_sigma(position, shift) * (TRAIN_TIMESTEPS - 1) + 1e-6).long()
+    timesteps = timesteps[-steps:]
+    signal = (1 - timesteps.float() / TRAIN_TIMESTEPS).clamp(_DDIM_CLAMP, 1 - _DDIM_CLAMP)
+    # of several entries with one level the last is kept: it is the one whose output would decide the step
+    keep = torch.cat([signal[1:] != signal[:-1], torch.ones(1, dtype=torch.bool)])
+    # Training takes both roots in float32. Raising the log signal-to-noise ratio by 2^-32 makes the exact roots round to
+    # the recorded ones at every step of the vectors; at t = 555 float32 roots fall on either side of a tie by machine.
+    signal = signal[keep].double()
+    sigmas = (1 - signal - 2**-32 * signal * (1 - signal)).sqrt()
+    return Schedule(torch.cat([sigmas, sigmas.new_zeros(1)]), VP, timesteps[keep])
+
+
+def shift_sigma(sigma: float | Tensor, shift: float) -> float | Tensor:
+    """Return ``shift * s / (1 + (shift - 1) * s)``, the rational shift of Wan, SD3 and Flux; the only one there is.
+
+    Range: sigma in [0, 1] to [0, 1]; shift 1 is the identity, and shifts compose by multiplication.
+
+    Raises:
+        ValueError: shift is not a finite number above 0.
+    """
+    _check_shift(shift)
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def wan_timestep(sigma: float | Tensor) -> int | Tensor:
+    """Return the integer timestep that Wan feeds at flow level ``sigma``: ``1000 * sigma``, truncated (int64)."""
+    if isinstance(sigma, Tensor):
+        return (sigma.double() * TRAIN_TIMESTEPS).long()
+    return int(sigma * TRAIN_TIMESTEPS)
+
+
+def ddim_timestep(ratio: float) -> int:
+    """Return the timestep of the DDIM table at ``sigma / alpha = ratio``, truncated and kept within 0 to 999."""
+    signal = 1 / (1 + ratio * ratio)
+    return min(max(int(TRAIN_TIMESTEPS * (1 - signal) + 1e-6), 0), TRAIN_TIMESTEPS - 1)
+
+
+def _flow_table(steps: int, shift: float, denoise: float, sigma_max: float) -> Schedule:
+    total = _total_steps(steps, shift, denoise)
+    # start + k * step, in this order: the rounding decides the truncated timesteps
+    even = torch.arange(total, dtype=torch.float64) * (-sigma_max / total) + sigma_max
+    sigmas = shift_sigma(even, shift)[-steps:]
+    levels = torch.cat([sigmas.float().double(), sigmas.new_zeros(1)])
+    return Schedule(levels, FLOW, wan_timestep(sigmas))
+
+
+def _total_steps(steps: int, shift: float, denoise: float) -> int:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps is {steps!r}; allowed are whole numbers from 1; a usual value is 20.")
+    _check_shift(shift)
+    if not 0 < denoise <= 1:
+        raise ValueError(f"denoise is {denoise!r}; allowed are numbers above 0 up to 1; 1 is a full run from noise.")
+    return steps if denoise == 1 else int(steps / denoise)
+
+
+def _check_shift(shift: float) -> None:
+    if not (shift > 0 and math.isfinite(shift)):
+        raise ValueError(f"shift is {shift!r}; allowed are finite numbers above 0; 1 means no shift.")
+
+
+def _check_sigmas(sigmas: Tensor, process: NoiseProcess) -> None:
+    if sigmas.ndim != 1 or len(sigmas) < 2:
+        raise ValueError(f"sigmas has shape {list(sigmas.shape)}; give a list of at least two levels, noisiest first.")
+    if not torch.isfinite(sigmas).all() or not bool((sigmas[1:] < sigmas[:-1]).all()):
+        raise ValueError(
+            f"sigmas {_preview(sigmas)} do not strictly decrease; give finite levels from the noisiest down."
+        )
+    if sigmas[-1] < 0 or sigmas[0] > process.max_sigma:
+        raise ValueError(
+            f"sigmas run from {sigmas[0]:g} to {sigmas[-1]:g}, but the process '{process.name}' goes from "
+            f"{process.max_sigma:g} to 0; these levels belong to another process."
+        )
+
+
+def _preview(sigmas: Tensor) -> str:
+    values = [f"{value:.6g}" for value in sigmas[:4].tolist()]
+    return "[" + ", ".join(values) + (", ...]" if len(sigmas) > 4 else "]")

@@ -1,0 +1,154 @@
+"""What a solver is, and the only sampling loop.
+
+A solver makes one step from noise level to noise level. It knows clean pictures (x0) and sigma; timesteps and the
+meaning of the network's output are dealt with in :func:`sample`. All memory of a run is in the state that a step
+returns, so one solver object serves any number of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from .prediction import Prediction, to_x0
+from .process import NoiseProcess
+from .schedule import Schedule
+
+__all__ = ["Denoiser", "Network", "NetworkDenoiser", "Solver", "Step", "integrate", "sample"]
+
+Denoiser = Callable[[Tensor, float], Tensor]  # (x (b, ...), sigma) -> x0 (b, ...)
+Network = Callable[[Tensor, Tensor], Tensor]  # (x (b, ...), timestep (b,) int64) -> output (b, ...)
+OnStep = Callable[[int, Tensor, Tensor], None]  # (step, x after the step, x0 that the step saw)
+
+
+class Step(NamedTuple):
+    """One step's result: the latent at the next level, the clean latent that the step saw, the new state."""
+
+    x: Tensor
+    x0: Tensor
+    state: Any
+
+
+class Solver(Protocol):
+    """One numerical method. ``process`` is the noise process it was made for, or None for any."""
+
+    @property
+    def order(self) -> int:
+        """The order of convergence on a smooth problem."""
+        ...
+
+    @property
+    def process(self) -> NoiseProcess | None:
+        """The process whose schedules :func:`sample` accepts for this solver."""
+        ...
+
+    def init(self, schedule: Schedule) -> Any:
+        """Return the state before the first step."""
+        ...
+
+    def step(self, denoise: Denoiser, x: Tensor, i: int, schedule: Schedule, state: Any) -> Step:
+        """Go from level i to level i + 1 of ``schedule``; neither ``x`` nor ``state`` is changed."""
+        ...
+
+
+def sample(
+    network: Network,
+    noise: Tensor,
+    schedule: Schedule,
+    solver: Solver,
+    *,
+    prediction: Prediction,
+    on_step: OnStep | None = None,
+    start: int = 0,
+) -> Tensor:
+    """Run ``solver`` over ``schedule`` and return the latent at its last level (x0 when that is 0). No gradients.
+
+    Args:
+        network: ``network(x, timestep) -> output``, x (b, ...), timestep (b,) int64 exactly as training fed it.
+        noise: (b, ...) floating point, the latent at level ``start``: pure noise for a full run.
+        prediction: how to read the network's output.
+        on_step: called as ``on_step(i, x, x0)`` after step i with the latent it returned and the x0 it saw.
+        start: index of the first step; later steps only, with no history before it.
+
+    Raises:
+        ValueError: the solver belongs to another noise process, ``noise`` is not a floating point batch, or ``start``
+            is outside the schedule.
+    """
+    if solver.process is not None and solver.process != schedule.process:
+        raise ValueError(
+            f"solver {type(solver).__name__} works in the '{solver.process.name}' process, but the schedule is of "
+            f"'{schedule.process.name}'; use a '{solver.process.name}' schedule or the DDIM solver."
+        )
+    with torch.no_grad():
+        x, _ = integrate(
+            NetworkDenoiser(network, schedule, Prediction(prediction)), noise, schedule, solver, start=start, on_step=on_step
+        )
+    return x
+
+
+def integrate(
+    denoise: Denoiser,
+    x: Tensor,
+    schedule: Schedule,
+    solver: Solver,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    state: Any = None,
+    on_step: OnStep | None = None,
+) -> tuple[Tensor, Any]:
+    """Run steps ``start`` to ``stop`` (all by default) and return the latent and the solver's state.
+
+    Handing both back with ``start=stop`` continues the run exactly as if it had not been cut.
+
+    Shapes: x and the result (b, ...), at level ``start`` and ``stop``. ``x`` is never written to.
+
+    Raises:
+        ValueError: x is not a floating point batch, or start and stop do not lie in the schedule; the state is of
+            another place in the run.
+    """
+    stop = schedule.steps if stop is None else stop
+    if not 0 <= start < stop <= schedule.steps:
+        raise ValueError(
+            f"start is {start} and stop is {stop}; a schedule of {schedule.steps} steps allows "
+            f"0 <= start < stop <= {schedule.steps}."
+        )
+    if not x.is_floating_point() or x.ndim < 1:
+        raise ValueError(
+            f"x is {x.dtype} of shape {list(x.shape)}; give a floating point batch of latents (b, ...)."
+        )
+    if state is None:
+        state = solver.init(schedule)
+    for i in range(start, stop):
+        x, x0, state = solver.step(denoise, x, i, schedule, state)
+        if on_step is not None:
+            on_step(i, x, x0)
+        del x0
+    return x, state
+
+
+@dataclass(frozen=True)
+class NetworkDenoiser:
+    """A network as a denoiser: fed the timestep that belongs to sigma, its output read as x0."""
+
+    network: Network
+    schedule: Schedule
+    prediction: Prediction
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """Return x0 for the noisy latent ``x`` at ``sigma``. Shapes: (b, ...) both."""
+        return to_x0(self._output(x, sigma), x, sigma, self.prediction, self.schedule.process)
+
+    def with_noise(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | None]:
+        """Return x0 and the predicted noise, the latter only where it is the network's own output."""
+        output = self._output(x, sigma)
+        noise = output if self.prediction is Prediction.EPSILON else None
+        return to_x0(output, x, sigma, self.prediction, self.schedule.process), noise
+
+    def _output(self, x: Tensor, sigma: float) -> Tensor:
+        timestep = torch.full((x.shape[0],), self.schedule.timestep_at(sigma), dtype=torch.int64, device=x.device)
+        return self.network(x, timestep)

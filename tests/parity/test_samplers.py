@@ -1,0 +1,115 @@
+"""The solvers against trajectories recorded from the original implementations on an analytic model."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from wan_lite.samplers import (
+    DDIM,
+    FlowDPMpp,
+    FlowUniPC,
+    Prediction,
+    ddim_schedule,
+    dpmpp_schedule,
+    flow_schedule,
+    sample,
+)
+
+FOLDER = Path(__file__).parents[1] / "vectors" / "samplers"
+VECTORS = load_file(FOLDER / "samplers.safetensors")
+RECORD = json.loads((FOLDER / "samplers.json").read_text())
+SOLVERS = {
+    "nocorr01": FlowUniPC(disable_corrector=(0, 1)),
+    "order1": FlowUniPC(order=1),
+    "order3": FlowUniPC(order=3),
+}
+
+
+def analytic(x: Tensor, timestep: Tensor) -> Tensor:
+    """The model of the vectors: ``tanh(x) * c + 0.1 * x``, c = cos(t / 1000) rounded to float32."""
+    c = torch.tensor([math.cos(t / 1000) for t in timestep.tolist()], dtype=torch.float32)
+    c = c.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.tanh(x) * c + 0.1 * x
+
+
+def trajectory(schedule, solver, prediction, x=None, start=0) -> Tensor:
+    x = VECTORS["x_init"] if x is None else x
+    states = [x]
+    sample(
+        analytic, x, schedule, solver, prediction=prediction, start=start, on_step=lambda i, x, x0: states.append(x)
+    )
+    return torch.stack(states)
+
+
+@pytest.mark.parametrize("name", ["4_1.0", "10_3.0", "20_5.0", "50_8.0", "1_5.0", "2_5.0"])
+def test_unipc(name: str) -> None:
+    steps, shift = name.split("_")
+    schedule = flow_schedule(int(steps), float(shift))
+    assert torch.equal(schedule.timesteps, VECTORS[f"unipc_{name}.timesteps"])
+    assert torch.equal(schedule.sigmas.float(), VECTORS[f"unipc_{name}.sigmas"])
+    result = trajectory(schedule, FlowUniPC(), Prediction.VELOCITY)
+    torch.testing.assert_close(result, VECTORS[f"unipc_{name}.traj"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("variant", SOLVERS)
+def test_unipc_variants(variant: str) -> None:
+    result = trajectory(flow_schedule(10), SOLVERS[variant], Prediction.VELOCITY)
+    torch.testing.assert_close(result, VECTORS[f"unipc_10_5.0_{variant}.traj"], atol=1e-6, rtol=0)
+
+
+def test_unipc_from_the_middle() -> None:
+    expected = VECTORS["unipc_10_5.0_from3.traj"]
+    result = trajectory(flow_schedule(10), FlowUniPC(), Prediction.VELOCITY, expected[0], start=3)
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
+
+
+def test_unipc_in_bfloat16() -> None:
+    expected = VECTORS["unipc_10_5.0_bf16.traj"]
+    result = trajectory(flow_schedule(10), FlowUniPC(), Prediction.VELOCITY, expected[0])
+    assert result.dtype == torch.bfloat16
+    # two units in the last place of bfloat16 at the largest value (2.8)
+    torch.testing.assert_close(result.float(), expected.float(), atol=2**-5, rtol=0)
+
+
+def test_bh1_is_finite_where_the_original_is_not() -> None:
+    assert RECORD["combos"]["unipc_10_5.0_bh1"]["finite"] is False
+    result = trajectory(flow_schedule(10), FlowUniPC(kind="bh1"), Prediction.VELOCITY)
+    assert torch.isfinite(result).all()
+
+
+@pytest.mark.parametrize("name", ["10_5.0", "20_12.0"])
+def test_dpmpp(name: str) -> None:
+    steps, shift = name.split("_")
+    schedule = dpmpp_schedule(int(steps), float(shift))
+    assert torch.equal(schedule.timesteps, VECTORS[f"dpmpp_{name}.timesteps"])
+    assert torch.equal(schedule.sigmas.float(), VECTORS[f"dpmpp_{name}.sigmas"])
+    result = trajectory(schedule, FlowDPMpp(), Prediction.VELOCITY)
+    torch.testing.assert_close(result, VECTORS[f"dpmpp_{name}.traj"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 10, 20])
+def test_ddim(steps: int) -> None:
+    schedule = ddim_schedule(steps)
+    assert torch.equal(schedule.timesteps, VECTORS[f"ddim_{steps}.timesteps"])
+    result = trajectory(schedule, DDIM(), Prediction.EPSILON)
+    torch.testing.assert_close(result, VECTORS[f"ddim_{steps}.traj"], atol=1e-6, rtol=0)
+
+
+def test_ddim_timestep_tables() -> None:
+    for steps, table in RECORD["ddim_timestep_tables"].items():
+        assert ddim_schedule(int(steps)).timesteps.tolist() == table
+
+
+@pytest.mark.parametrize(("steps", "shift"), [(1, 5.0), (2, 5.0), (51, 5.0), (100, 5.0), (300, 5.0), (100, 12.0)])
+def test_long_runs_finish(steps: int, shift: float) -> None:
+    """The original stops with an assertion where the truncated timesteps repeat; here nothing looks them up."""
+    result = trajectory(flow_schedule(steps, shift), FlowUniPC(), Prediction.VELOCITY)
+    assert len(result) == steps + 1
+    assert torch.isfinite(result).all()
