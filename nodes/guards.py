@@ -4,15 +4,19 @@ A guard is a function that returns the sentence, or None where all is well; :fun
 sentences after the user's ``on_mismatch``. Nothing here changes a tensor or a MODEL.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from comfy_api.latest import io
 
 from ..samplers.contract import ContractMismatch, SamplingContract, compare
 from ..samplers.process import FLOW, NoiseProcess
+from .host import ADVANCED
 from .processes import TRAIN_TIMESTEPS, LinearEpsilon, TruncatedFlow, noise_process
 
 log = logging.getLogger(__name__)
@@ -41,6 +45,15 @@ def settle(problems: Iterable[str | None], on_mismatch: str = "error") -> None:
 def contract_of(model) -> SamplingContract | None:
     """The sampling contract that a MODEL carries, or None."""
     return model.get_attachment(CONTRACT_ATTACHMENT)
+
+
+def mismatch_input() -> io.Combo.Input:
+    """The ``on_mismatch`` input, the same on every node that has guards."""
+    return io.Combo.Input(
+        "on_mismatch", options=list(ON_MISMATCH), default="error", **ADVANCED,
+        tooltip="What to do when model, schedule and solver do not fit together: stop with the reason, write it to the "
+        "log, or go on.",
+    )  # fmt: skip
 
 
 # Shift ---------------------------------------------------------------------------------------------------------------
@@ -160,6 +173,24 @@ def leftover_problem(sigmas: torch.Tensor, solver: str, order: int) -> str | Non
 def contract_problems(contract: SamplingContract | None, requested: SamplingContract) -> list[str]:
     """Where ``requested`` is not what the checkpoint's contract says; no contract, no problem."""
     return [] if contract is None else [str(mismatch) for mismatch in compare(contract, requested)]
+
+
+def solver_problems(contract: SamplingContract | None, model, solver: str, sigmas: torch.Tensor) -> list[str]:
+    """What a solver alone can see of a broken contract: itself, the process of the MODEL, the shift in the SIGMAS.
+
+    Steps and guidance are not looked at: image to image, a split run and other guiders change them for good reasons.
+    """
+    if contract is None:
+        return []
+    is_flow = noise_process(model.get_model_object("model_sampling")) is FLOW
+    shift = shift_in(sigmas) if is_flow else None
+    requested = replace(
+        contract,
+        solver=solver,
+        prediction="velocity" if is_flow else "epsilon",
+        shift=contract.shift if shift is None else round(shift, 3),
+    )
+    return contract_problems(contract, requested)
 
 
 def fixed_steps_problem(contract: SamplingContract | None, sigmas: torch.Tensor) -> str | None:
