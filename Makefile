@@ -21,7 +21,7 @@ demo: $(VENV)/.ready-demo
 	$(PY) -m wan_lite.demo $(ARGS)
 
 test: $(VENV)/.ready-test
-	$(PY) -m pytest $(ARGS)
+	$(VENV)/bin/pytest $(ARGS)
 
 check: lint types test
 
@@ -39,7 +39,7 @@ bench: $(VENV)/.ready-test
 	done
 
 soak: $(VENV)/.ready-test
-	$(PY) -m pytest -m soak $(ARGS)
+	$(VENV)/bin/pytest -m soak $(ARGS)
 
 demo-weights: $(VENV)/.ready-test
 	$(PY) -m wan_lite.demo.train $(ARGS)

@@ -28,11 +28,20 @@ def make_base(base: Path) -> Path:
     for folder in ("user/default", "custom_nodes", "input", "output", "temp"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     (base / "custom_nodes" / PACK_NAME).symlink_to(PACK, target_is_directory=True)
-    # A user who has been here before: no tour and no template window over the first page.
-    settings = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": True}
-    (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(settings), "utf-8")
+    _fill_user(base / "user" / "default")
     _fill_models(base / "models")
     return base
+
+
+def _fill_user(user: Path) -> None:
+    """A user who has been here before: no tour over the first page, no file missing that the page asks for."""
+    for folder in ("workflows", "subgraphs"):
+        (user / folder).mkdir()
+        (user / folder / ".keep").touch()
+    (user / "user.css").touch()
+    (user / "comfy.templates.json").write_text("[]", "utf-8")
+    settings = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": True}
+    (user / "comfy.settings.json").write_text(json.dumps(settings), "utf-8")
 
 
 def _fill_models(models: Path) -> None:

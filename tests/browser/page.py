@@ -1,0 +1,162 @@
+"""The ComfyUI page in a headless Chromium, used as a person uses it: drop a file, open a template, press Run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response, Route, sync_playwright
+
+from browser.chromium import find_chromium
+from host.server import PACK_NAME
+
+READY = "window.app?.extensionManager && window.LiteGraph && 'KSampler' in LiteGraph.registered_node_types"
+EVENTS = ("execution_start", "executed", "execution_success", "execution_error", "execution_interrupted")
+LISTEN = """events => {
+    window.__events = [];
+    if (window.__listening) return;
+    window.__listening = true;
+    for (const kind of events)
+        app.api.addEventListener(kind, event => window.__events.push({kind, detail: event.detail}));
+}"""
+NODES = """() => app.graph.nodes.map(node => ({
+    id: String(node.id), type: node.type, title: node.title, has_errors: node.has_errors === true,
+    known: node.type in LiteGraph.registered_node_types || node.isSubgraphNode?.() === true,
+    pictures: (node.imgs ?? []).map(image => [image.naturalWidth, image.naturalHeight]),
+}))"""
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+
+
+class RunFailed(Exception):
+    """A graph that was started from the page did not end in success."""
+
+
+@dataclass
+class ComfyPage:
+    """One open page of a ComfyUI server, and everything that went wrong in it since :meth:`forget`."""
+
+    page: Page
+    url: str
+    console_errors: list[str] = field(default_factory=list)
+    failed_requests: list[str] = field(default_factory=list)
+    outside_requests: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Load the page and wait until it can be used; what it complains about while loading is the host's affair."""
+        self.page.goto(self.url)
+        self.page.wait_for_function(f"!!({READY})", timeout=120_000)
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_timeout(1000)
+        self.page.evaluate(LISTEN, EVENTS)
+        self.forget()
+
+    def forget(self) -> None:
+        """Start the lists of complaints anew."""
+        for complaints in (self.console_errors, self.failed_requests, self.outside_requests):
+            complaints.clear()
+
+    def complaints(self) -> list[str]:
+        """All that a page without a fault has none of."""
+        return [*self.console_errors, *self.failed_requests, *self.outside_requests]
+
+    def drop(self, path: Path) -> None:
+        """Drag a file from the desktop onto the canvas and wait until its graph is open."""
+        session = self.page.context.new_cdp_session(self.page)
+        data = {"items": [], "files": [str(path.resolve())], "dragOperationsMask": 1}
+        for step in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": step, "x": 800, "y": 600, "data": data})
+        session.detach()
+        self._wait_for_workflow(path.stem)
+
+    def open_template(self, name: str) -> None:
+        """Choose a workflow of this pack in the template browser and wait until its graph is open."""
+        self.page.get_by_role("button", name="Templates").first.click()
+        self.page.get_by_role("button", name=re.compile(PACK_NAME, re.IGNORECASE)).first.click()
+        self.page.get_by_test_id(f"template-workflow-{name}").click()
+        self._wait_for_workflow(name)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The open graph's nodes: id, type, title, has_errors, known, pictures (sizes of the images they show)."""
+        return list(self.page.evaluate(NODES))
+
+    def api_graph(self) -> dict[str, Any]:
+        """The open graph in the form that is posted to the server."""
+        return dict(self.page.evaluate("async () => (await app.graphToPrompt()).output"))
+
+    def run(self, timeout: float = 300) -> list[dict[str, Any]]:
+        """Press Run, wait for the end and return the events.
+
+        Raises:
+            RunFailed: the graph was refused or ended in an error.
+        """
+        self.page.evaluate(LISTEN, EVENTS)
+        self.page.get_by_test_id("queue-button").click()
+        last = "window.__events.some(e => !['execution_start', 'executed'].includes(e.kind))"
+        refused = "app.lastNodeErrors && Object.keys(app.lastNodeErrors).length > 0"
+        self.page.wait_for_function(f"!!({last} || {refused})", timeout=timeout * 1000)
+        events = list(self.page.evaluate("window.__events"))
+        if not events or events[-1]["kind"] != "execution_success":
+            said = events[-1]["detail"].get("exception_message") if events else None
+            raise RunFailed(said or str(self.page.evaluate("app.lastNodeErrors")))
+        self.page.wait_for_timeout(500)
+        return events
+
+    def wait_for_pictures(self, node_id: str) -> None:
+        """Wait until a node shows at least one picture."""
+        loaded = "id => app.graph.getNodeById(id)?.imgs?.every(image => image.naturalWidth > 0)"
+        self.page.wait_for_function(f"id => !!(({loaded})(id))", arg=int(node_id), timeout=20_000)
+
+    def screenshot(self, path: Path) -> Path:
+        """Fit the graph to the window and save what is seen."""
+        self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.page.wait_for_timeout(700)
+        self.page.screenshot(path=path)
+        return path
+
+    def _wait_for_workflow(self, name: str) -> None:
+        active = "name => app.extensionManager.workflow.activeWorkflow?.filename === name && app.graph.nodes.length > 0"
+        self.page.wait_for_function(active, arg=name, timeout=20_000)
+        self.page.wait_for_timeout(500)
+
+    def _listen(self) -> None:
+        def on_console(message: ConsoleMessage) -> None:
+            if message.type == "error":
+                self.console_errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+        def on_response(response: Response) -> None:
+            if response.status >= 400:
+                self.failed_requests.append(f"{response.status} {response.request.method} {response.url}")
+
+        def keep_inside(route: Route) -> None:
+            if route.request.url.startswith((self.url, "data:", "blob:")):
+                route.continue_()
+            else:
+                self.outside_requests.append(route.request.url)
+                route.abort()
+
+        self.page.on("console", on_console)
+        self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+        self.page.on("response", on_response)
+        self.page.route("**/*", keep_inside)
+
+
+@contextmanager
+def open_browser() -> Iterator[BrowserContext]:
+    """A headless Chromium with one empty profile."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), headless=True, args=ARGUMENTS)
+        context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
+        yield context
+        browser.close()
+
+
+def new_page(context: BrowserContext, url: str) -> ComfyPage:
+    """An open, ready page of the server at ``url``."""
+    comfy_page = ComfyPage(context.new_page(), url)
+    comfy_page._listen()
+    comfy_page.open()
+    return comfy_page

@@ -1,0 +1,121 @@
+"""What belongs to a shipped workflow and is made from it: its API form, and a thumbnail of its own output."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from browser.page import ComfyPage
+from host.client import Client
+from host.server import PACK
+
+WORKFLOWS = PACK / "workflows"
+THUMBNAIL_SIZE = 384
+THUMBNAIL_BYTES = 60_000
+MOST_PICTURES = 16
+PICTURE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".gif")
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What was made from one workflow by loading and running it in the page."""
+
+    api: str
+    thumbnail: bytes
+
+    def write(self, workflow: Path) -> list[Path]:
+        """Put both beside the workflow; returns the files whose content changed."""
+        changed = []
+        api, thumbnail = paths_for(workflow)
+        api.parent.mkdir(exist_ok=True)
+        if not api.is_file() or api.read_text("utf-8") != self.api:
+            api.write_text(self.api, "utf-8")
+            changed.append(api)
+        if not thumbnail.is_file() or not looks_like(thumbnail.read_bytes(), self.thumbnail):
+            thumbnail.write_bytes(self.thumbnail)
+            changed.append(thumbnail)
+        return changed
+
+    def drift(self, workflow: Path) -> list[str]:
+        """Say for each of the two shipped files how it differs from what its workflow gives now."""
+        api, thumbnail = paths_for(workflow)
+        found = []
+        if not api.is_file() or api.read_text("utf-8") != self.api:
+            found.append(f"{api.relative_to(PACK)} is not the API form of {workflow.name}")
+        if not thumbnail.is_file() or not looks_like(thumbnail.read_bytes(), self.thumbnail):
+            found.append(f"{thumbnail.relative_to(PACK)} is not a picture of what {workflow.name} makes")
+        elif thumbnail.stat().st_size > THUMBNAIL_BYTES:
+            found.append(f"{thumbnail.relative_to(PACK)} is larger than {THUMBNAIL_BYTES} bytes")
+        return [f"{sentence}; run `make thumbnails`." for sentence in found]
+
+
+def shipped_workflows() -> list[Path]:
+    """Every workflow of the template browser."""
+    return sorted(WORKFLOWS.glob("*.json"))
+
+
+def paths_for(workflow: Path) -> tuple[Path, Path]:
+    """The API form and the thumbnail that belong to a workflow."""
+    return workflow.parent / "api" / workflow.name, workflow.with_suffix(".jpg")
+
+
+def derive(page: ComfyPage, client: Client, workflow: Path) -> tuple[Derived, list[dict[str, Any]]]:
+    """Load a workflow in the page by dropping it, run it there, and return what is made from it, and the events."""
+    page.drop(workflow)
+    api = json.dumps(page.api_graph(), indent=2, ensure_ascii=False) + "\n"
+    events = page.run()
+    return Derived(api, thumbnail_of([client.view(entry) for entry in pictures_of(events)])), events
+
+
+def pictures_of(events: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The picture files that a run reported: those that it saved, or where there are none, those that it previewed."""
+    entries = [entry for _, entry in shown_pictures(events)]
+    return [entry for entry in entries if entry["type"] == "output"] or entries
+
+
+def shown_pictures(events: list[dict[str, Any]]) -> list[tuple[str, dict[str, str]]]:
+    """(node id, file) of every picture that a run reported."""
+    return [
+        (str(event["detail"]["node"]), entry)
+        for event in events
+        if event["kind"] == "executed"
+        for entry in (event["detail"].get("output") or {}).get("images", [])
+        if entry["filename"].lower().endswith(PICTURE_SUFFIXES)
+    ]
+
+
+def thumbnail_of(pictures: list[bytes]) -> bytes:
+    """A square JPEG with up to sixteen of the pictures, evenly chosen, each shown whole."""
+    if not pictures:
+        raise ValueError("the run reported no picture")
+    count = min(len(pictures), MOST_PICTURES)
+    chosen = [pictures[round(i * (len(pictures) - 1) / max(1, count - 1))] for i in range(count)]
+    columns = math.ceil(math.sqrt(count))
+    side = THUMBNAIL_SIZE // columns
+    sheet = Image.new("RGB", (columns * side, math.ceil(count / columns) * side), "#171717")
+    for i, data in enumerate(chosen):
+        picture = Image.open(io.BytesIO(data)).convert("RGB")
+        scale = side / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
+        corner = (i % columns * side + (side - size[0]) // 2, i // columns * side + (side - size[1]) // 2)
+        sheet.paste(picture, corner)
+    file = io.BytesIO()
+    sheet.save(file, "JPEG", quality=85, optimize=True)
+    return file.getvalue()
+
+
+def looks_like(one: bytes, other: bytes, tolerance: float = 4.0) -> bool:
+    """Tell whether two pictures are the same but for compression and the last digits of another machine.
+
+    ``tolerance`` is the mean absolute difference in steps of 1/255.
+    """
+    first, second = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.float32) for data in (one, other))
+    return first.shape == second.shape and float(np.abs(first - second).mean()) <= tolerance

@@ -1,0 +1,41 @@
+"""Every shipped workflow, in the page: dropped, opened as a template, run, and opened again from the PNG that it saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from browser.page import ComfyPage
+from browser.regenerate import THUMBNAIL_BYTES, derive, shipped_workflows, shown_pictures
+from host.client import Client
+
+
+def test_there_are_workflows() -> None:
+    assert shipped_workflows()
+
+
+@pytest.mark.parametrize("workflow", shipped_workflows(), ids=lambda path: path.stem)
+def test_workflow_in_the_page(page: ComfyPage, comfy: Client, screenshots: Path, workflow: Path) -> None:
+    derived, events = derive(page, comfy, workflow)
+    nodes = {node["id"]: node for node in page.nodes()}
+    assert [node for node in nodes.values() if not node["known"] or node["has_errors"]] == []
+    shown = shown_pictures(events)
+    assert shown, "no picture was made"
+    for node_id in {node_id for node_id, _ in shown}:
+        page.wait_for_pictures(node_id)
+    page.screenshot(screenshots / f"{workflow.stem}.png")
+    assert page.complaints() == []
+    assert derived.drift(workflow) == []
+    assert len(derived.thumbnail) <= THUMBNAIL_BYTES
+
+
+@pytest.mark.parametrize("workflow", shipped_workflows(), ids=lambda path: path.stem)
+def test_template_and_saved_png_open_the_same_graph(page: ComfyPage, comfy: Client, workflow: Path) -> None:
+    page.open_template(workflow.stem)
+    graph = page.api_graph()
+    saved = [entry for _, entry in shown_pictures(page.run()) if entry["type"] == "output"]
+    assert saved, "no picture was saved"
+    page.drop(comfy.base / "output" / saved[-1]["subfolder"] / saved[-1]["filename"])
+    assert page.api_graph() == graph
+    assert page.complaints() == []
