@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests, and the last words of a run: which ComfyUI it met, and what was skipped for want of one."""
+"""Fixtures shared by all tests, and the last words of a run: which ComfyUI it met, and what was skipped without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every shipped workflow, in the page: dropped, opened as a template, run, and opened again from the PNG that it saved."""
+"""Every shipped workflow, in the page: dropped, opened as a template, run, opened again from the PNG that it saved."""
 
 from __future__ import annotations
 

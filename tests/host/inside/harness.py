@@ -1,4 +1,4 @@
-"""For the check_* functions, which run in ComfyUI's own interpreter: the pack as the host loads it, nodes run as it does.
+"""For the check_* functions, in ComfyUI's own interpreter: the pack as the host loads it, nodes run as the host does.
 
 No pytest here: plain asserts. Start-up is the host's own (server object, built-in nodes, then this pack), so that what
 `on_load` registers has something to register with.
