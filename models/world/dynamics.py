@@ -68,12 +68,12 @@ class DynamicsModel(nn.Module):
     def __init__(self, config: DynamicsConfig) -> None:
         super().__init__()
         self.config = config
-        self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, 1, config.latent_dim))
         self.latent_embed = nn.Linear(config.latent_dim, config.embed_dim)
         self.transformer = SpaceTimeTransformer(config.transformer)
         self.output_mlp = nn.Linear(config.embed_dim, config.codebook_size)
         side = config.frame_size // config.patch_size
         self.register_buffer("positions", spatial_positions(side, side, config.embed_dim), persistent=False)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, 1, config.latent_dim))
 
     def forward(self, latents: Tensor, actions: Tensor | None = None) -> Tensor:
         """Return the logits of the whole window (for training, and as the plain form of what a rollout does)."""

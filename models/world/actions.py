@@ -1,0 +1,106 @@
+"""Who chooses the actions of a rollout: a list, a rule, or the latent action model reading a clip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Generator, Tensor
+
+from .world import World
+
+__all__ = ["ActionPolicy", "Actions", "choose_action", "infer_actions", "parse_actions"]
+
+ActionPolicy = Literal["random", "repeat", "diversity"]
+Actions = ActionPolicy | Sequence[int] | Sequence[Sequence[int]] | Tensor | None
+
+_RECENT = 5
+
+
+def choose_action(
+    policy: ActionPolicy, history: Sequence[int], n_actions: int, generator: Generator, action_diversity: float = 0.1
+) -> int:
+    """Choose the next action by a rule.
+
+    ``random``: any. ``repeat``: the last one again (any, when there is none). ``diversity``: with probability
+    ``action_diversity`` one of the least used of the last five, else any; any while fewer than two were chosen.
+
+    Source:
+        parity: TinyWorlds 6a44975 ``sample_action_with_diversity``, its order of random numbers included
+        (tests/vectors/tinyworlds/legacy/diversity_cases.json).
+    """
+    if policy == "repeat" and history:
+        return history[-1]
+    if policy == "diversity" and len(history) >= 2 and torch.rand(1, generator=generator).item() < action_diversity:
+        counts = torch.bincount(torch.tensor(history[-_RECENT:]), minlength=n_actions)
+        least_used = (counts == counts.min()).nonzero().flatten()
+        return int(least_used[torch.randint(0, len(least_used), (1,), generator=generator)])
+    return int(torch.randint(0, n_actions, (1,), generator=generator))
+
+
+def infer_actions(world: World, frames: Tensor) -> Tensor:
+    """Return the actions that the latent action model sees between neighbouring frames of a clip.
+
+    Shapes:
+        frames (b, t, 3, S, S) in [-1, 1], t >= 2 -> (b, t - 1) int64.
+
+    Raises:
+        ValueError: the world was opened without a latent action model, or there is only one frame.
+    """
+    if world.latent_actions is None:
+        raise ValueError(
+            "actions: this world was opened without a latent action model, so they cannot be inferred; "
+            "give its file, or use context_window=1 with explicit actions."
+        )
+    with torch.no_grad():
+        return world.latent_actions.infer(frames.to(world.device, world.dtype))
+
+
+def parse_actions(text: str) -> ActionPolicy | list[int] | None:
+    """Read actions as people write them: a rule's name, ``none``, or ids such as ``0, 3, 3, 1`` or ``0 3x2 1``.
+
+    Raises:
+        ValueError: a word is neither an id, nor an id with a count, nor a rule.
+    """
+    word = text.strip().lower()
+    if word in get_args(ActionPolicy):
+        return word  # type: ignore[return-value]
+    if word in ("", "none"):
+        return None
+    actions: list[int] = []
+    for part in re.split(r"[\s,;]+", word.strip(" ,;[]")):
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?", part)
+        if match is None:
+            raise ValueError(
+                f"actions: {part!r} is not an action; write ids such as '0, 3, 3x4', "
+                f"or one of {', '.join(get_args(ActionPolicy))}, none."
+            )
+        actions += [int(match[1])] * int(match[2] or 1)
+    return actions
+
+
+def explicit_rows(actions: Actions, n_actions: int) -> list[list[int]] | None:
+    """Return the rows of an explicit list (one row serves every rollout of a batch), or None for a rule or no actions.
+
+    Raises:
+        ValueError: an unknown rule, an empty list, or an id that the world does not have.
+    """
+    if actions is None:
+        return None
+    if isinstance(actions, str):
+        if actions not in get_args(ActionPolicy):
+            raise ValueError(
+                f"actions: {actions!r} is not a rule; use one of {', '.join(get_args(ActionPolicy))}, a list, or None."
+            )
+        return None
+    listed = actions.tolist() if isinstance(actions, Tensor) else list(actions)
+    rows = [list(row) for row in listed] if listed and isinstance(listed[0], Sequence | Tensor) else [listed]
+    rows = [[int(action) for action in row] for row in rows]
+    if not all(rows):
+        raise ValueError("actions: the list is empty; give at least one id, the last is repeated when it is too short.")
+    for action in (action for row in rows for action in row):
+        if not 0 <= action < n_actions:
+            raise ValueError(f"actions: {action} is not an action of this world; ids run from 0 to {n_actions - 1}.")
+    return rows
