@@ -1,0 +1,188 @@
+"""Train the demo students on latents of the picture set, each for the process that its contract names.
+
+``ddim`` learns epsilon in the process alpha^2 = 1 - t/1000, ``flow`` and ``4ch`` learn velocity in the flow process. The
+real students are distilled from a teacher; these learn from data, with the same network and the same targets' meaning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange
+from torch import Generator, Tensor, nn
+
+from ...models.student import Student, StudentConfig, StudentNetwork, save_student
+from ...models.wan_vae import WanVAE, load_wan_vae
+from ...samplers.contract import PRESETS, SamplingContract
+from ...samplers.process import FLOW, VP
+from ...samplers.schedule import shift_sigma, wan_timestep
+from .captions import WIDTH, embed
+from .loop import WEIGHTS, Averaged, Log, optimizer_for, step, train_steps
+from .pictures import COLOURS, PATTERNS, SIZE, captions, draw
+from .vae import KEPT
+
+__all__ = ["KINDS", "Kind", "Noised", "main", "picture_latents", "train"]
+
+CLASSES = len(COLOURS) * len(PATTERNS)
+PICTURES = 12_000
+BATCH = 64
+SHIFT = 5.0  # of the flow students' sampling
+TRAIN_SHIFT = 3.0  # their training looks a little more at low noise than their sampling does
+FIRST_STEP = 1 / 6  # share of an epsilon batch that is at t = 999, where sampling starts
+
+
+@dataclass(frozen=True)
+class Noised:
+    """What the network is shown and asked for; latents ``(b, c, h, w)``, timestep int64 ``(b,)``, weight ``(b,)``."""
+
+    latent: Tensor
+    timestep: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+def noised_for_flow(x0: Tensor, generator: Generator) -> Noised:
+    """x = (1 - s) x0 + s noise, velocity = noise - x0, timestep = 1000 s truncated as Wan truncates it."""
+    sigma = shift_sigma(torch.rand(len(x0), generator=generator, dtype=torch.float64), TRAIN_SHIFT).clamp(1e-3, 0.9998)
+    noise = torch.randn(x0.shape, generator=generator)
+    return Noised(FLOW.add_noise(x0, noise, sigma), wan_timestep(sigma), noise - x0, torch.ones(len(x0)))
+
+
+def noised_for_ddim(x0: Tensor, generator: Generator) -> Noised:
+    """x = sqrt(a) x0 + sqrt(1 - a) noise, a = 1 - t / 1000 within [0.001, 0.999], target = noise.
+
+    An error of the predicted noise is sqrt((1 - a) / a) times as large in the picture, 31 times at t = 999 where every
+    run begins. So a sixth of the batch is at 999, and errors count by that factor, up to 20.
+    """
+    timestep = torch.randint(1000, (len(x0),), generator=generator)
+    timestep[: round(FIRST_STEP * len(x0))] = 999
+    signal = (1 - timestep / 1000).clamp(1e-3, 1 - 1e-3)
+    noise = torch.randn(x0.shape, generator=generator)
+    latent = VP.add_noise(x0, noise, (1 - signal).sqrt())
+    return Noised(latent, timestep, noise, ((1 - signal) / signal).sqrt().clamp(1, 20))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One student: its network's sizes, how its latents are noised, how it is sampled."""
+
+    config: StudentConfig
+    noised: Callable[[Tensor, Generator], Noised]
+    preset: str
+    steps: int
+    rate: float = 2e-3
+
+
+def _sizes(hidden: int, depth: int, channels: int = 16) -> StudentConfig:
+    return StudentConfig(hidden, depth, 4, channels, SIZE, 8, WIDTH)
+
+
+KINDS = {
+    "flow": Kind(_sizes(112, 5), noised_for_flow, "flow_unipc-20 shift 5", 3000),
+    "ddim": Kind(_sizes(128, 5), noised_for_ddim, "ddim-20 run_inference", 5000),
+    "4ch": Kind(_sizes(96, 5, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 3000),
+}
+
+
+def contract_of(kind: Kind) -> SamplingContract:
+    """The contract that goes into the file: the preset, declared, with this student's latent."""
+    side, channels = kind.config.latent_size, kind.config.num_channels
+    return replace(
+        PRESETS[kind.preset],
+        latent_channels=channels,
+        latent_height=side,
+        latent_width=side,
+        output_projection=channels != 16,
+        source="declared",
+    )
+
+
+@torch.no_grad()
+def picture_latents(vae: WanVAE, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Normalised latents ``(count, 16, 8, 8)`` of random pictures, and their classes ``(count,)``."""
+    classes = torch.randint(CLASSES, (count,), generator=generator)
+    parts = [vae.encode(rearrange(draw(rows, generator).pixels, "b c h w -> b c 1 h w")) for rows in classes.split(64)]
+    return rearrange(torch.cat(parts), "b c 1 h w -> b c h w"), classes
+
+
+def pooled_captions() -> Tensor:
+    """Every caption's rows averaged, as the network does it: ``(classes, 64)``."""
+    return torch.stack([embed(text).mean(0) for text in captions()])
+
+
+@torch.no_grad()
+def initialise(network: StudentNetwork) -> None:
+    """Start as the identity: noise passes through the two convolutions unchanged and the blocks are nearly silent.
+
+    Near pure noise both targets are almost the input, and what counts is the small difference from it.
+    """
+    size, channels = network.config.hidden_size, network.config.num_channels
+    basis = nn.init.orthogonal_(torch.empty(size, channels))
+    for conv, kernel in ((network.conv_in, basis), (network.conv_out, basis.T)):
+        conv.weight.mul_(0.1)
+        conv.weight[:, :, 1, 1] = kernel
+        nn.init.zeros_(conv.bias)
+    nn.init.normal_(network.time_embed[2].weight, std=0.02)
+    nn.init.zeros_(network.time_embed[2].bias)
+    for block in network.blocks:
+        for last in (block.attn.out_proj, block.mlp[2]):
+            nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * network.config.depth))
+            nn.init.zeros_(last.bias)
+
+
+def projection_to_vae(latents: Tensor, kept: int = KEPT) -> nn.Conv2d:
+    """The affine map from the first channels of the latents ``(b, 16, h, w)`` to all 16 that has the least error."""
+    columns = rearrange(latents, "b c h w -> (b h w) c")
+    known = torch.cat([columns[:, :kept], torch.ones(len(columns), 1)], dim=1)
+    solution = torch.linalg.lstsq(known, columns).solution
+    layer = nn.Conv2d(kept, latents.shape[1], 1)
+    with torch.no_grad():
+        layer.weight.copy_(solution[:kept].T[:, :, None, None])
+        layer.bias.copy_(solution[kept])
+    return layer.requires_grad_(False)
+
+
+def train(name: str, steps: int | None, seed: int) -> Student:
+    """Train one student and write it after every fifth of the way."""
+    kind = KINDS[name]
+    steps = steps or kind.steps
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed)
+    latents, classes = picture_latents(load_wan_vae(WEIGHTS / "vae.safetensors", clips=False), PICTURES, generator)
+    channels, text = kind.config.num_channels, pooled_captions()
+    projection = projection_to_vae(latents, channels) if channels != latents.shape[1] else None
+    network = StudentNetwork(kind.config)
+    initialise(network)
+    averaged, optimizer, log = Averaged(network), optimizer_for(network, kind.rate), Log(f"student_{name}", steps)
+    final = StudentNetwork(kind.config)
+    student = Student(final, output_proj=projection, contract=contract_of(kind), source=name)
+    for i in train_steps(steps, optimizer):
+        rows = torch.randint(PICTURES, (BATCH,), generator=generator)
+        shown = kind.noised(latents[rows, :channels], generator)
+        error = (network(shown.latent, shown.timestep, text[classes[rows]]) - shown.target).square()
+        loss = (error * rearrange(shown.weight, "b -> b 1 1 1")).mean()
+        log.add(i, loss=step(loss, network, optimizer), unweighted=float(error.mean()))
+        averaged.update()
+        if (i + 1) % max(steps // 5, 1) == 0 or i + 1 == steps:
+            final.load_state_dict(averaged.state)
+            save_student(student, WEIGHTS / f"student_{name}.safetensors")
+    return student
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train students and write ``weights/student_<name>.safetensors``."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("names", nargs="*", choices=[*KINDS, []], default=list(KINDS))
+    parser.add_argument("--steps", type=int, help="instead of each one's own number")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    for name in options.names or list(KINDS):
+        train(name, options.steps, options.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Train the demo world on the paddle game: video tokenizer, latent actions, dynamics, in TinyWorlds' architecture.
+
+Two things differ from TinyWorlds' own training. The latent action model is told the true action of part of its loss:
+left to itself it finds codes, but nothing says which code is *left*. And the dynamics model learns the one case that a
+rollout asks for, a masked last frame behind known ones. With ``--scheduled-sampling`` a growing share of the batches
+has the model's own last prediction in the context, through pixels, as a rollout has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from safetensors.torch import save_file
+from torch import Generator, Tensor
+
+from ...models.world.dynamics import DynamicsConfig, DynamicsModel
+from ...models.world.latent_actions import LatentActionModel, LatentActionsConfig, action_vectors
+from ...models.world.tokenizer import TokenizerConfig, VideoTokenizer
+from ...models.world.world import World, save_world
+from .game import ACTIONS, SIZE, effective_actions, play
+from .loop import WEIGHTS, Averaged, Log, optimizer_for, step, train_steps
+
+__all__ = ["main", "train_actions", "train_dynamics", "train_tokenizer", "write_clip"]
+
+WINDOW = 5  # frames of a training clip: up to four of context and one to predict
+PATCH = 4
+TOKENIZER = TokenizerConfig(SIZE, PATCH, 48, 4, 96, 2, latent_dim=4, num_bins=4)
+ACTION_MODEL = LatentActionsConfig(SIZE, PATCH, 32, 4, 64, 2, n_actions=len(ACTIONS))
+DYNAMICS = DynamicsConfig(SIZE, PATCH, 64, 4, 144, 4, latent_dim=4, num_bins=4, action_dim=2)
+FINAL_RATIO = 0.5  # share of batches with true contexts at the end of scheduled sampling
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How many steps each of the three networks is trained."""
+
+    tokenizer: int
+    actions: int
+    dynamics: int
+
+
+def train_tokenizer(steps: int, seed: int) -> VideoTokenizer:
+    """Train frames -> tokens -> frames; a changed pixel counts as much as the ground, of which there is far more."""
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed)
+    tokenizer = VideoTokenizer(TOKENIZER)
+    optimizer, log = optimizer_for(tokenizer, 3e-3), Log("world_tokenizer", steps)
+    for i in train_steps(steps, optimizer):
+        frames = play(16, WINDOW, generator).frames
+        error = tokenizer(frames) - frames
+        log.add(i, loss=step(error.abs().mean() + 4 * error.square().mean(), tokenizer, optimizer))
+    return tokenizer
+
+
+def train_actions(steps: int, seed: int) -> LatentActionModel:
+    """Train the action between two frames: to be of use for the next frame, and to be the true one."""
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed)
+    model = LatentActionModel(ACTION_MODEL)
+    optimizer, log = optimizer_for(model, 2e-3), Log("world_actions", steps)
+    for i in train_steps(steps, optimizer):
+        clips = play(16, 4, generator)
+        truth = effective_actions(clips)
+        keep = torch.rand(16, 3, (SIZE // PATCH) ** 2, generator=generator) < 0.7
+        predicted, vectors = model(clips.frames, keep)
+        signs = action_vectors(truth, ACTION_MODEL.action_dim)
+        naming = F.softplus(-2 * signs * vectors).mean()
+        painting = (predicted - clips.frames[:, 1:]).square().mean()
+        right = float((model.quantizer.tokens(vectors) == truth).float().mean())
+        log.add(i, loss=step(naming + painting, model, optimizer), right=right)
+    return model
+
+
+class Windows:
+    """Clips of the game with their tokens, made once, in memory."""
+
+    def __init__(self, tokenizer: VideoTokenizer, count: int, generator: Generator) -> None:
+        clips = play(count, WINDOW, generator)
+        self.frames = clips.frames
+        self.actions = action_vectors(effective_actions(clips), DYNAMICS.action_dim)
+        with torch.no_grad():
+            self.tokens = torch.cat([tokenizer.tokenize(part) for part in clips.frames.split(64)])
+
+
+def train_dynamics(tokenizer: VideoTokenizer, steps: int, seed: int, *, scheduled_sampling: bool) -> DynamicsModel:
+    """Train the tokens of a masked frame behind one to four known frames and the actions between them."""
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed)
+    windows = Windows(tokenizer, 8192, generator)
+    model = DynamicsModel(DYNAMICS)
+    averaged, optimizer = Averaged(model), optimizer_for(model, 2e-3)
+    log = Log("world_dynamics_scheduled" if scheduled_sampling else "world_dynamics", steps)
+    for i in train_steps(steps, optimizer):
+        rows = torch.randint(len(windows.frames), (32,), generator=generator)
+        ratio = 1 - (1 - FINAL_RATIO) * i / steps if scheduled_sampling else 1.0
+        if float(torch.rand((), generator=generator)) < ratio:
+            context = (2, 2, 3, 4)[int(torch.randint(4, (), generator=generator))]
+            tokens, actions = windows.tokens[rows, : context + 1], windows.actions[rows, :context]
+        else:
+            tokens, actions = _after_own_prediction(tokenizer, model, windows, rows)
+        loss, right = _masked_loss(tokenizer, model, tokens, actions, generator)
+        value = step(loss, model, optimizer)
+        averaged.update()
+        log.add(i, loss=value, right=right, ratio=ratio)
+    averaged.write_back()
+    return model
+
+
+def _masked_loss(
+    tokenizer: VideoTokenizer, model: DynamicsModel, tokens: Tensor, actions: Tensor, generator: Generator
+) -> tuple[Tensor, float]:
+    """Cross-entropy of the last frame's masked tokens, and the share that is right. Shapes: tokens (b, t, p)."""
+    b, t, p = tokens.shape
+    # A rollout begins with everything masked: two in five batches do, too.
+    share = torch.rand(b, 1, generator=generator).clamp(min=0.05)
+    share = torch.where(torch.rand(b, 1, generator=generator) < 0.4, 1.0, share)
+    hidden = torch.rand(b, p, generator=generator) < share
+    mask = torch.cat([torch.zeros(b, t - 1, p, dtype=torch.bool), rearrange(hidden, "b p -> b 1 p")], dim=1)
+    logits = model(model.masked(tokenizer.latents(tokens), mask), actions)[:, -1][hidden]
+    truth = tokens[:, -1][hidden]
+    return F.cross_entropy(logits, truth), float((logits.argmax(-1) == truth).float().mean())
+
+
+@torch.no_grad()
+def _after_own_prediction(
+    tokenizer: VideoTokenizer, model: DynamicsModel, windows: Windows, rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Predict frame 2 from frames 0 and 1 in one pass, and put the prediction into the context of frame 3."""
+    frames, actions = windows.frames[rows], windows.actions[rows]
+    latents = tokenizer.latents(windows.tokens[rows, :2])
+    unknown = model.mask_token.expand(len(rows), 1, latents.shape[2], -1)
+    guess = model(torch.cat([latents, unknown], dim=1), actions[:, :2])[:, -1:].argmax(-1)
+    painted = tokenizer.decode(torch.cat([latents, tokenizer.latents(guess)], dim=1), last=1).clamp(-1, 1)
+    window = torch.cat([frames[:, 1:2], painted, frames[:, 3:4]], dim=1)
+    return tokenizer.tokenize(window), actions[:, 1:3]
+
+
+def write_clip(path: Path, seed: int) -> None:
+    """Write ground truth of held-out play: uint8 ``frames`` (b, t, 32, 32, 3) and ``actions`` (b, t - 1)."""
+    clips = play(8, 26, Generator().manual_seed(seed + 1000))
+    frames = ((clips.frames + 1) * 127.5).round().byte()
+    tensors = {"frames": rearrange(frames, "b t c h w -> b t h w c").contiguous(), "actions": effective_actions(clips)}
+    save_file(tensors, path, metadata={"wan_lite.actions": " ".join(ACTIONS)})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the three networks and write ``weights/world.safetensors`` and ``weights/world_clip.safetensors``."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--steps", type=int, nargs=3, default=(2500, 1200, 5000), metavar=("TOKENIZER", "ACTIONS", "DYNAMICS"))
+    parser.add_argument("--scheduled-sampling", action="store_true", help="own predictions in the context, 0 to 50 %% of batches")
+    parser.add_argument("--keep", action="store_true", help="take tokenizer and actions from the existing file")
+    parser.add_argument("--output", type=Path, default=WEIGHTS / "world.safetensors")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    steps = Steps(*options.steps)
+    if options.keep:
+        from ...models.world import load_world
+
+        old = load_world(WEIGHTS / "world.safetensors")
+        tokenizer, actions = old.tokenizer, old.latent_actions
+    else:
+        tokenizer = train_tokenizer(steps.tokenizer, options.seed).eval().requires_grad_(False)
+        actions = train_actions(steps.actions, options.seed)
+    dynamics = train_dynamics(tokenizer, steps.dynamics, options.seed, scheduled_sampling=options.scheduled_sampling)
+    about = {"modelspec.title": "Wan Lite demo world: paddle and ball", "modelspec.license": "Apache-2.0"}
+    save_world(World(tokenizer, actions, dynamics), options.output, metadata=about)
+    write_clip(WEIGHTS / "world_clip.safetensors", options.seed)
+
+
+if __name__ == "__main__":
+    main()
