@@ -23,13 +23,15 @@ PACK_NAME = "wan-lite"
 VECTORS = PACK / "tests" / "vectors"
 
 
-def make_base(base: Path) -> Path:
+def make_base(base: Path, *, with_models: bool = True) -> Path:
     """Fill ``base`` as a ComfyUI ``--base-directory``: the pack as a symlink, and models made from the vectors."""
     for folder in ("user/default", "custom_nodes", "input", "output", "temp"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     (base / "custom_nodes" / PACK_NAME).symlink_to(PACK, target_is_directory=True)
     _fill_user(base / "user" / "default")
-    _fill_models(base / "models")
+    (base / "models").mkdir()
+    if with_models:
+        _fill_models(base / "models")
     return base
 
 
