@@ -1,5 +1,6 @@
 """Schedules, noise processes, predictions, solvers and the sampling contract. Needs torch only."""
 
+from .contract import PRESETS, ContractError, ContractMismatch, SamplingContract, compare, read_contract, stamp
 from .ddim import DDIM, Churn
 from .dpmpp import FlowDPMpp
 from .noise import per_item_noise, step_noise
@@ -13,9 +14,12 @@ from .unipc import FlowUniPC
 __all__ = [
     "DDIM",
     "FLOW",
+    "PRESETS",
     "VE",
     "VP",
     "Churn",
+    "ContractError",
+    "ContractMismatch",
     "Denoiser",
     "DynamicThreshold",
     "FlowDPMpp",
@@ -24,17 +28,21 @@ __all__ = [
     "NetworkDenoiser",
     "NoiseProcess",
     "Prediction",
+    "SamplingContract",
     "Schedule",
     "Solver",
     "Step",
+    "compare",
     "ddim_schedule",
     "dpmpp_schedule",
     "flow_schedule",
     "from_x0",
     "integrate",
     "per_item_noise",
+    "read_contract",
     "sample",
     "shift_sigma",
+    "stamp",
     "step_noise",
     "to_x0",
     "wan_timestep",

@@ -38,7 +38,9 @@ class Churn:
         if not self.s_churn >= 0:
             raise ValueError(f"s_churn is {self.s_churn!r}; allowed are numbers from 0; 0 is off.")
         if not self.s_tmin <= self.s_tmax:
-            raise ValueError(f"s_tmin is {self.s_tmin!r} and s_tmax is {self.s_tmax!r}; s_tmin must not be above s_tmax.")
+            raise ValueError(
+                f"s_tmin is {self.s_tmin!r} and s_tmax is {self.s_tmax!r}; s_tmin must not be above s_tmax."
+            )
 
     def raised(self, sigma: float, schedule: Schedule) -> float:
         """Return the sigma to raise ``sigma`` to: itself where churn does not act."""

@@ -23,6 +23,9 @@ class Prediction(str, Enum):
     VELOCITY = "velocity"
     X0 = "x0"
 
+    def __str__(self) -> str:
+        return self.value
+
 
 def to_x0(output: Tensor, x: Tensor, sigma: float, prediction: Prediction, process: NoiseProcess) -> Tensor:
     """Return the clean latent that ``output`` implies for the noisy latent ``x`` at ``sigma``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class NoiseProcess:
 
     name: str
     max_sigma: float
-    _alpha: Callable[[float | Tensor], float | Tensor] = field(repr=False, compare=False)
+    _alpha: Callable[[Any], Any] = field(repr=False, compare=False)
 
     def alpha(self, sigma: Number) -> Number:
         """Return the weight of the clean picture at ``sigma`` (a float or a tensor of any shape)."""
@@ -64,7 +64,7 @@ class NoiseProcess:
             )
         if isinstance(sigma, Tensor) and sigma.ndim:
             sigma = sigma.to(x0).reshape(-1, *[1] * (x0.ndim - 1))
-        return self.alpha(sigma) * x0 + sigma * noise
+        return self._alpha(sigma) * x0 + sigma * noise
 
 
 def _log(value: float) -> float:

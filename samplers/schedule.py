@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import torch
 from torch import Tensor
 
-from .process import FLOW, VP, NoiseProcess
+from .process import FLOW, VP, NoiseProcess, Number
 
 __all__ = [
     "Schedule",
@@ -33,8 +34,8 @@ _DDIM_CLAMP = 1e-3
 class Schedule:
     """The noise levels of one run, from the noisiest down.
 
-    Shapes: sigmas (n + 1,) float64 on the CPU, strictly decreasing, the last one 0 for a full run; timesteps (n,) int64,
-    what the network is fed at sigmas[:-1], or None where it follows from sigma.
+    Shapes: sigmas (n + 1,) float64 on the CPU, strictly decreasing, the last one 0 for a full run; timesteps (n,)
+    int64, what the network is fed at sigmas[:-1], or None where it follows from sigma.
 
     Raises:
         ValueError: sigmas are not 1-D with at least two values, not strictly decreasing, not finite, or outside the
@@ -75,7 +76,7 @@ class Schedule:
         return self.levels[-1] == 0.0
 
     def timestep_at(self, sigma: float) -> int:
-        """Return the timestep to feed at ``sigma``: the schedule's own at its levels, truncated from sigma elsewhere."""
+        """Return the timestep to feed at ``sigma``: the schedule's own at its levels, else sigma's, truncated."""
         if sigma in self._table:
             return self._table[sigma]
         return wan_timestep(sigma) if self.process.name == "flow" else ddim_timestep(self.process.noise_ratio(sigma))
@@ -87,9 +88,7 @@ class Schedule:
             ValueError: ``step`` is not strictly between 0 and the number of steps.
         """
         if not 0 < step < self.steps:
-            raise ValueError(
-                f"step is {step}; a schedule of {self.steps} steps can be split at 1 to {self.steps - 1}."
-            )
+            raise ValueError(f"step is {step}; a schedule of {self.steps} steps can be split at 1 to {self.steps - 1}.")
         times = (None, None) if self.timesteps is None else (self.timesteps[:step], self.timesteps[step:])
         return (
             replace(self, sigmas=self.sigmas[: step + 1], timesteps=times[0]),
@@ -141,8 +140,8 @@ def ddim_schedule(steps: int, shift: float = 1.0, denoise: float = 1.0) -> Sched
     1 to 0, so that every run begins at 999 and ends at 0.
 
     A table has no more different levels than there are integer timesteps, and 1 and 0 share one because of the clamp.
-    A repeated level would be a step that changes nothing, so it is left out: beyond 500 steps, or at extreme shifts, the
-    schedule has fewer steps than asked (``schedule.steps`` says how many).
+    A repeated level would be a step that changes nothing, so it is left out: beyond 500 steps, or at extreme shifts,
+    the schedule has fewer steps than asked (``schedule.steps`` says how many).
 
     Args:
         steps: 1 or more. shift: above 0. denoise: in (0, 1], as in :func:`flow_schedule`.
@@ -164,14 +163,15 @@ def ddim_schedule(steps: int, shift: float = 1.0, denoise: float = 1.0) -> Sched
     signal = (1 - timesteps.float() / TRAIN_TIMESTEPS).clamp(_DDIM_CLAMP, 1 - _DDIM_CLAMP)
     # of several entries with one level the last is kept: it is the one whose output would decide the step
     keep = torch.cat([signal[1:] != signal[:-1], torch.ones(1, dtype=torch.bool)])
-    # Training takes both roots in float32. Raising the log signal-to-noise ratio by 2^-32 makes the exact roots round to
-    # the recorded ones at every step of the vectors; at t = 555 float32 roots fall on either side of a tie by machine.
+    # Training takes both roots in float32. Raising the log signal-to-noise ratio by 2^-32 makes the exact roots round
+    # to the recorded ones at every step of the vectors; at t = 555 a float32 root falls on either side of a tie,
+    # depending on the machine.
     signal = signal[keep].double()
     sigmas = (1 - signal - 2**-32 * signal * (1 - signal)).sqrt()
     return Schedule(torch.cat([sigmas, sigmas.new_zeros(1)]), VP, timesteps[keep])
 
 
-def shift_sigma(sigma: float | Tensor, shift: float) -> float | Tensor:
+def shift_sigma(sigma: Number, shift: float) -> Number:
     """Return ``shift * s / (1 + (shift - 1) * s)``, the rational shift of Wan, SD3 and Flux; the only one there is.
 
     Range: sigma in [0, 1] to [0, 1]; shift 1 is the identity, and shifts compose by multiplication.
@@ -181,6 +181,14 @@ def shift_sigma(sigma: float | Tensor, shift: float) -> float | Tensor:
     """
     _check_shift(shift)
     return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+@overload
+def wan_timestep(sigma: float) -> int: ...
+
+
+@overload
+def wan_timestep(sigma: Tensor) -> Tensor: ...
 
 
 def wan_timestep(sigma: float | Tensor) -> int | Tensor:

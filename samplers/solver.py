@@ -83,14 +83,13 @@ def sample(
             f"solver {type(solver).__name__} works in the '{solver.process.name}' process, but the schedule is of "
             f"'{schedule.process.name}'; use a '{solver.process.name}' schedule or the DDIM solver."
         )
+    denoise = NetworkDenoiser(network, schedule, Prediction(prediction))
     with torch.no_grad():
-        x, _ = integrate(
-            NetworkDenoiser(network, schedule, Prediction(prediction)), noise, schedule, solver, start=start, on_step=on_step
-        )
+        x, _ = integrate(denoise, noise, schedule, solver, start=start, on_step=on_step)
     return x
 
 
-def integrate(
+def integrate(  # noqa: PLR0913 - the loop's place in the run is four of them
     denoise: Denoiser,
     x: Tensor,
     schedule: Schedule,
@@ -118,9 +117,7 @@ def integrate(
             f"0 <= start < stop <= {schedule.steps}."
         )
     if not x.is_floating_point() or x.ndim < 1:
-        raise ValueError(
-            f"x is {x.dtype} of shape {list(x.shape)}; give a floating point batch of latents (b, ...)."
-        )
+        raise ValueError(f"x is {x.dtype} of shape {list(x.shape)}; give a floating point batch of latents (b, ...).")
     if state is None:
         state = solver.init(schedule)
     for i in range(start, stop):

@@ -12,7 +12,7 @@ __all__ = ["DynamicThreshold"]
 
 @dataclass(frozen=True)
 class DynamicThreshold:
-    """Clamp each item to the ``ratio`` quantile s of its own absolute values, s kept in [1, max_value], and divide by s.
+    """Clamp each item to the ``ratio`` quantile s of its absolute values, s kept in [1, max_value], and divide by s.
 
     Made for pictures in [-1, 1]; with max_value 1 it is a plain clamp. Wan latents have a standard deviation near 1 and
     reach 4 and more, so for them it changes the picture: Wan itself leaves it off.

@@ -93,7 +93,8 @@ class FlowUniPC:
         if new is not None:
             nodes, latents = [*nodes, 1.0], [*latents, new]
         alpha, phi = process.alpha(target), math.expm1(-h)
-        scale = phi if self.kind == "bh2" else -h
+        # from pure noise h is infinite, where only bh2's B(h) stays finite
+        scale = phi if self.kind == "bh2" or math.isinf(h) else -h
         moved = torch.mul(x, target / sigma).add_(now.x0, alpha=-alpha * phi)
         if not nodes:
             return moved
