@@ -7,11 +7,8 @@ what to do, whatever kind of model was asked for.
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -19,15 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-__all__ = [
-    "CheckpointError",
-    "describe_foreign",
-    "load_into",
-    "read_metadata",
-    "read_pickle",
-    "read_tensors",
-    "rewrite_metadata",
-]
+__all__ = ["CheckpointError", "describe_foreign", "load_into", "read_metadata", "read_pickle", "read_tensors"]
 
 _WRAPPERS = ("_orig_mod", "module")
 
@@ -40,29 +29,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Return the string table in the header of a ``.safetensors`` file (empty when it has none)."""
     with _open_safetensors(Path(path)) as file:
         return dict(file.metadata() or {})
-
-
-def rewrite_metadata(path: str | os.PathLike[str], changes: Mapping[str, str]) -> None:
-    """Add or replace entries of the string table in a ``.safetensors`` header; the tensors' bytes stay as they are.
-
-    The new file is written beside the old one and takes its place at the end, so that a failure leaves the old one.
-
-    Raises:
-        CheckpointError: the file is missing, truncated or not a safetensors file.
-    """
-    path = Path(path)
-    metadata = read_metadata(path) | dict(changes)
-    with path.open("rb") as old:
-        table = json.loads(old.read(int.from_bytes(old.read(8), "little")))
-        header = json.dumps({**table, "__metadata__": metadata}, separators=(",", ":")).encode()
-        header += b" " * (-len(header) % 8)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".rewrite-") as folder:
-            new = Path(folder) / path.name
-            with new.open("wb") as file:
-                file.write(len(header).to_bytes(8, "little") + header)
-                shutil.copyfileobj(old, file, 1 << 24)
-            shutil.copymode(path, new)
-            os.replace(new, path)
 
 
 def read_tensors(path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> dict[str, Tensor]:

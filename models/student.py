@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError, load_into, read_metadata, read_tensors
+from ..samplers.contract import CONTRACT_KEY, PRESETS, ContractError, SamplingContract, modelspec, read_contract
+from .checkpoint import CheckpointError, describe_foreign, load_into, read_metadata, read_tensors
 from .student_network import StudentConfig, StudentNetwork, names_in_file, names_in_network, pool_text
-
-if TYPE_CHECKING:
-    from ..samplers.contract import SamplingContract
 
 __all__ = [
     "CONFIG_KEY",
@@ -24,11 +22,15 @@ __all__ = [
     "StudentCheckpoint",
     "StudentConfig",
     "StudentNetwork",
+    "build_projection",
+    "fit_contract",
     "load_student",
     "pool_text",
     "read_student",
     "save_student",
 ]
+
+log = logging.getLogger(__name__)
 
 CONFIG_KEY = "wan_lite.student_config"
 WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_model.safetensors", "model.safetensors")
@@ -84,9 +86,14 @@ class Student:
         return self.config.num_channels if self.output_proj is None else self.output_proj.out_channels
 
     @property
+    def cell_pixels(self) -> int:
+        """The pixels that one latent cell covers on each side: 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."""
+        return _VAE_CHANNELS[self.vae_channels]
+
+    @property
     def pixel_size(self) -> int:
-        """The true side of the picture in pixels: latent side times 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."""
-        return self.config.latent_size * _VAE_CHANNELS[self.vae_channels]
+        """The true side in pixels of the picture that the student was trained for."""
+        return self.config.latent_size * self.cell_pixels
 
     def to_vae_latent(self, latent: Tensor) -> Tensor:
         """Project a finished latent (b, C, h, w) to the VAE's channels (b, 16, h, w), normalised; once, at the end."""
@@ -157,7 +164,7 @@ def save_student(
     """Write a student as one ``.safetensors`` file that loads back bit-equal, and return the header it was given.
 
     Args:
-        contract: how to sample it; None keeps the student's own.
+        contract: how to sample it; None keeps the student's own. A contract that names no latent gets the student's.
 
     Raises:
         ValueError: the path does not end in ``.safetensors``, or there is no contract at all.
@@ -168,6 +175,8 @@ def save_student(
         raise ValueError(f"path is {path.name}; a student is saved as one file whose name ends in .safetensors.")
     if contract is None:
         raise ValueError(f"{student.source}: has no sampling contract to save with it; give one, or load with a preset.")
+    if contract.latent is None:
+        contract = fit_contract(contract, student.config, student.vae_channels)
     tensors = names_in_file(student.network.state_dict())
     if student.output_proj is not None:
         tensors |= {_PROJECTION_PREFIX + key: value for key, value in student.output_proj.state_dict().items()}
@@ -179,20 +188,17 @@ def save_student(
 def student_header(student: Student, contract: SamplingContract, *, title: str) -> dict[str, str]:
     """Return the string table of a student's header: its sizes, its contract and the ModelSpec keys.
 
-    Source: Stability-AI/ModelSpec 1.0.1; its ``architecture`` must differ where sampling differs, hence the solver in it.
+    Source: Stability-AI/ModelSpec 1.0.1.
     """
-    from ..samplers.contract import CONTRACT_KEY
-
     side = student.pixel_size
     return {
         CONFIG_KEY: student.config.to_json(),
-        CONTRACT_KEY: contract.to_json(),
+        CONTRACT_KEY: replace(contract, source="declared").to_json(),
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"wan-lite-student-{contract.solver}-{contract.prediction}",
         "modelspec.implementation": "https://github.com/kat3ri/WanDistiller",
         "modelspec.title": title,
         "modelspec.resolution": f"{side}x{side}",
-        "modelspec.prediction_type": str(contract.prediction),
+        **modelspec(contract),
     }
 
 
@@ -213,7 +219,8 @@ def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) 
     # A projection left beside a student that needs none belongs to an older run; upstream does not read it either.
     projection = read_tensors(projection_file) if needed else {}
     source = f"{folder.name}/{weights.name}"
-    return StudentCheckpoint(config, names_in_network(tensors), projection, _contract_of(folder, preset), source)
+    contract = _contract_of(folder, preset, config, projection)
+    return StudentCheckpoint(config, names_in_network(tensors), projection, contract, source)
 
 
 def _read_single_file(path: Path, config: str, preset: str | None) -> StudentCheckpoint:
@@ -224,7 +231,8 @@ def _read_single_file(path: Path, config: str, preset: str | None) -> StudentChe
     sizes = StudentConfig.from_json(config, source=f"{path.name}, header key {CONFIG_KEY}")
     if not projection and sizes.num_channels not in _VAE_CHANNELS:
         raise CheckpointError(_projection_missing(path.name, sizes.num_channels))
-    return StudentCheckpoint(sizes, names_in_network(network), projection, _contract_of(path, preset), path.name)
+    contract = _contract_of(path, preset, sizes, projection)
+    return StudentCheckpoint(sizes, names_in_network(network), projection, contract, path.name)
 
 
 def _weights_in(folder: Path) -> Path:
@@ -258,15 +266,34 @@ def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
     return projection.float().requires_grad_(False)
 
 
-def _contract_of(path: Path, preset: str | None) -> SamplingContract | None:
-    from ..samplers.contract import PRESETS, read_contract
+def fit_contract(contract: SamplingContract, config: StudentConfig, vae_channels: int) -> SamplingContract:
+    """Return the contract with what the checkpoint itself shows: latent size, VAE and projection."""
+    size = config.latent_size
+    return replace(
+        contract,
+        latent=(config.num_channels, size, size),
+        vae="wan2.1" if vae_channels == 16 else "wan2.2",
+        output_projection=config.num_channels not in _VAE_CHANNELS,
+    )
 
-    contract = read_contract(path)
-    if contract is not None or preset is None:
-        return contract
-    if preset not in PRESETS:
+
+def _contract_of(
+    path: Path, preset: str | None, config: StudentConfig, projection: Mapping[str, Tensor]
+) -> SamplingContract | None:
+    if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; known are {', '.join(map(repr, PRESETS))}.")
-    return PRESETS[preset]
+    try:
+        contract = read_contract(path)
+    except ContractError as error:
+        if preset is None:
+            raise
+        log.warning("%s Taking the preset %r instead.", error, preset)
+        contract = None
+    if contract is None and preset is not None:
+        contract = PRESETS[preset]
+    if contract is None or contract.latent is not None:
+        return contract
+    return fit_contract(contract, config, len(projection["bias"]) if "bias" in projection else config.num_channels)
 
 
 def _text_of(path: Path) -> str:
@@ -284,8 +311,6 @@ def _projection_missing(source: str, channels: int) -> str:
 
 
 def _not_a_student(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    from .checkpoint import describe_foreign
-
     found = describe_foreign(tensors) or f"{len(tensors)} tensors of an unknown kind"
     remedy = (
         "keep it in its folder beside config.json, or save it as one file with Wan Lite."
