@@ -42,7 +42,7 @@ def main() -> int:
         for workflow in chosen:
             page = new_page(browser, server.url)
             derived, _ = derive(page, Client(server), workflow)
-            page.page.close()
+            page.page.context.close()
             said = derived.drift(workflow) if arguments.check else derived.write(workflow)
             lines = [str(item.relative_to(PACK)) + " written" if isinstance(item, Path) else item for item in said]
             print("\n".join([f"{workflow.stem}: {line}" for line in lines] or [f"{workflow.stem}: as it should be"]))

@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import Browser
 
 from browser.page import ComfyPage, new_page, open_browser
 from host.client import Client
 
 
 @pytest.fixture(scope="module")
-def browser_context(comfy: Client) -> Iterator[BrowserContext]:
+def chromium() -> Iterator[Browser]:
     """A Chromium for one file of tests (not longer: Playwright keeps an event loop running in this thread)."""
-    with open_browser() as context:
-        yield context
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture
-def page(browser_context: BrowserContext, comfy: Client) -> Iterator[ComfyPage]:
+def page(chromium: Browser, comfy: Client) -> Iterator[ComfyPage]:
     """A fresh page of the server."""
-    comfy_page = new_page(browser_context, comfy.url)
+    comfy_page = new_page(chromium, comfy.url)
     yield comfy_page
-    comfy_page.page.close()
+    comfy_page.page.context.close()
 
 
 @pytest.fixture(scope="session")

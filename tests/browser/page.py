@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, Route, sync_playwright
 
 from browser.chromium import find_chromium
 from host.server import PACK_NAME
@@ -145,17 +145,17 @@ class ComfyPage:
 
 
 @contextmanager
-def open_browser() -> Iterator[BrowserContext]:
-    """A headless Chromium with one empty profile."""
+def open_browser() -> Iterator[Browser]:
+    """A headless Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), headless=True, args=ARGUMENTS)
-        context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
-        yield context
+        yield browser
         browser.close()
 
 
-def new_page(context: BrowserContext, url: str) -> ComfyPage:
-    """An open, ready page of the server at ``url``."""
+def new_page(browser: Browser, url: str, locale: str = "en-US") -> ComfyPage:
+    """An open, ready page of the server at ``url``, in an empty profile of its own; ``page.context.close()`` ends it."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale=locale)
     comfy_page = ComfyPage(context.new_page(), url)
     comfy_page._listen()
     comfy_page.open()
