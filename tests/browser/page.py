@@ -154,7 +154,7 @@ def open_browser() -> Iterator[Browser]:
 
 
 def new_page(browser: Browser, url: str, locale: str = "en-US") -> ComfyPage:
-    """An open, ready page of the server at ``url``, in an empty profile of its own; ``page.context.close()`` ends it."""
+    """An open, ready page of the server at ``url``, in a new profile of its own; ``page.context.close()`` ends it."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale=locale)
     comfy_page = ComfyPage(context.new_page(), url)
     comfy_page._listen()

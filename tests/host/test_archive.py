@@ -20,7 +20,7 @@ FIRST_WORKFLOW = PACK / "workflows" / "api" / "student_ddim_training_sampling.js
 
 
 def comfy_cli(folder: Path, *arguments: str) -> str:
-    """Output of a comfy-cli command run in ``folder``, with a home of its own, so that no person's settings are used."""
+    """Output of a comfy-cli command run in ``folder``, with a home of its own: no person's settings are used."""
     home = folder.parent / "home"
     home.mkdir(exist_ok=True)
     environment = os.environ | {"HOME": str(home), "DO_NOT_TRACK": "1", "COLUMNS": "200"}
