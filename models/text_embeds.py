@@ -60,7 +60,7 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
     if len(captions) > len(texts):
         raise ValueError(f"captions has {len(captions)} lines for {len(texts)} texts; give at most one for each.")
     names = ["text"] if len(texts) == 1 else [f"text.{index}" for index in range(len(texts))]
-    tensors = {name: text.detach().cpu().contiguous() for name, text in zip(names, texts, strict=True)}
+    tensors = {name: text.detach().cpu().contiguous().clone() for name, text in zip(names, texts, strict=True)}
     words = [*captions, *[""] * (len(texts) - len(captions))]
     save_file(tensors, path, {CAPTIONS_KEY: json.dumps(words, ensure_ascii=False)})
 
