@@ -14,11 +14,12 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..samplers.process import FLOW
 from ..samplers.schedule import wan_timestep
 from .guards import mismatch_input, settle, sigmas_shift_problem
-from .host import schema
+from .host import CATEGORY, schema
 from .processes import TRAIN_TIMESTEPS, with_process
 
 
@@ -35,13 +36,13 @@ class Expert:
 class Run:
     """What the host passes to a sampling, kept for the expert that is loaded in the middle of it."""
 
-    noise: torch.Tensor
-    latent: torch.Tensor | None
-    mask: torch.Tensor | None
-    sigmas: torch.Tensor
+    noise: Tensor
+    latent: Tensor | None
+    mask: Tensor | None
+    sigmas: Tensor
     seed: int | None
-    latent_shapes: list | None
-    conds: dict[str, list[dict]]
+    latent_shapes: list[Any] | None
+    conds: dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Loaded:
 
     expert: Expert
     model: Any
-    conds: dict[str, list[dict]]
-    options: dict
-    extra_models: list
+    conds: dict[str, list[dict[str, Any]]]
+    options: dict[str, Any]
+    extra_models: list[Any]
 
 
 class ExpertsGuider(comfy.samplers.CFGGuider):
@@ -70,12 +71,14 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         self._run: Run | None = None
         self._second: Loaded | None = None
 
-    def expert_at(self, sigma: torch.Tensor) -> Expert:
+    def expert_at(self, sigma: Tensor) -> Expert:
         """The official rule: the truncated timestep against the boundary times 1000."""
         timestep = int(wan_timestep(sigma.max().cpu()))
         return self.high if timestep >= self.boundary * TRAIN_TIMESTEPS else self.low
 
-    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs) -> torch.Tensor:
+    def sample(
+        self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
         """As the host's, from the expert that the first sigma asks for."""
         settle((sigmas_shift_problem(expert.given, sigmas) for expert in (self.high, self.low)), self.on_mismatch)
         if len(sigmas):
@@ -84,22 +87,27 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
             self.model_options = first.patcher.model_options
         return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
-    def outer_sample(self, *args, **kwargs) -> torch.Tensor:
+    def outer_sample(self, *args: Any, **kwargs: Any) -> Any:
+        """As the host's; the second expert is given back at the end, also after an error."""
         try:
             return super().outer_sample(*args, **kwargs)
         finally:
             self._release()
 
     def inner_sample(
-        self, noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=None
-    ) -> torch.Tensor:
+        self, noise: Tensor, latent_image: Tensor | None, device: Any, sampler: Any, sigmas: Tensor,
+        denoise_mask: Tensor | None, callback: Any, disable_pbar: bool, seed: int | None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """As the host's, which makes the first expert's conditioning; what the second will need is kept."""
         conds = {key: [cond.copy() for cond in value] for key, value in self.conds.items()}
-        self._run = Run(noise, latent_image, denoise_mask, sigmas, seed, latent_shapes, conds)
+        self._run = Run(noise, latent_image, denoise_mask, sigmas, seed, kwargs.get("latent_shapes"), conds)
         return super().inner_sample(
-            noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes
+            noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs
         )
 
-    def predict_noise(self, x, timestep, model_options=None, seed=None) -> torch.Tensor:
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+    ) -> Any:
         """X (b, c, t, h, w) at sigma (b,) -> x0, guided, from the expert in charge."""
         expert = self.expert_at(timestep)
         if expert.patcher is self.model_patcher:
@@ -107,8 +115,9 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         else:
             self._second = self._second or self._load(expert)
             model, conds, options = self._second.model, self._second.conds, self._second.options
+        negative, positive = conds.get("negative"), conds.get("positive")
         return comfy.samplers.sampling_function(
-            model, x, timestep, conds.get("negative"), conds.get("positive"), expert.cfg, model_options=options, seed=seed
+            model, x, timestep, negative, positive, expert.cfg, model_options=options, seed=seed
         )
 
     def _load(self, expert: Expert) -> Loaded:
@@ -138,7 +147,8 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
 def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
     return io.Float.Input(
         name, default=default, min=0.0, max=100.0, step=0.1, round=0.01,
-        tooltip=f"Guidance of the {which}-noise model; {default:g} is the teacher's own. 1 leaves the negative prompt out.",
+        tooltip=f"Guidance of the {which}-noise model; {default:g} is the teacher's own. 1 leaves the negative prompt "
+        "out.",
     )  # fmt: skip
 
 
@@ -150,19 +160,21 @@ class WanLiteExpertsGuider(io.ComfyNode):
         return schema(
             node_id="WanLiteExpertsGuider",
             display_name="Wan Lite Experts Guider",
-            category="Wan Lite/sampling",
+            category=f"{CATEGORY}/sampling",
             description="Wan 2.2 A14B as its own code samples it: one solver run over both models. Use it in "
-            "SamplerCustomAdvanced with WanLiteSolverFlowUniPC and WanLiteFlowSchedule (40 steps, shift 12); for a still "
+            "SamplerCustomAdvanced with WanLiteSolverFlowUniPC and WanLiteFlowSchedule (40 steps, shift 12); for a "
+            "still "
             "picture give a latent of length 1.",
             search_aliases=["moe", "wan 2.2 14b", "high noise low noise", "two stage", "boundary"],
             inputs=[
                 io.Model.Input("model_high_noise", tooltip="Wan 2.2 T2V A14B high noise."),
                 io.Model.Input("model_low_noise", tooltip="Wan 2.2 T2V A14B low noise."),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="What to keep away from. The teacher has a long text of its own."),
+                io.Conditioning.Input("negative", tooltip="What to avoid. The teacher has a long text of its own."),
                 io.Float.Input(
                     "boundary", default=0.875, min=0.0, max=1.0, step=0.001, round=0.001,
-                    tooltip="The high-noise model runs while the truncated timestep is at least this times 1000. 0.875 for "
+                    tooltip="The high-noise model runs while the truncated timestep is at least this times 1000. 0.875 "
+                    "for "
                     "text to video, 0.9 for image to video.",
                 ),
                 cfg_input("cfg_high_noise", 4.0, "high"),
@@ -174,8 +186,8 @@ class WanLiteExpertsGuider(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model_high_noise, model_low_noise, positive, negative, boundary: float, cfg_high_noise: float,
-        cfg_low_noise: float, on_mismatch: str = "error",
+        cls, model_high_noise: Any, model_low_noise: Any, positive: list[Any], negative: list[Any], boundary: float,
+        cfg_high_noise: float, cfg_low_noise: float, on_mismatch: str = "error",
     ) -> io.NodeOutput:  # fmt: skip
         high = Expert(model_high_noise, cfg_high_noise, with_process(model_high_noise, FLOW))
         low = Expert(model_low_noise, cfg_low_noise, with_process(model_low_noise, FLOW))

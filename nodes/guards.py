@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from comfy_api.latest import io
 
-from ..samplers.contract import ContractMismatch, SamplingContract, compare
+from ..samplers.contract import ContractMismatch, Mismatch, SamplingContract, compare
 from ..samplers.process import FLOW, NoiseProcess
 from .host import ADVANCED
 from .processes import TRAIN_TIMESTEPS, LinearEpsilon, TruncatedFlow, noise_process
@@ -42,7 +43,7 @@ def settle(problems: Iterable[str | None], on_mismatch: str = "error") -> None:
         log.warning("Wan Lite: %s", problem)
 
 
-def contract_of(model) -> SamplingContract | None:
+def contract_of(model: Any) -> SamplingContract | None:
     """The sampling contract that a MODEL carries, or None."""
     return model.get_attachment(CONTRACT_ATTACHMENT)
 
@@ -67,7 +68,7 @@ class CarriedShift:
     label: str
 
 
-def carried_shift(model) -> CarriedShift | None:
+def carried_shift(model: Any) -> CarriedShift | None:
     """The shift of a model-sampling patch on ``model`` (core's ModelSamplingSD3, ...Flux and the like), or None.
 
     The shift that an architecture has by itself (Wan 8, SD3.5 3) is no patch: SIGMAS of our own replace it.
@@ -81,7 +82,7 @@ def carried_shift(model) -> CarriedShift | None:
     return CarriedShift(math.exp(shift), f"{math.exp(shift):.4g} (= e^{float(shift):g})")  # Flux's is the exponent
 
 
-def shift_problem(model, shift: float) -> str | None:
+def shift_problem(model: Any, shift: float) -> str | None:
     """Double shift: the MODEL carries one shift and a node of ours applies another."""
     carried = carried_shift(model)
     if carried is None or carried.value == 1.0 or math.isclose(carried.value, shift, rel_tol=1e-3):
@@ -110,7 +111,7 @@ def shift_in(sigmas: torch.Tensor) -> float | None:
     return shift if math.isclose(u[2], 3.0 * u[0], rel_tol=1e-3) else None
 
 
-def sigmas_shift_problem(model, sigmas: torch.Tensor) -> str | None:
+def sigmas_shift_problem(model: Any, sigmas: torch.Tensor) -> str | None:
     """Double shift seen from a solver: the shift inside the SIGMAS against the one that the MODEL carries."""
     shift = shift_in(sigmas)
     return None if shift is None else shift_problem(model, round(shift, 3))
@@ -119,7 +120,7 @@ def sigmas_shift_problem(model, sigmas: torch.Tensor) -> str | None:
 # Process -------------------------------------------------------------------------------------------------------------
 
 
-def process_problem(model, wanted: NoiseProcess, what: str) -> str | None:
+def process_problem(model: Any, wanted: NoiseProcess, what: str) -> str | None:
     """A node made for one noise process on a MODEL of another. ``what`` is the node in words."""
     has = noise_process(model.get_model_object("model_sampling"))
     if has is wanted:
@@ -129,7 +130,8 @@ def process_problem(model, wanted: NoiseProcess, what: str) -> str | None:
         remedy = "WanLiteFlowUniPCSampler or WanLiteFlowSchedule"
     return (
         f"{what} works in the {wanted.name} process, but this MODEL is sampled in the {has.name} process "
-        f"({type(model.get_model_object('model_sampling')).__mro__[2].__name__}). Use {remedy}, or, for a student, load "
+        f"({type(model.get_model_object('model_sampling')).__mro__[2].__name__}). Use {remedy}, or, for a student, "
+        "load "
         "it with a contract whose prediction is the one of its training."
     )
 
@@ -141,13 +143,15 @@ def sigmas_problem(model_sampling: torch.nn.Module, sigmas: torch.Tensor, from_n
         if first <= 1.0:
             return None
         return (
-            f"SIGMAS start at {first:.4g}, but this MODEL is a flow model and its sigma ends at 1. They were made for an "
+            f"SIGMAS start at {first:.4g}, but this MODEL is a flow model and its sigma ends at 1. They were made for "
+            "an "
             "epsilon model: use WanLiteFlowSchedule, or BasicScheduler with this MODEL."
         )
     if not from_noise or first >= 0.5 * largest:
         return None
     return (
-        f"SIGMAS start at {first:.4g}, but this MODEL is an epsilon or v model whose noise starts at {largest:.4g}, and "
+        f"SIGMAS start at {first:.4g}, but this MODEL is an epsilon or v model whose noise starts at {largest:.4g}, "
+        "and "
         "the latent is empty. They were made for a flow model, or begin in the middle: use WanLiteDDIMSchedule or "
         "BasicScheduler with this MODEL connected, or give a picture as latent."
     )
@@ -175,22 +179,18 @@ def contract_problems(contract: SamplingContract | None, requested: SamplingCont
     return [] if contract is None else [str(mismatch) for mismatch in compare(contract, requested)]
 
 
-def solver_problems(contract: SamplingContract | None, model, solver: str, sigmas: torch.Tensor) -> list[str]:
-    """What a solver alone can see of a broken contract: itself, the process of the MODEL, the shift in the SIGMAS.
-
-    Steps and guidance are not looked at: image to image, a split run and other guiders change them for good reasons.
-    """
+def solver_problems(contract: SamplingContract | None, model: Any, solver: str, sigmas: torch.Tensor) -> list[str]:
+    """What a solver alone can see of a broken contract: itself, the process of the MODEL, the shift in the SIGMAS."""
     if contract is None:
         return []
     is_flow = noise_process(model.get_model_object("model_sampling")) is FLOW
-    shift = shift_in(sigmas) if is_flow else None
-    requested = replace(
-        contract,
-        solver=solver,
-        prediction="velocity" if is_flow else "epsilon",
-        shift=contract.shift if shift is None else round(shift, 3),
-    )
-    return contract_problems(contract, requested)
+    prediction, shift = "velocity" if is_flow else "epsilon", shift_in(sigmas) if is_flow else None
+    seen = {"solver": solver, "prediction": prediction}
+    if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
+        seen["shift"] = round(shift, 3)
+    remedy = "Use WanLiteContractSampling, which makes model, solver and schedule agree, or set on_mismatch to go on."
+    pairs = [(name, getattr(contract, name), value) for name, value in seen.items()]
+    return [str(Mismatch(name, told, asked, remedy)) for name, told, asked in pairs if told != asked]
 
 
 def fixed_steps_problem(contract: SamplingContract | None, sigmas: torch.Tensor) -> str | None:
@@ -203,7 +203,8 @@ def fixed_steps_problem(contract: SamplingContract | None, sigmas: torch.Tensor)
     if float(distance) <= 2e-3:
         return None
     return (
-        f"This MODEL was distilled to {contract.steps} steps at timesteps {timestep_text(trained)}, but the SIGMAS visit "
+        f"This MODEL was distilled to {contract.steps} steps at timesteps {timestep_text(trained)}, but the SIGMAS "
+        "visit "
         f"{timestep_text(given)}. Use WanLiteContractSampling, or WanLiteFlowSchedule with steps {contract.steps} and "
         f"shift {contract.shift:g}."
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_management
 import torch
 from comfy_api.latest import io
 
 from ..samplers.noise import per_item_noise
-from .host import ADVANCED, schema
+from .host import ADVANCED, CATEGORY, schema
 
 PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU = "per item (CPU)", "official (CPU)", "official (GPU)"
 MODES = [PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU]
@@ -25,11 +27,12 @@ class ItemNoise:
         self.seed = seed
         self.mode = mode
 
-    def generate_noise(self, latent: dict) -> torch.Tensor:
-        """Latent dict with samples (b, c, ...) -> float32 noise of that shape on the CPU; ``batch_index`` is kept to."""
+    def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
+        """Latent dict with samples (b, c, ...) -> float32 noise of that shape on the CPU; ``batch_index`` is kept "
+        "to."""
         samples = latent["samples"]
         if samples.is_nested:
-            raise ValueError("latent: several latents in one (audio and video) have no per-item noise; use RandomNoise.")
+            raise ValueError("latent: several latents in one (audio, video) have no noise per item; use RandomNoise.")
         items = latent.get("batch_index") or range(samples.shape[0])
         draw = _official_gpu if self.mode == OFFICIAL_GPU else _per_item
         return torch.cat([draw(samples.shape[1:], (self.seed + item) % SEEDS) for item in items])
@@ -53,8 +56,9 @@ class WanLiteNoise(io.ComfyNode):
         return schema(
             node_id="WanLiteNoise",
             display_name="Wan Lite Noise",
-            category="Wan Lite/sampling",
-            description="Starting noise for SamplerCustomAdvanced. Picture i of a batch is the picture that seed + i gives "
+            category=f"{CATEGORY}/sampling",
+            description="Starting noise for SamplerCustomAdvanced. Picture i of a batch is the picture that seed + i "
+            "gives "
             "alone, so a batch can be repeated one by one and on another machine.",
             search_aliases=["random noise", "batch seed", "per item noise"],
             inputs=[
@@ -64,7 +68,8 @@ class WanLiteNoise(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "mode", options=MODES, default=PER_ITEM, **ADVANCED,
-                    tooltip="per item (CPU): the same on every machine, and Wan's own noise when its generator is on the "
+                    tooltip="per item (CPU): the same on every machine, and Wan's own noise when its generator is on "
+                    "the "
                     "CPU. official (GPU): Wan's own noise when its generator is on the graphics card.",
                 ),
             ],

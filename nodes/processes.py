@@ -5,6 +5,10 @@ inside the MODEL's ``model_sampling``. So a solver needs only the process, and p
 ``model_sampling`` whose ``timestep`` returns what training fed. See docs/notes/0006-host-sigmas.md.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import comfy.model_sampling as host
 import torch
 
@@ -71,18 +75,18 @@ def noise_process(model_sampling: torch.nn.Module) -> NoiseProcess:
     )
 
 
-def model_noise_process(model) -> NoiseProcess:
+def model_noise_process(model: Any) -> NoiseProcess:
     """:func:`noise_process` of a MODEL, with its patches."""
     return noise_process(model.get_model_object("model_sampling"))
 
 
-def with_sampling(model, model_sampling: torch.nn.Module):
+def with_sampling(model: Any, model_sampling: torch.nn.Module) -> Any:
     """A clone of ``model`` that samples with ``model_sampling``; the weights stay shared."""
     patched = model.clone()
     patched.add_object_patch("model_sampling", model_sampling)
     return patched
 
 
-def with_process(model, process: NoiseProcess):
+def with_process(model: Any, process: NoiseProcess) -> Any:
     """A clone of ``model`` in the training process: :class:`TruncatedFlow` or :class:`LinearEpsilon`."""
     return with_sampling(model, TruncatedFlow() if process is FLOW else LinearEpsilon())

@@ -1,24 +1,23 @@
-"""Schedules as SIGMAS: Wan's flow schedule, the DDIM schedule of training, and a plot of any SIGMAS.
+"""Schedules as SIGMAS: Wan's flow schedule and the DDIM schedule of training.
 
 The shift is applied here and nowhere else. What the numbers in SIGMAS mean is in docs/notes/0006-host-sigmas.md.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from comfy_api.latest import io
 
-from ..pipeline.charts import plot_schedule
 from ..samplers.process import FLOW, VE
 from ..samplers.schedule import Schedule, ddim_schedule, flow_schedule, wan_timestep
-from .host import schema
+from .host import CATEGORY, schema
 from .processes import LinearEpsilon, noise_process
-
-CATEGORY = "Wan Lite/schedules"
 
 
 def flow_sigmas(schedule: Schedule) -> torch.Tensor:
-    """The SIGMAS of a flow schedule, (n + 1,) float32, from which the truncated timesteps of training come back exactly.
+    """The SIGMAS of a flow schedule, (n + 1,) float32; the truncated timesteps of training come back from them exactly.
 
     Rounding to float32 can carry a sigma over a thousandth; then the next float on the right side is taken (6e-8).
     """
@@ -32,7 +31,7 @@ def flow_sigmas(schedule: Schedule) -> torch.Tensor:
     return torch.cat([levels, sigmas[-1:]])
 
 
-def ddim_sigmas(schedule: Schedule, model=None) -> torch.Tensor:
+def ddim_sigmas(schedule: Schedule, model: Any = None) -> torch.Tensor:
     """The SIGMAS of a DDIM schedule, (n + 1,) float32: noise over signal, at the model's own levels where one is given.
 
     A flow MODEL gets sigma = t / 1000; its native shift is left out, because the schedule's own replaces it.
@@ -74,7 +73,7 @@ class WanLiteFlowSchedule(io.ComfyNode):
         return schema(
             node_id="WanLiteFlowSchedule",
             display_name="Wan Lite Flow Schedule",
-            category=CATEGORY,
+            category=f"{CATEGORY}/schedules",
             description="The noise levels of Wan's own code (FlowUniPC) for flow models: Wan, Flux, SD3.5 and students "
             "trained on velocity. Wan 2.2 A14B: 40 steps, shift 12. Students: 20 steps, shift 5.",
             search_aliases=["sample_shift", "flow_shift", "wan scheduler", "sigmas"],
@@ -95,8 +94,9 @@ class WanLiteDDIMSchedule(io.ComfyNode):
         return schema(
             node_id="WanLiteDDIMSchedule",
             display_name="Wan Lite DDIM Schedule",
-            category=CATEGORY,
-            description="The timesteps of the training preview, 999 down to 0 in equal truncated steps, as noise levels. "
+            category=f"{CATEGORY}/schedules",
+            description="The timesteps of the training preview, 999 down to 0 in equal truncated steps, as noise "
+            "levels. "
             "Without a model they are those of the students' epsilon process; with a model they are that model's own "
             "(SDXL and other epsilon or v models, or a flow model).",
             search_aliases=["ddim", "uniform timesteps", "sigmas"],
@@ -110,43 +110,8 @@ class WanLiteDDIMSchedule(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, steps: int, shift: float, denoise: float, model=None) -> io.NodeOutput:
+    def execute(cls, steps: int, shift: float, denoise: float, model: Any = None) -> io.NodeOutput:
         return io.NodeOutput(ddim_sigmas(ddim_schedule(steps, shift, denoise), model))
 
 
-class WanLiteSchedulePlot(io.ComfyNode):
-    """SIGMAS -> a picture of the curve and a table."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="WanLiteSchedulePlot",
-            display_name="Wan Lite Schedule Plot",
-            category=CATEGORY,
-            description="Draws SIGMAS, two of them over one another if you like, and writes them out step by step.",
-            search_aliases=["sigma plot", "sigmas graph", "show sigmas"],
-            inputs=[
-                io.Sigmas.Input("sigmas", tooltip="Any SIGMAS, of this pack or another."),
-                io.Sigmas.Input("compare", optional=True, tooltip="A second curve to draw beside the first."),
-            ],
-            outputs=[io.Image.Output(display_name="plot"), io.String.Output(display_name="table")],
-        )
-
-    @classmethod
-    def execute(cls, sigmas: torch.Tensor, compare: torch.Tensor | None = None) -> io.NodeOutput:
-        curves = {"sigmas": sigmas} if compare is None else {"sigmas": sigmas, "compare": compare}
-        plot = plot_schedule(curves)
-        return io.NodeOutput(plot, sigma_table(curves))
-
-
-def sigma_table(curves: dict[str, torch.Tensor]) -> str:
-    """One line for each step: its number, each curve's sigma and the flow timestep where sigma is at most 1."""
-    lines = []
-    for name, sigmas in curves.items():
-        lines.append(f"{name}: {len(sigmas) - 1} steps, {float(sigmas[0]):.6g} to {float(sigmas[-1]):.6g}")
-        for step, sigma in enumerate(sigmas.tolist()):
-            lines.append(f"{step:4d}  {sigma:.6f}" + (f"  t = {1000.0 * sigma:.2f}" if sigmas[0] <= 1.0 else ""))
-    return "\n".join(lines)
-
-
-NODES = [WanLiteFlowSchedule, WanLiteDDIMSchedule, WanLiteSchedulePlot]
+NODES = [WanLiteFlowSchedule, WanLiteDDIMSchedule]

@@ -32,10 +32,9 @@ from .guards import (
     sigmas_shift_problem,
     solver_problems,
 )
-from .host import ADVANCED, schema
+from .host import ADVANCED, CATEGORY, schema
 from .processes import noise_process
 
-CATEGORY = "Wan Lite/solvers"
 SOLVER_NAMES = {DDIM: "ddim", FlowUniPC: "flow_unipc", FlowDPMpp: "flow_dpmpp"}  # as a contract calls them
 
 
@@ -56,7 +55,7 @@ def run_solver(
     model: Any,
     x: Tensor,
     sigmas: Tensor,
-    extra_args: dict | None = None,
+    extra_args: dict[str, Any] | None = None,
     callback: Any = None,
     disable: bool | None = None,
     *,
@@ -84,14 +83,16 @@ def run_solver(
 class HostDenoiser:
     """The host's guided model as a denoiser: (x, sigma as a float) -> x0. Remembers its last input for the preview."""
 
-    def __init__(self, model: Any, extra_args: dict, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, extra_args: dict[str, Any], dtype: torch.dtype) -> None:
         self.model, self.extra_args, self.dtype = model, extra_args, dtype
         self.x: Tensor | None = None
         self.sigma = 0.0
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         self.x, self.sigma = x, sigma
-        return self.model(x, torch.full((x.shape[0],), sigma, dtype=self.dtype, device=x.device), **self.extra_args)
+        sigmas = torch.full((x.shape[0],), sigma, dtype=self.dtype, device=x.device)
+        x0: Tensor = self.model(x, sigmas, **self.extra_args)
+        return x0
 
     def reporter(self, callback: Any, schedule: Schedule) -> Any:
         """The loop's ``on_step`` that tells the host of each step, or None where the host does not want to know."""
@@ -142,7 +143,8 @@ def threshold_inputs() -> list[Any]:
     return [
         io.Float.Input(
             "dynamic_threshold", default=0.0, min=0.0, max=1.0, step=0.001, round=0.0001, **ADVANCED,
-            tooltip="0 is off. Otherwise each picture's prediction is limited to this quantile of its own values (0.995 "
+            tooltip="0 is off. Otherwise each picture's prediction is limited to this quantile of its own values "
+            "(0.995 "
             "is usual). Made for pixel models; it flattens latents.",
         ),
         io.Float.Input(
@@ -164,8 +166,9 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
         return schema(
             node_id="WanLiteSolverFlowUniPC",
             display_name="Wan Lite Solver FlowUniPC",
-            category=CATEGORY,
-            description="The solver of Wan's own code, which ComfyUI's uni_pc is not. Give it WanLiteFlowSchedule for flow "
+            category=f"{CATEGORY}/solvers",
+            description="The solver of Wan's own code, which ComfyUI's uni_pc is not. Give it WanLiteFlowSchedule for "
+            "flow "
             "models; with SDXL and other epsilon or v models it steps in their own noise levels.",
             search_aliases=["unipc", "uni_pc", "unipc_bh2", "wan sampler"],
             inputs=[
@@ -205,7 +208,7 @@ class WanLiteSolverFlowDPMpp(io.ComfyNode):
         return schema(
             node_id="WanLiteSolverFlowDPMpp",
             display_name="Wan Lite Solver FlowDPM++",
-            category=CATEGORY,
+            category=f"{CATEGORY}/solvers",
             description="Wan's second solver, DPM++ 2M in the flow process: like FlowUniPC without its corrector.",
             search_aliases=["dpm++", "dpmpp_2m", "wan dpm"],
             inputs=[
@@ -232,7 +235,7 @@ class WanLiteSolverDDIM(io.ComfyNode):
         return schema(
             node_id="WanLiteSolverDDIM",
             display_name="Wan Lite Solver DDIM",
-            category=CATEGORY,
+            category=f"{CATEGORY}/solvers",
             description="The true DDIM (ComfyUI's is Euler), as the training preview of the students runs it. Give it "
             "WanLiteDDIMSchedule. On a flow model it is Euler's method.",
             search_aliases=["ddim", "ddpm", "ancestral", "eta"],

@@ -1,0 +1,47 @@
+"""SIGMAS as a picture, because people look at schedules when pictures go wrong."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..pipeline.charts import plot_schedule
+from .host import CATEGORY, schema
+
+
+class WanLiteSchedulePlot(io.ComfyNode):
+    """SIGMAS -> a picture of the curve and a table."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteSchedulePlot",
+            display_name="Wan Lite Schedule Plot",
+            category=f"{CATEGORY}/schedules",
+            description="Draws SIGMAS, two of them over one another if you like, and writes them out step by step.",
+            search_aliases=["sigma plot", "sigmas graph", "show sigmas"],
+            inputs=[
+                io.Sigmas.Input("sigmas", tooltip="Any SIGMAS, of this pack or another."),
+                io.Sigmas.Input("compare", optional=True, tooltip="A second curve to draw beside the first."),
+            ],
+            outputs=[io.Image.Output(display_name="plot"), io.String.Output(display_name="table")],
+        )
+
+    @classmethod
+    def execute(cls, sigmas: torch.Tensor, compare: torch.Tensor | None = None) -> io.NodeOutput:
+        curves = {"sigmas": sigmas} if compare is None else {"sigmas": sigmas, "compare": compare}
+        plot = plot_schedule(curves)
+        return io.NodeOutput(plot, sigma_table(curves))
+
+
+def sigma_table(curves: dict[str, torch.Tensor]) -> str:
+    """One line for each step: its number, each curve's sigma and the flow timestep where sigma is at most 1."""
+    lines = []
+    for name, sigmas in curves.items():
+        lines.append(f"{name}: {len(sigmas) - 1} steps, {float(sigmas[0]):.6g} to {float(sigmas[-1]):.6g}")
+        for step, sigma in enumerate(sigmas.tolist()):
+            lines.append(f"{step:4d}  {sigma:.6f}" + (f"  t = {1000.0 * sigma:.2f}" if sigmas[0] <= 1.0 else ""))
+    return "\n".join(lines)
+
+
+NODES = [WanLiteSchedulePlot]
