@@ -1,0 +1,153 @@
+"""The Wan VAE: load it, encode pictures, decode latents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+from einops import rearrange
+from torch import Tensor
+
+from ..models.wan_vae import load_wan_vae
+from .host import ADVANCED, CATEGORY, PRECISIONS, fingerprint, list_models, model_path, schema, to_pixels
+from .vae_model import HostVAE
+
+TILING = ["auto", "off", "budget"]
+
+
+def tiling_inputs() -> list[io.Input]:
+    """The two inputs that say how much memory the VAE may use."""
+    return [
+        io.Combo.Input(
+            "tiling", options=TILING, default="auto", **ADVANCED,
+            tooltip="auto: in pieces where the memory does not do for the whole picture. off: always in one piece. "
+            "budget: in pieces that fit into budget_mb. The picture is the same each time, without seams.",
+        ),
+        io.Int.Input(
+            "budget_mb", default=1024, min=64, max=1048576, step=64, **ADVANCED,
+            tooltip="Working memory in MB, above the weights; used where tiling is budget.",
+        ),
+    ]  # fmt: skip
+
+
+def memory_budget(vae: HostVAE, tiling: str, budget_mb: int) -> int | None:
+    """The two inputs as bytes; None is one piece."""
+    if tiling == "budget":
+        return budget_mb * 2**20
+    return None if tiling == "off" else vae.free_memory()
+
+
+def check_picture_size(image: Tensor, cell: int) -> None:
+    """Refuse a picture that has no whole number of latent cells: cutting it silently would move it."""
+    height, width = image.shape[1:3]
+    if height % cell or width % cell:
+        fitting = f"{max(cell, width // cell * cell)}x{max(cell, height // cell * cell)}"
+        raise ValueError(
+            f"image is {width}x{height} pixels; both sides must be multiples of {cell}. Resize or crop it first, "
+            f"for instance to {fitting}."
+        )
+
+
+class WanLiteVAELoader(io.ComfyNode):
+    """A file -> VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteVAELoader",
+            display_name="Wan Lite Load VAE",
+            category=f"{CATEGORY}/vae",
+            description="The Wan 2.1 or Wan 2.2 VAE, exact and fast for single pictures. Takes official, ComfyUI and "
+            "diffusers files. Works in core's VAE Decode, VAE Encode and their tiled versions too.",
+            search_aliases=["wan vae", "vae loader", "wan 2.1 vae", "wan 2.2 vae"],
+            inputs=[
+                io.Combo.Input(
+                    "vae_name", options=list_models("vae"),
+                    tooltip="From models/vae. Wan 2.2 A14B and the students use the Wan 2.1 VAE; only TI2V-5B uses "
+                    "Wan 2.2's.",
+                ),
+                io.Combo.Input(
+                    "precision", options=list(PRECISIONS), default="auto", **ADVANCED,
+                    tooltip="auto: bf16 where the graphics card is good at it, else fp32. fp32 gives the official "
+                    "numbers.",
+                ),
+            ],
+            outputs=[io.Vae.Output(tooltip="For the VAE nodes of Wan Lite, of core and of other packs.")],
+        )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, vae_name: str, precision: str = "auto") -> str:
+        return f"{fingerprint(model_path('vae', vae_name, 'vae_name'))} {precision}"
+
+    @classmethod
+    def execute(cls, vae_name: str, precision: str = "auto") -> io.NodeOutput:
+        device = comfy.model_management.vae_device()
+        dtype = PRECISIONS[precision] or comfy.model_management.vae_dtype(device, [torch.bfloat16, torch.float32])
+        path = model_path("vae", vae_name, "vae_name")
+        return io.NodeOutput(HostVAE(load_wan_vae(path, dtype, comfy.model_management.vae_offload_device()), dtype))
+
+
+class WanLiteVAEEncode(io.ComfyNode):
+    """IMAGE -> LATENT, a latent for each picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteVAEEncode",
+            display_name="Wan Lite VAE Encode",
+            category=f"{CATEGORY}/vae",
+            description="Encodes pictures: a batch of n pictures becomes n latents of one frame. (Core's VAE Encode "
+            "makes one clip of them.)",
+            search_aliases=["encode", "image to latent", "wan encode"],
+            inputs=[
+                io.Image.Input("image", tooltip="Both sides must be multiples of 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."),
+                io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
+                *tiling_inputs(),
+            ],
+            outputs=[io.Latent.Output(tooltip="One frame for each picture; for img2img or core's nodes.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image: Tensor, vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
+        check_picture_size(image, vae.spacial_compression_encode())
+        if isinstance(vae, HostVAE):
+            samples = vae.encode_within(to_pixels(image), memory_budget(vae, tiling, budget_mb))
+        else:
+            samples = torch.cat([vae.encode(picture) for picture in image.split(1)])
+        return io.NodeOutput({"samples": samples})
+
+
+class WanLiteVAEDecode(io.ComfyNode):
+    """LATENT -> IMAGE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteVAEDecode",
+            display_name="Wan Lite VAE Decode",
+            category=f"{CATEGORY}/vae",
+            description="Decodes latents to pictures; a clip becomes its frames. Pictures of any size, inside the "
+            "memory that there is, without seams.",
+            search_aliases=["decode", "latent to image", "wan decode", "tiled decode"],
+            inputs=[
+                io.Latent.Input("samples", tooltip="From a sampler or VAE Encode: 16 channels for the Wan 2.1 VAE, "
+                "48 for 2.2."),
+                io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
+                *tiling_inputs(),
+            ],
+            outputs=[io.Image.Output(tooltip="One picture for each latent (each frame of a clip).")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, samples: dict[str, Any], vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
+        latent = samples["samples"]
+        if isinstance(vae, HostVAE):
+            frames = vae.decode_within(latent, memory_budget(vae, tiling, budget_mb))
+        else:
+            frames = vae.decode(latent)
+        return io.NodeOutput(rearrange(frames, "... h w c -> (...) h w c"))
+
+
+NODES = [WanLiteVAELoader, WanLiteVAEEncode, WanLiteVAEDecode]
