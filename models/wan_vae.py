@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from .wan_vae_config import WAN21, WAN22, WanVAEConfig
 from .wan_vae_files import VAEFile, fill, fill_clip_weights, official_state_dict, write
-from .wan_vae_layers import CausalConv, Decoder, Downsample, Encoder, Upsample
+from .wan_vae_input import check_latent, check_pixels, pad_frames
+from .wan_vae_layers import CausalConv, Decoder, Downsample, Encoder, Upsample, patchify, unpatchify
+from .wan_vae_pieces import decode_pieces, encode_pieces
+from .wan_vae_tiling import OnPiece, Tiling
 
-__all__ = ["WAN21", "WAN22", "WanVAE", "WanVAEConfig", "load_wan_vae", "official_state_dict", "save_wan_vae"]
+__all__ = ["WAN21", "WAN22", "Tiling", "WanVAE", "WanVAEConfig", "load_wan_vae", "official_state_dict", "save_wan_vae"]
 
 
 class WanVAE(nn.Module):
@@ -64,53 +65,100 @@ class WanVAE(nn.Module):
             with torch.no_grad():
                 fill_clip_weights(self, self.source)
 
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(
+        self, pixels: Tensor, *, tiling: Tiling | None = None, on_piece: OnPiece | None = None, pad: str | None = None
+    ) -> Tensor:
         """Pixels to normalised latents, ``(mu - mean) / std``; the log-variance is not used, as in the official code.
 
         Shapes: pixels (b, 3, t, H, W) in [-1, 1] -> (b, c, t', h, w), float32.
 
+        Args:
+            tiling: in which pieces a picture is done; it never changes the numbers (None: auto).
+            on_piece: called with (rows done, all rows) after each piece.
+            pad: what to do with a clip whose length is not 4n+1: None refuses it, ``repeat`` repeats its last frame,
+                ``reflect`` plays it backwards from there.
+
+        Raises:
+            ValueError: wrong shape or dtype, or a height or width that the VAE cannot halve often enough.
+
         Source: Wan-Video/Wan2.2 ``vae2_1.py``, ``vae2_2.py``: ``WanVAE_.encode``.
         """
         mean, std = self._statistics()
-        return (self.encode_raw(pixels) - mean) / std
+        return (self.encode_raw(pixels, tiling=tiling, on_piece=on_piece, pad=pad) - mean) / std
 
-    def decode(self, z: Tensor, *, clamp: bool = True) -> Tensor:
+    def decode(
+        self, z: Tensor, *, tiling: Tiling | None = None, clamp: bool = True, on_piece: OnPiece | None = None
+    ) -> Tensor:
         """Normalised latents to pixels.
 
         Shapes: (b, c, t, h, w) -> (b, 3, t', H, W), float32, clamped to [-1, 1] unless ``clamp`` is False.
 
+        Args:
+            tiling, on_piece: as in :meth:`encode`.
+
+        Raises:
+            ValueError: wrong shape or dtype, or another number of channels than this VAE's latents have.
+
         Source: Wan-Video/Wan2.2 ``vae2_1.py``, ``vae2_2.py``: ``WanVAE_.decode``.
         """
+        check_latent(z, self.config)
         mean, std = self._statistics()
-        return self.decode_raw(z.float() * std + mean, clamp=clamp)
+        return self.decode_raw(z.float() * std + mean, tiling=tiling, clamp=clamp, on_piece=on_piece)
 
-    def encode_raw(self, pixels: Tensor) -> Tensor:
+    def encode_raw(
+        self, pixels: Tensor, *, tiling: Tiling | None = None, on_piece: OnPiece | None = None, pad: str | None = None
+    ) -> Tensor:
         """:meth:`encode` without the statistics: raw mu, which is what ComfyUI's LATENT carries."""
-        x = rearrange(pixels.to(self.conv1.weight.dtype), "b c 1 h w -> b c h w")
-        x = _patchify(x, self.config.patch_size)
-        x = self.encoder(x.contiguous(memory_format=torch.channels_last))
+        check_pixels(pixels, self.config, pad)
+        pixels = pad_frames(pixels, self.config, pad)
         z = self.config.z_dim
-        return F.conv2d(x, self.conv1.weight[:z], self.conv1.bias[:z]).float().unsqueeze(2)
+        if self._needs_grad(pixels):
+            x = patchify(pixels.to(self.conv1.weight).squeeze(2), self.config.patch_size)
+            x = self.encoder(x.contiguous(memory_format=torch.channels_last)).unsqueeze(2)
+        else:
+            x = encode_pieces(self, pixels, tiling or Tiling(), on_piece)
+        return _pointwise(x, self.conv1.weight[:z], self.conv1.bias[:z]).float()
 
-    def decode_raw(self, z: Tensor, *, clamp: bool = True) -> Tensor:
+    def decode_raw(
+        self, z: Tensor, *, tiling: Tiling | None = None, clamp: bool = True, on_piece: OnPiece | None = None
+    ) -> Tensor:
         """:meth:`decode` without the statistics: from raw mu, which is what ComfyUI's LATENT carries."""
-        x = rearrange(z.to(self.conv2.weight.dtype), "b c 1 h w -> b c h w")
-        x = self.decoder(self.conv2(x.contiguous(memory_format=torch.channels_last)))
-        x = _unpatchify(x, self.config.patch_size).float().unsqueeze(2)
-        return x.clamp(-1, 1) if clamp else x
+        check_latent(z, self.config)
+        x = _pointwise(z.to(self.conv2.weight), self.conv2.weight, self.conv2.bias)
+        if self._needs_grad(z):
+            y = self.decoder(x.squeeze(2).contiguous(memory_format=torch.channels_last))
+            y = unpatchify(y, self.config.patch_size).float().unsqueeze(2)
+            return y.clamp(-1, 1) if clamp else y
+        y = decode_pieces(self, x, tiling or Tiling(), on_piece)
+        return y.clamp_(-1, 1) if clamp else y
+
+    def _needs_grad(self, x: Tensor) -> bool:
+        """Whether the differentiable form must run; and bring the weights for clips in where ``x`` is one."""
+        wanted = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
+        if x.shape[2] == 1:
+            return wanted
+        if wanted:
+            raise ValueError(
+                f"a clip of {x.shape[2]} frames was given where a gradient is wanted; clips have none here: "
+                "train on single frames, or run it under torch.no_grad()."
+            )
+        if not self.has_clip_weights:
+            if self.source is None:
+                raise ValueError(
+                    f"a clip of {x.shape[2]} frames was given to a VAE that holds the weights for pictures only; "
+                    "load it with clips=True, or give one frame at a time."
+                )
+            self.add_clip_weights()
+        return False
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         shape = (1, -1, 1, 1, 1)
         return self.latents_mean.float().view(shape), self.latents_std.float().view(shape)
 
 
-def _patchify(x: Tensor, size: int) -> Tensor:
-    """(b, c, H, W) -> (b, c * size * size, H / size, W / size); the column comes before the row in the channel."""
-    return rearrange(x, "b c (h q) (w r) -> b (c r q) h w", q=size, r=size)
-
-
-def _unpatchify(x: Tensor, size: int) -> Tensor:
-    return rearrange(x, "b (c r q) h w -> b c (h q) (w r)", q=size, r=size)
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 1x1 convolution over (b, c, t, h, w)."""
+    return torch.einsum("bcthw,oc->bothw", x, weight.flatten(1)) + bias.view(1, -1, 1, 1, 1)
 
 
 def load_wan_vae(

@@ -96,7 +96,7 @@ def _cut(name: str, tensor: Tensor) -> Tensor:
     if name.endswith(".gamma"):
         return tensor.reshape(-1).clone()
     if name.endswith(".past"):
-        return tensor[:, :, :-1].clone()
+        return tensor[:, :, :-1].movedim(2, 0).contiguous()
     if name.endswith(".weight") and ".time_conv." not in name and tensor.ndim == 5:
         return tensor[:, :, -1].clone()
     return tensor.clone()
@@ -151,8 +151,8 @@ def official_state_dict(vae: WanVAE) -> dict[str, Tensor]:
         elif name.endswith(".weight") and value.ndim == 4 and _is_3d(name):
             past = own.get(name.removesuffix("weight") + "past")
             if past is None:
-                past = value.new_zeros(*value.shape[:2], 2 if value.shape[-1] == 3 else 0, *value.shape[2:])
-            result[name] = torch.cat([past, value.unsqueeze(2)], dim=2).contiguous()
+                past = value.new_zeros(2 if value.shape[-1] == 3 else 0, *value.shape)
+            result[name] = torch.cat([past, value.unsqueeze(0)]).movedim(0, 2).contiguous()
         elif not name.endswith(".past"):
             result[name] = value.clone().contiguous()
     return result | _missing_time_convs(vae, own)

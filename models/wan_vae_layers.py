@@ -16,7 +16,7 @@ from .wan_vae_config import WanVAEConfig
 
 __all__ = [
     "Attention", "CausalConv", "Decoder", "DownLevel", "Downsample", "Encoder", "Head", "PixelNorm", "Residual",
-    "TimeConv", "UpLevel", "Upsample", "avg_down", "dup_up",
+    "TimeConv", "UpLevel", "Upsample", "avg_down", "dup_up", "patchify", "unpatchify",
 ]  # fmt: skip
 
 
@@ -34,7 +34,7 @@ class PixelNorm(nn.Module):
 
 
 class CausalConv(nn.Conv2d):
-    """A causal 3x3x3 convolution: ``weight`` is its last temporal slice, ``past`` (o, i, 2, 3, 3) the two before."""
+    """A causal 3x3x3 convolution: ``weight`` is its last temporal slice, ``past`` (2, o, i, 3, 3) the two before it."""
 
     past: nn.Parameter | None
 
@@ -44,16 +44,26 @@ class CausalConv(nn.Conv2d):
 
     def add_past(self) -> None:
         """Make room for the two earlier temporal slices (zeros)."""
-        self.past = nn.Parameter(self.weight.new_zeros(self.out_channels, self.in_channels, 2, 3, 3))
+        past = torch.zeros_like(self.weight).unsqueeze(0).repeat(2, 1, 1, 1, 1)
+        self.past = nn.Parameter(past, requires_grad=self.weight.requires_grad)
 
 
 class TimeConv(nn.Module):
-    """A (3, 1, 1) convolution over frames; it never runs for a picture."""
+    """A (3, 1, 1) convolution over frames, nothing added around them; it never runs for a picture."""
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(out_dim, dim, 3, 1, 1))
         self.bias = nn.Parameter(torch.zeros(out_dim))
+
+    def taps(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The 1x1 kernels for the frame before last, the frame before and the frame itself, (out, c, 1, 1) each."""
+        before_last, before, now = (tap.contiguous() for tap in self.weight.squeeze(-1).unsqueeze(-1).unbind(2))
+        return before_last, before, now
+
+
+def _time_conv_like(conv: nn.Conv2d, out_dim: int) -> TimeConv:
+    return TimeConv(conv.in_channels, out_dim).to(conv.weight).requires_grad_(conv.weight.requires_grad)
 
 
 class Residual(nn.Module):
@@ -111,7 +121,7 @@ class Downsample(nn.Module):
 
     def make_time_conv(self) -> TimeConv:
         """A convolution over frames, all zeros, as this layer's clips need it."""
-        return TimeConv(self.conv.in_channels, self.conv.in_channels).to(self.conv.weight)
+        return _time_conv_like(self.conv, self.conv.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, H, W) -> (b, c, H/2, W/2)."""
@@ -134,7 +144,7 @@ class Upsample(nn.Module):
 
     def make_time_conv(self) -> TimeConv:
         """A convolution over frames, all zeros, as this layer's clips need it."""
-        return TimeConv(self.conv.in_channels, 2 * self.conv.in_channels).to(self.conv.weight)
+        return _time_conv_like(self.conv, 2 * self.conv.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) -> (b, out, 2h, 2w)."""
@@ -151,15 +161,14 @@ def avg_down(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
     return rearrange(x, "b (o g) t h w -> b o g t h w", o=out_dim).mean(2)
 
 
-def dup_up(x: Tensor, out_dim: int, frames: int, size: int, first: bool) -> Tensor:
+def dup_up(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
     """Wan 2.2's shortcut around a decoder level: each value repeated over (channel, frame, row, column) neighbours.
 
-    Shapes: (b, c, t, h, w) -> (b, out_dim, t * frames, h * size, w * size); ``first`` drops the frames that would come
-    before the first one.
+    Shapes: (b, c, t, h, w) -> (b, out_dim, 1 + (t - 1) * frames, h * size, w * size): the first frame stays one frame.
     """
     x = x.repeat_interleave(out_dim * frames * size * size // x.shape[1], dim=1)
     x = rearrange(x, "b (o f p q) t h w -> b o (t f) (h p) (w q)", f=frames, p=size, q=size)
-    return x[:, :, frames - 1 :] if first else x
+    return x[:, :, frames - 1 :]
 
 
 class DownLevel(nn.Module):
@@ -176,8 +185,8 @@ class DownLevel(nn.Module):
         """The layers inside the shortcut, in order."""
         return self.downsamples
 
-    def shortcut(self, x: Tensor, first: bool = True) -> Tensor:
-        """(b, c, t, h, w) -> (b, out, t', h', w'); a clip's first frame is alone and counts as one frame."""
+    def shortcut(self, x: Tensor) -> Tensor:
+        """(b, c, t, h, w) -> (b, out, t', h', w')."""
         return avg_down(x, self.out_dim, self.frames, self.size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -199,9 +208,9 @@ class UpLevel(nn.Module):
         """The layers inside the shortcut, in order."""
         return self.upsamples
 
-    def shortcut(self, x: Tensor, first: bool = True) -> Tensor:
-        """(b, c, t, h, w) -> (b, out, t', h', w'); ``first``: x is the first frame of its clip."""
-        return dup_up(x, self.out_dim, self.frames, self.size, first)
+    def shortcut(self, x: Tensor) -> Tensor:
+        """(b, c, t, h, w) -> (b, out, t', h', w')."""
+        return dup_up(x, self.out_dim, self.frames, self.size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) -> (b, out, h', w')."""
@@ -294,3 +303,13 @@ def _run(layers: nn.ModuleList, x: Tensor) -> Tensor:
     for layer in layers:
         x = layer(x)
     return x
+
+
+def patchify(x: Tensor, size: int) -> Tensor:
+    """(b, c, H, W) -> (b, c * size * size, H / size, W / size); the column comes before the row in the channel."""
+    return rearrange(x, "b c (h q) (w r) -> b (c r q) h w", q=size, r=size)
+
+
+def unpatchify(x: Tensor, size: int) -> Tensor:
+    """The inverse of :func:`patchify`."""
+    return rearrange(x, "b (c r q) h w -> b c (h q) (w r)", q=size, r=size)

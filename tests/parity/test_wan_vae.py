@@ -38,3 +38,15 @@ def test_picture_decodes_as_the_official_code(case: tuple[WanVAE, dict[str, torc
     y = vae.decode(io["img.latent_norm"], clamp=False)
     assert largest_difference(y, io["img.decoded_unclamped"]) <= 2e-5
     assert largest_difference(vae.decode(io["img.latent_norm"]), y.clamp(-1, 1)) == 0
+
+
+def test_clip_encodes_as_the_official_code(case: tuple[WanVAE, dict[str, torch.Tensor]]) -> None:
+    vae, io = case
+    assert largest_difference(vae.encode(io["clip5.pixels"].float()), io["clip5.mu_norm"]) <= 2e-5
+    assert largest_difference(vae.encode_raw(io["clip5.pixels"].float()), io["clip5.mu_raw"]) <= 2e-5
+
+
+def test_clip_decodes_as_the_official_code(case: tuple[WanVAE, dict[str, torch.Tensor]]) -> None:
+    vae, io = case
+    y = vae.decode(io["clip5.latent_norm"], clamp=False)
+    assert largest_difference(y, io["clip5.decoded_unclamped"]) <= 2e-5

@@ -1,0 +1,363 @@
+"""A picture through the VAE a few rows at a time: the same numbers, no halo computed twice, no seam, little memory.
+
+Outside the middle attention every layer is local: a 3x3 convolution needs one row above and one below. So each layer
+keeps the last rows it was given and returns the rows that are complete, as a causal network does along time. Pieces
+may be of any height; a piece that is the whole picture is the ordinary untiled run. Small pieces are also the fastest
+on a CPU: activations stay in its cache and no page is ever touched for the first time.
+
+A clip goes the same way with its frames as the batch, all of them at each row: a causal 3x3x3 convolution is then the
+2-D one plus the two earlier slices of its kernel on the frames before. No frame is cached, padded or copied.
+
+Everything here runs without autograd, on one picture or clip at a time; tensors are (t, c, rows, w), channels_last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .wan_vae_layers import (
+    Attention,
+    CausalConv,
+    Decoder,
+    DownLevel,
+    Downsample,
+    Encoder,
+    Head,
+    PixelNorm,
+    Residual,
+    TimeConv,
+    UpLevel,
+    Upsample,
+)
+
+__all__ = ["decode_rows", "encode_rows"]
+
+_QUERIES = 4096  # pixels that ask at a time; bounds the attention's memory where no fused kernel takes its width
+
+
+def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int], None]) -> Tensor:
+    """Run an encoder in pieces of about ``pixels`` pixels.
+
+    Args:
+        on_rows: called with the rows of ``x`` that are done.
+
+    Shapes: (t, 3 or 12, H, W) -> (t, 2 z, h, w).
+    """
+    found: list[Tensor] = []
+
+    def collect(rows: Tensor, last: bool) -> None:
+        found.append(rows)
+
+    sink: Sink = collect
+    for level in reversed(_levels([rows_of(layer) for layer in (encoder.conv1, *encoder.downsamples)])):
+        sink = _Gather(level, pixels, sink).push
+    done = 0
+    for piece in x.split(max(1, pixels // (x.shape[0] * x.shape[3])), dim=2):
+        done += piece.shape[2]
+        sink(piece, done == x.shape[2])
+        on_rows(done)
+    return whole(encoder.head, _middle(encoder.middle, torch.cat(found, dim=2)))
+
+
+def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink) -> None:
+    """Run a decoder in pieces of about ``pixels`` pixels; ``sink`` gets the finished rows in order (some may be none).
+
+    Shapes: (t, z, h, w) -> pieces of (t, 3 or 12, rows, W).
+    """
+    x = _middle(decoder.middle, whole(decoder.conv1, x))
+    flow([rows_of(layer) for layer in (*decoder.upsamples, decoder.head)], x, True, pixels, sink)
+
+
+Sink = Callable[[Tensor, bool], None]
+"""Takes the next rows, and whether they are the last."""
+
+
+class RowStage(Protocol):
+    """A layer that takes rows in pieces."""
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        """Take the next rows; return those that are complete now (all that are left when ``last``)."""
+        ...
+
+
+def rows_of(layer: nn.Module) -> RowStage:
+    """The row-wise form of a layer, at the top of a picture."""
+    kinds = {
+        CausalConv: ConvRows, Head: HeadRows, Residual: ResidualRows, Downsample: DownRows, Upsample: UpRows,
+        DownLevel: LevelRows, UpLevel: LevelRows,
+    }  # fmt: skip
+    return kinds[type(layer)](layer)
+
+
+def whole(layer: nn.Module, x: Tensor) -> Tensor:
+    """Run a local layer on a whole picture at once."""
+    return rows_of(layer).push(x, True)
+
+
+def flow(stages: list[RowStage], x: Tensor, last: bool, pixels: int, sink: Sink) -> None:
+    """Push rows through all stages, in pieces of about ``pixels`` pixels at each of them, and the result to ``sink``."""
+    if not stages:
+        sink(x, last)
+        return
+    stage, rest = stages[0], stages[1:]
+    pieces = x.split(max(1, pixels // (x.shape[0] * x.shape[3])), dim=2)
+    for i, piece in enumerate(pieces):
+        final = last and i == len(pieces) - 1
+        y = stage.push(piece, final)
+        if final or y.shape[2]:
+            flow(rest, y, final, pixels, sink)
+
+
+def attend(layer: Attention, x: Tensor) -> Tensor:
+    """Self-attention over a whole picture, added to ``x`` in place; the queries go in groups to bound the memory.
+
+    Shapes: (t, c, h, w) -> the same tensor.
+    """
+    for frame in x.split(1):
+        _attend_frame(layer, frame)
+    return x
+
+
+def _attend_frame(layer: Attention, x: Tensor) -> None:
+    c, (h, w) = x.shape[1], x.shape[2:]
+    tokens = x.permute(0, 2, 3, 1).view(1, h * w, c)
+    y = torch.empty_like(x)
+    _norm_into(x, layer.norm, y)
+    normed = y.permute(0, 2, 3, 1).view(1, h * w, c)
+    weight, bias = layer.to_qkv.weight.flatten(1), layer.to_qkv.bias
+    k, v = F.linear(normed, weight[c:], bias[c:]).split(c, dim=-1)
+    for group, out in zip(normed.split(_QUERIES, 1), tokens.split(_QUERIES, 1), strict=True):
+        q = F.linear(group, weight[:c], bias[:c])
+        found = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        out += F.linear(found, layer.proj.weight.flatten(1), layer.proj.bias)
+
+
+class ConvRows:
+    """A 3x3 convolution with zeros around the picture, after an optional norm and SiLU."""
+
+    def __init__(self, conv: nn.Conv2d, norm: PixelNorm | None = None) -> None:
+        self.conv, self.norm = conv, norm
+        self.kept: Tensor | None = None  # the last two input rows; one row of zeros above the picture
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        """(t, c, n, w) -> (t, out, about n, w)."""
+        window, inner = _window(x, self.kept, rows=x.shape[2], width=x.shape[3], below=last)
+        if self.norm is None:
+            inner.copy_(x)
+        else:
+            _norm_into(x, self.norm, inner)
+            F.silu(inner, inplace=True)
+        self.kept = window[:, :, -2:].clone()
+        return _convolve(self.conv, window)
+
+
+class HeadRows(ConvRows):
+    """The last norm, SiLU and convolution."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head["2"], head["0"])
+
+
+class UpRows:
+    """Pixels repeated 2x2, then a 3x3 convolution."""
+
+    def __init__(self, layer: Upsample) -> None:
+        self.layer, self.conv = layer, layer.conv
+        self.kept: Tensor | None = None
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        """(t, c, n, w) -> (t', out, about 2n, 2w)."""
+        if x.shape[0] > 1 and self.layer.temporal:
+            x = _double_frames(x, self.layer.time_conv)
+        n, w = x.shape[2:]
+        window, inner = _window(x, self.kept, rows=2 * n, width=2 * w, below=last)
+        target = inner.permute(0, 2, 3, 1).unflatten(2, (w, 2)).unflatten(1, (n, 2))
+        target.copy_(x.permute(0, 2, 3, 1)[:, :, None, :, None])
+        self.kept = window[:, :, -2:].clone()
+        return _convolve(self.conv, window)
+
+
+class DownRows:
+    """A 3x3 convolution of stride 2 with zeros on the right and below."""
+
+    def __init__(self, layer: Downsample) -> None:
+        self.layer, self.conv = layer, layer.conv
+        self.kept: Tensor | None = None
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        """(t, c, n, w) -> (t', c, about n/2, w/2)."""
+        n, w = x.shape[2:]
+        k = 0 if self.kept is None else self.kept.shape[2]
+        window = _empty(x, x.shape[1], k + n + last, w + 1)
+        if k:
+            window[:, :, :k] = self.kept
+        window[:, :, k : k + n, :w] = x
+        window[..., w] = 0
+        if last:
+            window[:, :, -1] = 0
+        done = max(0, (window.shape[2] - 1) // 2)
+        self.kept = window[:, :, 2 * done :].clone()
+        y = self.conv(window[:, :, : 2 * done + 1]) if done else _empty(x, self.conv.out_channels, 0, w // 2)
+        return _halve_frames(y, self.layer.time_conv) if x.shape[0] > 1 and self.layer.temporal else y
+
+
+class ResidualRows:
+    """A residual block; the shortcut's rows wait until the two convolutions have caught up."""
+
+    def __init__(self, block: Residual) -> None:
+        self.halves = [ConvRows(conv, norm) for norm, conv in block.halves()]
+        self.shortcut = block.shortcut
+        self.waiting = _Waiting()
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        """(t, c, n, w) -> (t, out, about n, w)."""
+        y = x
+        for half in self.halves:
+            y = half.push(y, last)
+        return self.waiting.add(y, x if self.shortcut is None else self.shortcut(x))
+
+
+class LevelRows:
+    """A level of Wan 2.2 with the shortcut around it."""
+
+    def __init__(self, level: DownLevel | UpLevel) -> None:
+        self.level = level
+        self.stages = [rows_of(layer) for layer in level.layers]
+        self.pair = level.size if isinstance(level, DownLevel) else 1  # rows that the shortcut takes together
+        self.odd: Tensor | None = None
+        self.waiting = _Waiting()
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        """(t, c, n, w) -> (t, out, about n/2, n or 2n, w')."""
+        y = x
+        for stage in self.stages:
+            y = stage.push(y, last)
+        if isinstance(self.level, UpLevel) and self.level.size == 1:
+            return y
+        if self.odd is not None:
+            x = torch.cat([self.odd, x], dim=2)
+        even = x.shape[2] // self.pair * self.pair
+        self.odd = x[:, :, even:].clone() if even < x.shape[2] else None
+        if not even:
+            return y
+        rows = self.level.shortcut(x[:, :, :even].transpose(0, 1).unsqueeze(0))
+        return self.waiting.add(y, rows.squeeze(0).transpose(0, 1))
+
+
+class _Gather:
+    """Rows on their way into a level, held until they make a piece; halving makes rows small."""
+
+    def __init__(self, stages: list[RowStage], pixels: int, sink: Sink) -> None:
+        self.stages, self.pixels, self.sink = stages, pixels, sink
+        self.rows: list[Tensor] = []
+
+    def push(self, x: Tensor, last: bool) -> None:
+        self.rows.append(x)
+        if last or sum(rows.shape[2] for rows in self.rows) * x.shape[0] * x.shape[3] >= self.pixels:
+            x = self.rows[0] if len(self.rows) == 1 else torch.cat(self.rows, dim=2)
+            self.rows = []
+            flow(self.stages, x, last, self.pixels, self.sink)
+
+
+class _Waiting:
+    """Shortcut rows that came before the rows they are to be added to."""
+
+    def __init__(self) -> None:
+        self.rows: Tensor | None = None
+
+    def add(self, y: Tensor, rows: Tensor) -> Tensor:
+        """Add to ``y``, in place, the oldest rows (``rows`` are the newest)."""
+        k = 0 if self.rows is None else min(self.rows.shape[2], y.shape[2])
+        if k:
+            y[:, :, :k] += self.rows[:, :, :k]
+        n = y.shape[2] - k
+        if n:
+            y[:, :, k:] += rows[:, :, :n]
+        left = [] if self.rows is None else [self.rows[:, :, k:]]
+        self.rows = torch.cat([*left, rows[:, :, n:]], dim=2)
+        return y
+
+
+def _levels(stages: list[RowStage]) -> list[list[RowStage]]:
+    """The encoder's stages, cut after each halving."""
+    levels: list[list[RowStage]] = [[]]
+    for stage in stages:
+        levels[-1].append(stage)
+        if isinstance(stage, (DownRows, LevelRows)):
+            levels.append([])
+    return [level for level in levels if level]
+
+
+def _middle(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """The middle block, which needs the whole picture because of its attention."""
+    return whole(layers[2], attend(layers[1], whole(layers[0], x)))
+
+
+def _empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:
+    shape = (like.shape[0], channels, rows, width)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def _window(x: Tensor, kept: Tensor | None, *, rows: int, width: int, below: bool) -> tuple[Tensor, Tensor]:
+    """A buffer with the rows kept from before (a row of zeros at the top), room for new ones, zeros below the last."""
+    k = 1 if kept is None else kept.shape[2]
+    window = _empty(x, x.shape[1], k + rows + below, width)
+    window[:, :, :k] = 0 if kept is None else kept
+    if below:
+        window[:, :, -1] = 0
+    return window, window[:, :, k : k + rows]
+
+
+def _norm_into(x: Tensor, norm: PixelNorm, out: Tensor) -> None:
+    """:class:`PixelNorm` written to ``out``: one pass for the lengths, one to scale, one (in cache) for gamma."""
+    scale = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(1e-12).reciprocal_()
+    torch.mul(x, scale, out=out)
+    out *= (norm.gamma * norm.gamma.numel() ** 0.5).view(1, -1, 1, 1)
+
+
+def _convolve(conv: nn.Conv2d, window: Tensor) -> Tensor:
+    """A 3x3 convolution that takes the rows above and below from the window and zeros at the sides.
+
+    The frames of a clip also take part in the one and the two frames after them, where ``conv`` is causal.
+    """
+    frames = window.shape[0]
+    if window.shape[2] < 3:
+        return _empty(window, conv.out_channels, 0, window.shape[3])
+    y = F.conv2d(window, conv.weight, conv.bias, padding=(0, 1))
+    if frames > 1 and isinstance(conv, CausalConv):
+        for ago, kernel in ((1, conv.past[1]), (2, conv.past[0]))[: frames - 1]:
+            y[ago:] += F.conv2d(window[: frames - ago], kernel, padding=(0, 1))
+    return y
+
+
+def _double_frames(x: Tensor, conv: TimeConv) -> Tensor:
+    """The first frame as it is, two for each of the others; the first takes no part in theirs (as in the official code).
+
+    Shapes: (t, c, n, w) -> (2t - 1, c, n, w).
+    """
+    before_last, before, now = conv.taps()
+    rest = x[1:]
+    y = F.conv2d(rest, now, conv.bias)
+    if len(rest) > 1:
+        y[1:] += F.conv2d(rest[:-1], before)
+    if len(rest) > 2:
+        y[2:] += F.conv2d(rest[:-2], before_last)
+    return torch.cat([x[:1], rearrange(y, "t (k c) h w -> (t k) c h w", k=2)])
+
+
+def _halve_frames(x: Tensor, conv: TimeConv) -> Tensor:
+    """The first frame as it is, one for each pair of the others with the frame before the pair.
+
+    Shapes: (t, c, n, w) -> ((t + 1) / 2, c, n, w).
+    """
+    before_last, before, now = conv.taps()
+    y = F.conv2d(x[2::2], now, conv.bias)
+    y += F.conv2d(x[1:-1:2], before)
+    y += F.conv2d(x[:-2:2], before_last)
+    return torch.cat([x[:1], y])
