@@ -3,6 +3,7 @@
 from .contract import PRESETS, ContractError, ContractMismatch, SamplingContract, compare, read_contract, stamp
 from .ddim import DDIM, Churn
 from .dpmpp import FlowDPMpp
+from .guidance import guided, two_experts
 from .noise import per_item_noise, step_noise
 from .prediction import Prediction, from_x0, to_x0
 from .process import FLOW, VE, VP, NoiseProcess
@@ -37,6 +38,7 @@ __all__ = [
     "dpmpp_schedule",
     "flow_schedule",
     "from_x0",
+    "guided",
     "integrate",
     "per_item_noise",
     "read_contract",
@@ -45,5 +47,6 @@ __all__ = [
     "stamp",
     "step_noise",
     "to_x0",
+    "two_experts",
     "wan_timestep",
 ]

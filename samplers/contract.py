@@ -66,7 +66,7 @@ def _latent(value: Any) -> tuple[int, int, int]:
     good = isinstance(parts, list | tuple) and len(parts) == 3
     if not good or not all(type(part) is int and part > 0 for part in parts):
         raise ContractError(f"contract: latent is {value!r}; give channels, height and width, whole numbers from 1.")
-    channels, height, width = parts
+    channels, height, width = (int(part) for part in parts)
     return channels, height, width
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,17 @@ from wan_lite.samplers import (
     DDIM,
     FlowDPMpp,
     FlowUniPC,
+    Network,
     Prediction,
+    Schedule,
+    Solver,
     ddim_schedule,
     dpmpp_schedule,
     flow_schedule,
+    guided,
+    per_item_noise,
     sample,
+    two_experts,
 )
 
 FOLDER = Path(__file__).parents[1] / "vectors" / "samplers"
@@ -39,12 +46,12 @@ def analytic(x: Tensor, timestep: Tensor) -> Tensor:
     return torch.tanh(x) * c + 0.1 * x
 
 
-def trajectory(schedule, solver, prediction, x=None, start=0) -> Tensor:
+def trajectory(
+    schedule: Schedule, solver: Solver, prediction: Prediction, x: Tensor | None = None, start: int = 0
+) -> Tensor:
     x = VECTORS["x_init"] if x is None else x
     states = [x]
-    sample(
-        analytic, x, schedule, solver, prediction=prediction, start=start, on_step=lambda i, x, x0: states.append(x)
-    )
+    sample(analytic, x, schedule, solver, prediction=prediction, start=start, on_step=lambda i, x, x0: states.append(x))
     return torch.stack(states)
 
 
@@ -113,3 +120,33 @@ def test_long_runs_finish(steps: int, shift: float) -> None:
     result = trajectory(flow_schedule(steps, shift), FlowUniPC(), Prediction.VELOCITY)
     assert len(result) == steps + 1
     assert torch.isfinite(result).all()
+
+
+def test_two_experts_share_one_history() -> None:
+    """Against a straight loop of the original scheduler over its own rules for the two experts."""
+    vectors = load_file(FOLDER / "experts.safetensors")
+
+    def part(formula: Callable[[Tensor, float], Tensor]) -> Network:
+        return lambda x, t: formula(x, float(torch.tensor(math.cos(int(t[0]) / 1000), dtype=torch.float32)))
+
+    high = guided(part(lambda x, c: torch.tanh(x) * c + 0.1 * x), part(lambda x, c: torch.tanh(0.5 * x) * c), 4.0)
+    low = guided(part(lambda x, c: torch.sin(x) * c + 0.2 * x), part(lambda x, c: 0.8 * torch.sin(x) * c), 3.0)
+    used = []
+
+    def watched(name: int, expert: Network) -> Network:
+        return lambda x, t: (used.append(name), expert(x, t))[1]
+
+    states = [per_item_noise((1, 4, 6, 5), 0)]
+    schedule = flow_schedule(40, 12.0)
+    network = two_experts(watched(1, high), watched(0, low), boundary=0.875)
+    sample(
+        network,
+        states[0],
+        schedule,
+        FlowUniPC(),
+        prediction=Prediction.VELOCITY,
+        on_step=lambda i, x, x0: states.append(x),
+    )
+    assert torch.equal(schedule.timesteps, vectors["timesteps"])
+    assert used == vectors["high"].tolist()
+    torch.testing.assert_close(torch.stack(states), vectors["traj"], atol=1e-6, rtol=0)

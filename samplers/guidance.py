@@ -1,0 +1,53 @@
+"""Networks made of networks: guidance, and the teacher's two experts. A solver sees one network either way."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .schedule import TRAIN_TIMESTEPS
+from .solver import Network
+
+__all__ = ["guided", "two_experts"]
+
+
+def guided(positive: Network, negative: Network, cfg: float) -> Network:
+    """Return classifier-free guidance: ``negative + cfg * (positive - negative)``; cfg 1 calls ``positive`` alone.
+
+    Shapes: as the networks', (x (b, ...), timestep (b,)) -> (b, ...).
+
+    Source: arXiv 2207.12598, as Wan applies it.
+    """
+    if cfg == 1:
+        return positive
+
+    def network(x: Tensor, timestep: Tensor) -> Tensor:
+        away = negative(x, timestep)
+        return away + cfg * (positive(x, timestep) - away)
+
+    return network
+
+
+def two_experts(high: Network, low: Network, *, boundary: float = 0.875) -> Network:
+    """Return Wan A14B's pair of experts as one network: ``high`` from timestep ``1000 * boundary`` up, ``low`` below.
+
+    The integer timestep decides, truncated as it is fed. Give each expert its own guidance with :func:`guided`; the
+    solver runs once over both, so its history crosses the boundary.
+
+    Args:
+        boundary: in [0, 1]; 0.875 for text to video (with guidance 4 high and 3 low), 0.9 for image to video.
+
+    Raises:
+        ValueError: boundary outside [0, 1].
+
+    Source: Wan2.2 at 42bf4cf, text2video; tests/vectors/samplers/experts.safetensors.
+    """
+    if not 0 <= boundary <= 1:
+        raise ValueError(
+            f"boundary is {boundary!r}; allowed are numbers from 0 to 1; Wan's A14B models use 0.875 or 0.9."
+        )
+
+    def network(x: Tensor, timestep: Tensor) -> Tensor:
+        expert = high if int(timestep[0]) >= boundary * TRAIN_TIMESTEPS else low
+        return expert(x, timestep)
+
+    return network

@@ -1,0 +1,111 @@
+"""Schedules: their ends, their shift, image to image, and the errors at the border."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from wan_lite.samplers import FLOW, VE, VP, Schedule, ddim_schedule, dpmpp_schedule, flow_schedule, wan_timestep
+
+MAKERS = (ddim_schedule, flow_schedule, dpmpp_schedule)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": -3}, "steps is -3"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": True}, "steps is True"),
+        ({"steps": 5, "shift": 0.0}, "shift is 0.0"),
+        ({"steps": 5, "shift": -1.0}, "shift is -1.0"),
+        ({"steps": 5, "shift": math.nan}, "shift is nan"),
+        ({"steps": 5, "shift": math.inf}, "shift is inf"),
+        ({"steps": 5, "denoise": 0.0}, "denoise is 0.0"),
+        ({"steps": 5, "denoise": 1.5}, "denoise is 1.5"),
+    ],
+)
+def test_arguments_out_of_range(make, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_denoise_keeps_the_end_of_a_longer_table(make) -> None:
+    part, whole = make(10, 3.0, denoise=0.5), make(20, 3.0)
+    assert torch.equal(part.sigmas, whole.sigmas[-11:])
+    assert torch.equal(part.timesteps, whole.timesteps[-10:])
+
+
+def test_ddim_shift_bends_between_fixed_ends() -> None:
+    for shift in (0.1, 0.5, 3.0, 12.0):
+        timesteps = ddim_schedule(10, shift).timesteps.tolist()
+        assert (timesteps[0], timesteps[-1]) == (999, 0)
+    assert ddim_schedule(3, 3.0).timesteps.tolist() == [999, 749, 0]
+
+
+def test_ddim_leaves_out_steps_that_change_nothing() -> None:
+    """Training's table repeats a level where t = 1 and t = 0 share the clamped alpha; that step is an identity."""
+    assert ddim_schedule(500).steps == 500
+    assert ddim_schedule(1000).steps == 999
+    assert ddim_schedule(1000).timesteps.tolist() == [*range(999, 1, -1), 0]
+
+
+def test_timesteps_off_the_table_are_truncated_from_sigma() -> None:
+    flow, ddim = flow_schedule(20), ddim_schedule(10)
+    assert [flow.timestep_at(sigma) for sigma in flow.levels[:-1]] == flow.timesteps.tolist()
+    assert [ddim.timestep_at(sigma) for sigma in ddim.levels[:-1]] == ddim.timesteps.tolist()
+    assert flow.timestep_at(0.98765) == 987
+    assert ddim.timestep_at(math.sqrt(0.5001)) == 500
+    assert wan_timestep(torch.tensor([0.9999, 0.5])).tolist() == [999, 500]
+
+
+def test_to_process_keeps_noise_ratio_and_timesteps() -> None:
+    ddim = ddim_schedule(10)
+    ve = ddim.to_process(VE)
+    torch.testing.assert_close(ve.sigmas, ddim.sigmas / VP.alpha(ddim.sigmas))
+    assert ve.process == VE
+    assert torch.equal(ve.timesteps, ddim.timesteps)
+    assert ve.timestep_at(ve.levels[3]) == 666
+    assert ddim.to_process(VP) is ddim
+
+
+def test_split_shares_the_level_between() -> None:
+    whole = flow_schedule(10)
+    first, second = whole.split(4)
+    assert (first.steps, second.steps) == (4, 6)
+    assert first.levels[-1] == second.levels[0] == whole.levels[4]
+    assert not first.ends_clean
+    assert second.ends_clean
+    assert torch.equal(torch.cat([first.timesteps, second.timesteps]), whole.timesteps)
+    with pytest.raises(ValueError, match="split at 1 to 9"):
+        whole.split(10)
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "message"),
+    [
+        ([1.0], "at least two"),
+        ([[1.0, 0.0]], "at least two"),
+        ([0.5, 0.5, 0.0], "do not strictly decrease"),
+        ([0.0, 1.0], "do not strictly decrease"),
+        ([1.0, math.nan, 0.0], "do not strictly decrease"),
+        ([14.6, 1.0, 0.0], "belong to another process"),
+        ([1.0, -0.1], "belong to another process"),
+    ],
+)
+def test_sigmas_that_are_no_schedule(sigmas: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Schedule(torch.tensor(sigmas), FLOW)
+
+
+def test_timesteps_must_match_and_inputs_are_copied() -> None:
+    sigmas = torch.tensor([1.0, 0.5, 0.0])
+    with pytest.raises(ValueError, match=r"timesteps has shape \[3\]"):
+        Schedule(sigmas, FLOW, torch.tensor([1, 2, 3]))
+    schedule = Schedule(sigmas, FLOW)
+    sigmas[0] = 0.7
+    assert schedule.levels == (1.0, 0.5, 0.0)
