@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 
-from .loop import WEIGHTS
+from .loop import parser_for
 from .pictures import captions
 
 __all__ = ["WIDTH", "embed", "main", "save_captions"]
@@ -35,15 +36,16 @@ def _vector(word: str) -> Tensor:
 
 
 def save_captions(texts: list[str], path: Path) -> None:
-    """Write the rows as ``text.0``, ``text.1``, ... with the captions in the header, as the embeds loader reads them."""
+    """Write the rows as ``text.0``, ``text.1``, ... and the captions into the header, as embeds files have them."""
     rows = {f"text.{i}": embed(text) for i, text in enumerate(texts)}
     save_file(rows, path, metadata={CAPTIONS_KEY: json.dumps(texts)})
 
 
-def main() -> None:
-    """Write ``weights/captions.safetensors``: all captions of the picture set."""
-    WEIGHTS.mkdir(exist_ok=True)
-    save_captions(captions(), WEIGHTS / "captions.safetensors")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write ``captions.safetensors``: all captions of the picture set."""
+    options = parser_for(main.__doc__).parse_args(arguments)
+    options.weights.mkdir(parents=True, exist_ok=True)
+    save_captions(captions(), options.weights / "captions.safetensors")
 
 
 if __name__ == "__main__":

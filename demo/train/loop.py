@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import math
 import sys
@@ -12,10 +13,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LOGS", "WEIGHTS", "Averaged", "Log", "optimizer_for", "step", "train_steps"]
+__all__ = ["WEIGHTS", "Averaged", "Log", "optimizer_for", "parser_for", "step", "train_steps"]
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-LOGS = Path(__file__).parent / "logs"
+
+
+def parser_for(description: str | None) -> argparse.ArgumentParser:
+    """The options that every training has: ``--weights`` and ``--seed``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder to read and write weights in")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
 
 
 def optimizer_for(module: nn.Module, rate: float, decay: float = 1e-2) -> torch.optim.AdamW:
@@ -72,12 +80,15 @@ class Log:
     """A CSV of losses with wall and CPU seconds, and a progress bar on standard error.
 
     Args:
-        name: the file ``logs/<name>.csv``. count: steps in all. every: steps between two rows.
+        name: the file is ``train/logs/<name>.csv`` beside the folder of weights. count: steps in all.
+        weights: that folder. every: steps between two rows.
     """
 
-    def __init__(self, name: str, count: int, every: int = 50) -> None:
-        LOGS.mkdir(exist_ok=True)
-        self.path, self.name, self.count, self.every = LOGS / f"{name}.csv", name, count, every
+    def __init__(self, name: str, count: int, weights: Path, every: int = 50) -> None:
+        logs = weights.parent / "train" / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        weights.mkdir(parents=True, exist_ok=True)
+        self.path, self.name, self.count, self.every = logs / f"{name}.csv", name, count, every
         self.started, self.cpu = time.monotonic(), time.process_time()
         self.sums: dict[str, list[float]] = {}
         self.rows: list[dict[str, float]] = []

@@ -1,15 +1,15 @@
 """Train the demo students on latents of the picture set, each for the process that its contract names.
 
-``ddim`` learns epsilon in the process alpha^2 = 1 - t/1000, ``flow`` and ``4ch`` learn velocity in the flow process. The
-real students are distilled from a teacher; these learn from data, with the same network and the same targets' meaning.
+``ddim`` learns epsilon in the process alpha^2 = 1 - t/1000, ``flow`` and ``4ch`` learn velocity in the flow process.
+Real students are distilled from a teacher; these learn from data, with the same network and targets of one meaning.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from einops import rearrange
@@ -21,7 +21,7 @@ from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP
 from ...samplers.schedule import shift_sigma, wan_timestep
 from .captions import WIDTH, embed
-from .loop import WEIGHTS, Averaged, Log, optimizer_for, step, train_steps
+from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 from .pictures import COLOURS, PATTERNS, SIZE, captions, draw
 from .vae import KEPT
 
@@ -29,7 +29,7 @@ __all__ = ["KINDS", "Kind", "Noised", "main", "picture_latents", "train"]
 
 CLASSES = len(COLOURS) * len(PATTERNS)
 PICTURES = 12_000
-BATCH = 64
+BATCH = 32
 SHIFT = 5.0  # of the flow students' sampling
 TRAIN_SHIFT = 3.0  # their training looks a little more at low noise than their sampling does
 FIRST_STEP = 1 / 6  # share of an epsilon batch that is at t = 999, where sampling starts
@@ -82,23 +82,17 @@ def _sizes(hidden: int, depth: int, channels: int = 16) -> StudentConfig:
 
 
 KINDS = {
-    "flow": Kind(_sizes(112, 5), noised_for_flow, "flow_unipc-20 shift 5", 3000),
-    "ddim": Kind(_sizes(128, 5), noised_for_ddim, "ddim-20 run_inference", 5000),
-    "4ch": Kind(_sizes(96, 5, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 3000),
+    "flow": Kind(_sizes(96, 4), noised_for_flow, "flow_unipc-20 shift 5", 2500),
+    "ddim": Kind(_sizes(128, 4), noised_for_ddim, "ddim-20 run_inference", 4500),
+    "4ch": Kind(_sizes(96, 4, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 2500),
 }
 
 
 def contract_of(kind: Kind) -> SamplingContract:
     """The contract that goes into the file: the preset, declared, with this student's latent."""
     side, channels = kind.config.latent_size, kind.config.num_channels
-    return replace(
-        PRESETS[kind.preset],
-        latent_channels=channels,
-        latent_height=side,
-        latent_width=side,
-        output_projection=channels != 16,
-        source="declared",
-    )
+    latent = (channels, side, side)
+    return replace(PRESETS[kind.preset], latent=latent, output_projection=channels != 16, source="declared")
 
 
 @torch.no_grad()
@@ -146,22 +140,27 @@ def projection_to_vae(latents: Tensor, kept: int = KEPT) -> nn.Conv2d:
     return layer.requires_grad_(False)
 
 
-def train(name: str, steps: int | None, seed: int) -> Student:
+def train(name: str, steps: int | None, seed: int, weights: Path, pictures: int = PICTURES) -> Student:
     """Train one student and write it after every fifth of the way."""
     kind = KINDS[name]
     steps = steps or kind.steps
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
-    latents, classes = picture_latents(load_wan_vae(WEIGHTS / "vae.safetensors", clips=False), PICTURES, generator)
+    vae = load_wan_vae(weights / "vae.safetensors", torch.float32, clips=False)
+    latents, classes = picture_latents(vae, pictures, generator)
     channels, text = kind.config.num_channels, pooled_captions()
     projection = projection_to_vae(latents, channels) if channels != latents.shape[1] else None
     network = StudentNetwork(kind.config)
     initialise(network)
-    averaged, optimizer, log = Averaged(network), optimizer_for(network, kind.rate), Log(f"student_{name}", steps)
+    averaged, optimizer, log = (
+        Averaged(network),
+        optimizer_for(network, kind.rate),
+        Log(f"student_{name}", steps, weights),
+    )
     final = StudentNetwork(kind.config)
     student = Student(final, output_proj=projection, contract=contract_of(kind), source=name)
     for i in train_steps(steps, optimizer):
-        rows = torch.randint(PICTURES, (BATCH,), generator=generator)
+        rows = torch.randint(pictures, (BATCH,), generator=generator)
         shown = kind.noised(latents[rows, :channels], generator)
         error = (network(shown.latent, shown.timestep, text[classes[rows]]) - shown.target).square()
         loss = (error * rearrange(shown.weight, "b -> b 1 1 1")).mean()
@@ -169,19 +168,19 @@ def train(name: str, steps: int | None, seed: int) -> Student:
         averaged.update()
         if (i + 1) % max(steps // 5, 1) == 0 or i + 1 == steps:
             final.load_state_dict(averaged.state)
-            save_student(student, WEIGHTS / f"student_{name}.safetensors")
+            save_student(student, weights / f"student_{name}.safetensors")
     return student
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train students and write ``weights/student_<name>.safetensors``."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("names", nargs="*", choices=[*KINDS, []], default=list(KINDS))
+    """Train students and write ``student_<name>.safetensors`` for each."""
+    parser = parser_for(main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(KINDS)}; all by default")
     parser.add_argument("--steps", type=int, help="instead of each one's own number")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="how many pictures to train on")
     options = parser.parse_args(arguments)
     for name in options.names or list(KINDS):
-        train(name, options.steps, options.seed)
+        train(name, options.steps, options.seed, options.weights, options.pictures)
 
 
 if __name__ == "__main__":

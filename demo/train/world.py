@@ -8,7 +8,6 @@ has the model's own last prediction in the context, through pixels, as a rollout
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,13 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 
+from ...models.world import load_world
 from ...models.world.dynamics import DynamicsConfig, DynamicsModel
 from ...models.world.latent_actions import LatentActionModel, LatentActionsConfig, action_vectors
 from ...models.world.tokenizer import TokenizerConfig, VideoTokenizer
 from ...models.world.world import World, save_world
 from .game import ACTIONS, SIZE, effective_actions, play
-from .loop import WEIGHTS, Averaged, Log, optimizer_for, step, train_steps
+from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 
 __all__ = ["main", "train_actions", "train_dynamics", "train_tokenizer", "write_clip"]
 
@@ -36,21 +36,12 @@ DYNAMICS = DynamicsConfig(SIZE, PATCH, 64, 4, 144, 4, latent_dim=4, num_bins=4, 
 FINAL_RATIO = 0.5  # share of batches with true contexts at the end of scheduled sampling
 
 
-@dataclass(frozen=True)
-class Steps:
-    """How many steps each of the three networks is trained."""
-
-    tokenizer: int
-    actions: int
-    dynamics: int
-
-
-def train_tokenizer(steps: int, seed: int) -> VideoTokenizer:
+def train_tokenizer(steps: int, seed: int, weights: Path) -> VideoTokenizer:
     """Train frames -> tokens -> frames; a changed pixel counts as much as the ground, of which there is far more."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     tokenizer = VideoTokenizer(TOKENIZER)
-    optimizer, log = optimizer_for(tokenizer, 3e-3), Log("world_tokenizer", steps)
+    optimizer, log = optimizer_for(tokenizer, 3e-3), Log("world_tokenizer", steps, weights)
     for i in train_steps(steps, optimizer):
         frames = play(16, WINDOW, generator).frames
         error = tokenizer(frames) - frames
@@ -58,12 +49,12 @@ def train_tokenizer(steps: int, seed: int) -> VideoTokenizer:
     return tokenizer
 
 
-def train_actions(steps: int, seed: int) -> LatentActionModel:
+def train_actions(steps: int, seed: int, weights: Path) -> LatentActionModel:
     """Train the action between two frames: to be of use for the next frame, and to be the true one."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     model = LatentActionModel(ACTION_MODEL)
-    optimizer, log = optimizer_for(model, 2e-3), Log("world_actions", steps)
+    optimizer, log = optimizer_for(model, 2e-3), Log("world_actions", steps, weights)
     for i in train_steps(steps, optimizer):
         clips = play(16, 4, generator)
         truth = effective_actions(clips)
@@ -88,18 +79,31 @@ class Windows:
             self.tokens = torch.cat([tokenizer.tokenize(part) for part in clips.frames.split(64)])
 
 
-def train_dynamics(tokenizer: VideoTokenizer, steps: int, seed: int, *, scheduled_sampling: bool) -> DynamicsModel:
-    """Train the tokens of a masked frame behind one to four known frames and the actions between them."""
-    torch.manual_seed(seed)
-    generator = Generator().manual_seed(seed)
-    windows = Windows(tokenizer, 8192, generator)
+@dataclass(frozen=True)
+class Plan:
+    """How the dynamics model is trained; ``windows`` is the number of clips it learns from."""
+
+    steps: int
+    seed: int
+    scheduled_sampling: bool = False
+    windows: int = 8192
+
+    def ratio(self, i: int) -> float:
+        """The share of batches with true contexts at step i: 1.0 falling to 0.5 with scheduled sampling."""
+        return 1 - (1 - FINAL_RATIO) * i / self.steps if self.scheduled_sampling else 1.0
+
+
+def train_dynamics(tokenizer: VideoTokenizer, plan: Plan, weights: Path) -> DynamicsModel:
+    """Train the tokens of a masked frame behind two to four known frames and the actions between them."""
+    torch.manual_seed(plan.seed)
+    generator = Generator().manual_seed(plan.seed)
+    windows = Windows(tokenizer, plan.windows, generator)
     model = DynamicsModel(DYNAMICS)
     averaged, optimizer = Averaged(model), optimizer_for(model, 2e-3)
-    log = Log("world_dynamics_scheduled" if scheduled_sampling else "world_dynamics", steps)
-    for i in train_steps(steps, optimizer):
+    log = Log("world_dynamics_scheduled" if plan.scheduled_sampling else "world_dynamics", plan.steps, weights)
+    for i in train_steps(plan.steps, optimizer):
         rows = torch.randint(len(windows.frames), (32,), generator=generator)
-        ratio = 1 - (1 - FINAL_RATIO) * i / steps if scheduled_sampling else 1.0
-        if float(torch.rand((), generator=generator)) < ratio:
+        if float(torch.rand((), generator=generator)) < plan.ratio(i):
             context = (2, 2, 3, 4)[int(torch.randint(4, (), generator=generator))]
             tokens, actions = windows.tokens[rows, : context + 1], windows.actions[rows, :context]
         else:
@@ -107,7 +111,7 @@ def train_dynamics(tokenizer: VideoTokenizer, steps: int, seed: int, *, schedule
         loss, right = _masked_loss(tokenizer, model, tokens, actions, generator)
         value = step(loss, model, optimizer)
         averaged.update()
-        log.add(i, loss=value, right=right, ratio=ratio)
+        log.add(i, loss=value, right=right, ratio=plan.ratio(i))
     averaged.write_back()
     return model
 
@@ -150,27 +154,27 @@ def write_clip(path: Path, seed: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train the three networks and write ``weights/world.safetensors`` and ``weights/world_clip.safetensors``."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--steps", type=int, nargs=3, default=(2500, 1200, 5000), metavar=("TOKENIZER", "ACTIONS", "DYNAMICS"))
-    parser.add_argument("--scheduled-sampling", action="store_true", help="own predictions in the context, 0 to 50 %% of batches")
+    """Train the three networks and write ``world.safetensors`` and ``world_clip.safetensors``."""
+    parser = parser_for(main.__doc__)
+    stages = ("TOKENIZER", "ACTIONS", "DYNAMICS")
+    parser.add_argument("--steps", type=int, nargs=3, default=(800, 800, 3500), metavar=stages)
+    parser.add_argument("--scheduled-sampling", action="store_true", help="own predictions in the context, too")
     parser.add_argument("--keep", action="store_true", help="take tokenizer and actions from the existing file")
-    parser.add_argument("--output", type=Path, default=WEIGHTS / "world.safetensors")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--windows", type=int, default=8192, help="clips that the dynamics model learns from")
+    parser.add_argument("--name", default="world.safetensors", help="of the file to write")
     options = parser.parse_args(arguments)
-    steps = Steps(*options.steps)
+    folder, seed, steps = options.weights, options.seed, options.steps
     if options.keep:
-        from ...models.world import load_world
-
-        old = load_world(WEIGHTS / "world.safetensors")
+        old = load_world(folder / "world.safetensors")
         tokenizer, actions = old.tokenizer, old.latent_actions
     else:
-        tokenizer = train_tokenizer(steps.tokenizer, options.seed).eval().requires_grad_(False)
-        actions = train_actions(steps.actions, options.seed)
-    dynamics = train_dynamics(tokenizer, steps.dynamics, options.seed, scheduled_sampling=options.scheduled_sampling)
+        tokenizer = train_tokenizer(steps[0], seed, folder).eval().requires_grad_(False)
+        actions = train_actions(steps[1], seed, folder)
+    plan = Plan(steps[2], seed, options.scheduled_sampling, options.windows)
+    dynamics = train_dynamics(tokenizer, plan, folder)
     about = {"modelspec.title": "Wan Lite demo world: paddle and ball", "modelspec.license": "Apache-2.0"}
-    save_world(World(tokenizer, actions, dynamics), options.output, metadata=about)
-    write_clip(WEIGHTS / "world_clip.safetensors", options.seed)
+    save_world(World(tokenizer, actions, dynamics), folder / options.name, metadata=about)
+    write_clip(folder / "world_clip.safetensors", seed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""Train all demo weights: two chains of trainings side by side, one core each. ``make demo-weights``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from .loop import WEIGHTS
+
+__all__ = ["main"]
+
+_painters = threading.Event()  # set when there is a VAE to learn latents from
+
+
+def _run(module: str, *arguments: str) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", f"{__package__}.{module}", *arguments], check=True, env=environment)
+
+
+def _pictures(weights: Path) -> None:
+    try:
+        _run("captions", "--weights", str(weights))
+        _run("vae", "--weights", str(weights))
+    finally:
+        _painters.set()
+    _run("students", "ddim", "--weights", str(weights))
+
+
+def _worlds(weights: Path) -> None:
+    _run("world", "--weights", str(weights))
+    scheduled = ("--keep", "--scheduled-sampling", "--name", "world_scheduled.safetensors")
+    _run("world", "--weights", str(weights), *scheduled)
+    _painters.wait()
+    _run("students", "flow", "4ch", "--weights", str(weights))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train everything; an argument is another folder for the weights."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    weights = Path(given[0]) if given else WEIGHTS
+    failures: list[BaseException] = []
+
+    def guarded(chain: object) -> None:
+        try:
+            chain(weights)  # type: ignore[operator]
+        except subprocess.CalledProcessError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(chain,)) for chain in (_pictures, _worlds)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        sys.exit(f"a training failed: {failures[0]}")
+
+
+if __name__ == "__main__":
+    main()
