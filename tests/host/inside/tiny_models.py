@@ -20,6 +20,9 @@ def patcher(config, model, seed: int):
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             scale = 1.0 / math.sqrt(fan_in) if parameter.ndim > 1 else 0.1
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+        for name, buffer in model.diffusion_model.named_buffers():
+            if name == "pos_embed":  # SD3.5 leaves the memory of this one as it finds it
+                buffer.zero_()
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
 
