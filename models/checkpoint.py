@@ -35,7 +35,8 @@ def read_tensors(path: str | os.PathLike[str], *, device: str | torch.device = "
     """Return all tensors of a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file by name.
 
     Pickled files are read with ``weights_only=True``; a training checkpoint that keeps its weights under
-    ``model``, ``state_dict`` or ``model_state_dict`` is unwrapped. Prefixes left by ``torch.compile`` and DDP are removed.
+    ``model``, ``state_dict`` or ``model_state_dict`` is unwrapped. What ``torch.compile`` and DDP add to names is
+    removed.
 
     Raises:
         CheckpointError: the file is missing, truncated, of another kind, or holds anything but tensors.

@@ -17,6 +17,7 @@ from .checkpoint import CheckpointError, describe_foreign, load_into, read_metad
 from .student_network import StudentConfig, StudentNetwork, names_in_file, names_in_network, pool_text
 
 __all__ = [
+    "CELL_PIXELS",
     "CONFIG_KEY",
     "Student",
     "StudentCheckpoint",
@@ -36,8 +37,8 @@ CONFIG_KEY = "wan_lite.student_config"
 WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_model.safetensors", "model.safetensors")
 PROJECTION_NAME = "output_proj.safetensors"
 _PROJECTION_PREFIX = "output_proj."
-# The channels of the Wan VAEs: a student that works in one of them needs no projection.
-_VAE_CHANNELS = {16: 8, 48: 16}
+CELL_PIXELS = {16: 8, 48: 16}
+"""Channels of a Wan VAE -> pixels on each side of one of its cells. A student of these channels needs no projection."""
 _WHAT = "a distilled Wan student"
 
 
@@ -77,7 +78,7 @@ class Student:
         self.output_proj = output_proj
         self.contract = contract
         self.source = source
-        if output_proj is None and self.config.num_channels not in _VAE_CHANNELS:
+        if output_proj is None and self.config.num_channels not in CELL_PIXELS:
             raise CheckpointError(_projection_missing(source, self.config.num_channels))
 
     @property
@@ -88,7 +89,7 @@ class Student:
     @property
     def cell_pixels(self) -> int:
         """The pixels that one latent cell covers on each side: 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."""
-        return _VAE_CHANNELS[self.vae_channels]
+        return CELL_PIXELS[self.vae_channels]
 
     @property
     def pixel_size(self) -> int:
@@ -174,7 +175,9 @@ def save_student(
     if path.suffix != ".safetensors":
         raise ValueError(f"path is {path.name}; a student is saved as one file whose name ends in .safetensors.")
     if contract is None:
-        raise ValueError(f"{student.source}: has no sampling contract to save with it; give one, or load with a preset.")
+        raise ValueError(
+            f"{student.source}: has no sampling contract to save with it; give one, or load with a preset."
+        )
     if contract.latent is None:
         contract = fit_contract(contract, student.config, student.vae_channels)
     tensors = names_in_file(student.network.state_dict())
@@ -213,7 +216,7 @@ def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) 
     weights = weights or _weights_in(folder)
     tensors = read_tensors(weights)
     projection_file = folder / PROJECTION_NAME
-    needed = config.num_channels not in _VAE_CHANNELS
+    needed = config.num_channels not in CELL_PIXELS
     if needed and not projection_file.is_file():
         raise CheckpointError(_projection_missing(folder.name, config.num_channels))
     # A projection left beside a student that needs none belongs to an older run; upstream does not read it either.
@@ -229,7 +232,7 @@ def _read_single_file(path: Path, config: str, preset: str | None) -> StudentChe
     projection = {key[start:]: value for key, value in tensors.items() if key.startswith(_PROJECTION_PREFIX)}
     network = {key: value for key, value in tensors.items() if not key.startswith(_PROJECTION_PREFIX)}
     sizes = StudentConfig.from_json(config, source=f"{path.name}, header key {CONFIG_KEY}")
-    if not projection and sizes.num_channels not in _VAE_CHANNELS:
+    if not projection and sizes.num_channels not in CELL_PIXELS:
         raise CheckpointError(_projection_missing(path.name, sizes.num_channels))
     contract = _contract_of(path, preset, sizes, projection)
     return StudentCheckpoint(sizes, names_in_network(network), projection, contract, path.name)
@@ -255,7 +258,7 @@ def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
         return None
     weight = checkpoint.projection.get("weight")
     channels = checkpoint.config.num_channels
-    if weight is None or weight.ndim != 4 or weight.shape[1] != channels or weight.shape[0] not in _VAE_CHANNELS:
+    if weight is None or weight.ndim != 4 or weight.shape[1] != channels or weight.shape[0] not in CELL_PIXELS:
         found = "no tensor 'weight'" if weight is None else f"a weight of shape {list(weight.shape)}"
         raise CheckpointError(
             f"{checkpoint.source}: its output projection holds {found}, but a student of {channels} channels needs "
@@ -273,7 +276,7 @@ def fit_contract(contract: SamplingContract, config: StudentConfig, vae_channels
         contract,
         latent=(config.num_channels, size, size),
         vae="wan2.1" if vae_channels == 16 else "wan2.2",
-        output_projection=config.num_channels not in _VAE_CHANNELS,
+        output_projection=config.num_channels not in CELL_PIXELS,
     )
 
 
@@ -317,4 +320,5 @@ def _not_a_student(path: Path, tensors: Mapping[str, Tensor]) -> str:
         if found == _WHAT
         else "choose a student's folder or file."
     )
-    return f"{path.name}: holds {found}, with no sizes of a student ({CONFIG_KEY} in the header or a config.json); {remedy}"
+    sizes = f"{CONFIG_KEY} in the header or a config.json beside it"
+    return f"{path.name}: holds {found}, with no sizes of a student ({sizes}); {remedy}"

@@ -49,7 +49,7 @@ def test_the_embeddings_inside(case: tuple[Student, dict[str, Tensor]]) -> None:
 
 
 def test_padding_no_longer_changes_the_prediction(case: tuple[Student, dict[str, Tensor]]) -> None:
-    """The original averages over padding; here the padded prompt equals the prompt alone, and differs from the original."""
+    """The original averages over padding; here a padded prompt equals the prompt alone, and not the original."""
     student, golden = case
     rows = golden["fwd.text"][:1]
     padded = torch.cat([rows, torch.zeros_like(rows)], dim=1)

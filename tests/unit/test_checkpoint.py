@@ -113,7 +113,9 @@ def test_a_truncated_file(tmp_path: Path, name: str, keep: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
-@pytest.mark.parametrize("content", [b"<html>404 Not Found</html>" * 9, b"version https://git-lfs.github.com/spec/v1\n"])
+@pytest.mark.parametrize(
+    "content", [b"<html>404 Not Found</html>" * 9, b"version https://git-lfs.github.com/spec/v1\n"]
+)
 def test_a_file_of_another_kind(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     refused(tmp_path / name)

@@ -1,0 +1,20 @@
+"""``wan-lite inspect``: what a file or folder is."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add_inspect"]
+
+
+def add_inspect(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``inspect``."""
+    parser.add_argument("path", nargs="+", help="a student's folder or file, a VAE, text embeddings, a world model")
+    parser.set_defaults(run=run_inspect)
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    """Print a description of each path."""
+    from ..pipeline.describe import describe
+
+    print("\n\n".join(str(describe(path)) for path in options.path))

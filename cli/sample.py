@@ -1,0 +1,187 @@
+"""``wan-lite sample``: from a student, a VAE and text to PNGs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import add_machine_arguments, torch_device, torch_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models.student import Student
+    from ..models.wan_vae import WanVAE
+    from ..pipeline.generate import Prompts
+    from ..samplers.contract import SamplingContract
+
+__all__ = ["add_sample", "run_sample"]
+
+
+def add_sample(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``sample``."""
+    parser.add_argument("--student", required=True, help="a student's folder (as WanDistiller saves it) or single file")
+    parser.add_argument("--vae", required=True, help="a Wan VAE: .pth, .safetensors or diffusers folder")
+    add_text_arguments(parser)
+    add_sampling_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0, help="picture i of a batch uses seed + i (default: 0)")
+    parser.add_argument("--batch", type=int, default=1, help="pictures of each prompt (default: 1)")
+    parser.add_argument("--out", default="out", help="folder, or file name ending in .png (default: out)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_machine_arguments(parser)
+    parser.set_defaults(run=run_sample)
+
+
+def add_text_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where the text comes from: a file of embeddings, or words and a text encoder."""
+    text = parser.add_mutually_exclusive_group(required=True)
+    text.add_argument(
+        "--embeds", metavar="FILE[:NAME]", help="text embeddings; NAME is a caption or its number, all without it"
+    )
+    text.add_argument("--prompt", action="append", help="words to paint, with --text-encoder; may be repeated")
+    parser.add_argument("--text-encoder", metavar="FOLDER", help="Hugging Face umT5 folder, for --prompt")
+    parser.add_argument(
+        "--negative", help="for --cfg, what to steer away from: words with --prompt, NAME in the file with --embeds"
+    )
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what overrides the student's contract."""
+    group = parser.add_argument_group("sampling", "Without these, the student's own contract decides.")
+    group.add_argument("--contract", metavar="PRESET", help="a named way of sampling, such as 'flow_unipc-20 shift 5'")
+    group.add_argument(
+        "--sampler", choices=["ddim", "flow-unipc"], help="DDIM of the training loop, or Wan's own FlowUniPC"
+    )
+    group.add_argument("--steps", type=int, help="how many times the network is called")
+    group.add_argument("--shift", type=float, help="applied once, in the schedule; 1 is none")
+    group.add_argument("--cfg", type=float, help="guidance; 1 is none, as students are trained; else give --negative")
+    group.add_argument("--size", metavar="WxH", help="pixels of the picture; the size of training by default")
+    group.add_argument(
+        "--on-mismatch", choices=["error", "warn", "ignore"], default="error",
+        help="what to do where these contradict the student's contract (default: error)",
+    )  # fmt: skip
+
+
+def run_sample(options: argparse.Namespace) -> None:
+    """Load, sample, decode, write, and print what was written."""
+    from tqdm import tqdm
+
+    from ..models import load_student, load_wan_vae
+    from ..pipeline.contracts import SAMPLERS, Wishes, in_words, settle_contract
+    from ..pipeline.generate import check_vae, save_png
+    from ..samplers.contract import CONTRACT_KEY
+
+    dtype, device = torch_dtype(options.precision), torch_device(options.device)
+    preset = options.contract or SAMPLERS.get(options.sampler)
+    student = load_student(options.student, dtype=dtype, device=device, preset=preset)
+    wishes = Wishes(options.contract, options.sampler, options.steps, options.shift, options.cfg, options.size)
+    contract = settle_contract(student, wishes, on_mismatch=options.on_mismatch)
+    vae = load_wan_vae(options.vae, dtype=dtype, device=device, clips=False)
+    check_vae(student, vae)
+    prompts = read_prompts(options)
+    print(f"contract: {in_words(contract)}")
+    paths = targets(Path(options.out), Path(options.student).stem, options.batch * len(prompts))
+    for number, (caption, image) in enumerate(paint(student, vae, contract, prompts, options)):
+        seed = options.seed + number % options.batch
+        notes = {"wan_lite.student": student.source, "wan_lite.seed": seed, "wan_lite.caption": caption}
+        path = next(paths)
+        save_png(image, path, {CONTRACT_KEY: json.loads(contract.to_json()), **notes})
+        tqdm.write(str(path))  # to stdout, above the bar
+
+
+def paint(
+    student: Student,
+    vae: WanVAE,
+    contract: SamplingContract,
+    prompts: list[tuple[str, Prompts]],
+    options: argparse.Namespace,
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield each picture (H, W, 3) with its caption; every prompt is a run of its own, with the same seeds."""
+    from tqdm import tqdm
+
+    from ..pipeline.generate import generate
+
+    steps = contract.schedule().steps
+    with tqdm(total=steps * len(prompts), unit="step", disable=options.quiet) as bar:
+        for caption, prompt in prompts:
+            images = generate(
+                student, vae, prompt, contract=contract, seed=options.seed, batch=options.batch,
+                on_step=lambda i, x, x0: bar.update() and None,
+            )  # fmt: skip
+            yield from ((caption, image) for image in images)
+
+
+def read_prompts(options: argparse.Namespace) -> list[tuple[str, Prompts]]:
+    """Return each prompt's words with its rows, from the file of embeddings or through the text encoder.
+
+    Raises:
+        ValueError: the text encoder is not named, the file is wrong, or it has no prompt of that name.
+    """
+    from ..pipeline.generate import Prompts
+
+    if options.embeds is not None:
+        file, name = split_embeds(options.embeds)
+        positive = select_embeds(file, name)
+        negative = select_embeds(file, options.negative)[:1] if options.negative else []
+    else:
+        from ..pipeline.text import encode_prompts
+
+        if options.text_encoder is None:
+            raise ValueError(
+                "--prompt needs --text-encoder FOLDER (umT5 as transformers saves it); or use --embeds FILE instead."
+            )
+        words = [*options.prompt, *([options.negative] if options.negative is not None else [])]
+        rows = list(zip(words, encode_prompts(options.text_encoder, words, device=options.device), strict=True))
+        positive, negative = rows[: len(options.prompt)], rows[len(options.prompt) :]
+    return [(caption, Prompts([text], [text for _, text in negative])) for caption, text in positive]
+
+
+def split_embeds(argument: str) -> tuple[Path, str | None]:
+    """Split ``FILE[:NAME]``: the longest beginning that is a file is the file, so that both may hold colons."""
+    parts = argument.split(":")
+    for count in range(len(parts), 0, -1):
+        path = Path(":".join(parts[:count]))
+        if path.is_file():
+            return path, ":".join(parts[count:]) or None
+    return Path(argument), None
+
+
+def select_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]:
+    """Return (caption, rows) of all prompts of a file, or of the one with this caption or number (from 0).
+
+    Raises:
+        ValueError: the file is wrong or has no such prompt.
+    """
+    from ..models.text_embeds import read_text_embeds
+
+    texts, captions = read_text_embeds(file)
+    found = list(zip(captions, texts, strict=True))
+    if name is None:
+        return found
+    chosen = [pair for pair in found if pair[0] == name]
+    if not chosen and name.isdecimal() and int(name) < len(found):
+        chosen = [found[int(name)]]
+    if not chosen:
+        known = ", ".join(repr(caption) for caption in captions[:5])
+        raise ValueError(
+            f"{file.name}: has no prompt {name!r}; it holds {len(found)}: {known}{', ...' if len(found) > 5 else ''}. "
+            f"Give a caption, or a number from 0 to {len(found) - 1}."
+        )
+    return chosen[:1]
+
+
+def targets(out: Path, stem: str, count: int) -> Iterator[Path]:
+    """Yield the files to write: ``out`` itself where it names one PNG, else new numbered ones that overwrite nothing."""
+    if out.suffix.lower() == ".png" and count == 1:
+        yield out
+        return
+    folder, stem = (out.parent, out.stem) if out.suffix.lower() == ".png" else (out, stem)
+    number = 0
+    while True:
+        number += 1
+        path = folder / f"{stem}_{number:05}.png"
+        if not path.exists():
+            yield path
