@@ -174,7 +174,7 @@ def select_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]:
 
 
 def targets(out: Path, stem: str, count: int) -> Iterator[Path]:
-    """Yield the files to write: ``out`` itself where it names one PNG, else new numbered ones that overwrite nothing."""
+    """Yield the files to write: ``out`` itself where it names one PNG, else new numbered ones, overwriting nothing."""
     if out.suffix.lower() == ".png" and count == 1:
         yield out
         return

@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -148,7 +149,7 @@ def describe_foreign(tensors: Iterable[str]) -> str | None:
     return None
 
 
-def _open_safetensors(path: Path, device: str = "cpu"):
+def _open_safetensors(path: Path, device: str = "cpu") -> Any:
     path = _existing_file(path)
     try:
         return safe_open(path, framework="pt", device=device)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..models.student import Student, fit_contract, load_student
 from ..samplers.contract import PRESETS, ContractMismatch, SamplingContract, compare, stamp
@@ -87,7 +88,7 @@ def _base(student: Student, wishes: Wishes) -> SamplingContract:
 
 
 def _changed(base: SamplingContract, wishes: Wishes) -> SamplingContract:
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     if wishes.sampler is not None:
         named = PRESETS[SAMPLERS[wishes.sampler]]
         if named.solver != base.solver:
@@ -128,7 +129,7 @@ def stamp_student(
     path: str | os.PathLike[str],
     preset: str | None,
     file: str | os.PathLike[str] | None,
-    changes: Mapping[str, object],
+    changes: Mapping[str, Any],
     *,
     replace_existing: bool = False,
 ) -> tuple[Path, SamplingContract]:

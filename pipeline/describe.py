@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..models.checkpoint import CheckpointError, describe_foreign, read_metadata, read_tensors
-from ..models.student import (
+from ..models.student_files import (
     CELL_PIXELS,
     CONFIG_KEY,
     PROJECTION_NAME,
