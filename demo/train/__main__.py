@@ -28,6 +28,7 @@ def _pictures(weights: Path) -> None:
     finally:
         _painters.set()
     _run("students", "ddim", "--weights", str(weights))
+    _run("vae", "--decoder", "--weights", str(weights))  # latents stay as they are
 
 
 def _worlds(weights: Path) -> None:

@@ -16,14 +16,15 @@ import torch
 from einops import rearrange, reduce
 from torch import Generator, Tensor, nn
 
-from ...models.wan_vae import WanVAE, WanVAEConfig, save_wan_vae
-from .loop import Log, optimizer_for, parser_for, step, train_steps
+from ...models.wan_vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 from .pictures import COLOURS, PATTERNS, draw
 
-__all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "psnr"]
+__all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "psnr", "train", "train_decoder"]
 
 DIM = 12  # the real one is 96 wide
 KEPT = 4  # channels that carry the picture alone in a quarter of the training
+RATE = 3e-3
 NOISE = 0.10  # on the latent, relative to each channel's standard deviation
 CLASSES = len(COLOURS) * len(PATTERNS)
 
@@ -75,31 +76,66 @@ def fold_statistics(vae: WanVAE, pixels: Tensor) -> None:
 
 
 def train(steps: int, seed: int, weights: Path) -> WanVAE:
-    """Train on 32x32 corners for the first quarter, then on whole pictures.
+    """Train encoder and decoder together: on 32x32 corners for the first half, then on whole pictures.
 
-    Corners alone are four times cheaper, but every place in them is near a border, and the middle of a whole picture
-    is not: a VAE trained on corners only leaves it grey.
+    Corners alone are cheaper, but every place in them is near a border, and the middle of a whole picture is not: a
+    VAE trained on corners only leaves it grey.
     """
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     vae = WanVAE(WanVAEConfig(dim=DIM))
     initialise(vae)
     vae = vae.to(memory_format=torch.channels_last)
-    held_out = draw(torch.arange(2 * CLASSES) % CLASSES, Generator().manual_seed(seed + 1000)).pixels
-    optimizer, log = optimizer_for(vae, 3e-3, 1e-4), Log("vae", steps, weights, every=100)
-    for i in train_steps(steps, optimizer):
-        size, count = (32, 24) if i < steps // 4 else (64, 8)
-        classes = torch.randint(CLASSES, (count,), generator=generator)
-        pixels = _corner(draw(classes, generator).pixels, size)
-        again, penalty = reconstruct(vae, pixels, generator)
-        error = again - pixels
-        loss = error.abs().mean() + 2 * error.square().mean()
+    optimizer = optimizer_for(vae, RATE, 1e-4)
+    log = Log("vae", steps, weights, every=100)
+    for i in train_steps(steps, optimizer, horizon=2 * steps):
+        size, count = (32, 24) if i < steps // 2 else (64, 8)
+        again, pixels, penalty = _reconstruction(vae, size, count, generator)
+        loss = _distance(again, pixels)
         value = step(loss + 1e-3 * penalty, vae, optimizer)
-        measured = {} if (i + 1) % 400 else {"psnr": float(psnr(vae, held_out).mean())}
-        log.add(i, loss=value, **measured)
-        if (i + 1) % 400 == 0:
-            save(vae, seed, weights)
+        log.add(i, loss=value, **_measured(vae, i, seed))
+    fold_statistics(vae, _pictures(1024, Generator().manual_seed(seed)))
     return vae
+
+
+def train_decoder(vae: WanVAE, steps: int, seed: int, weights: Path) -> WanVAE:
+    """Go on with the decoder alone: the latents stay as they are, so that students can be trained meanwhile."""
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed + 1)
+    vae = vae.float().to(memory_format=torch.channels_last).requires_grad_(False)
+    decoder = nn.ModuleList([vae.decoder, vae.conv2]).requires_grad_(True)
+    optimizer = optimizer_for(decoder, RATE / 2, 1e-4)
+    averaged, log = Averaged(decoder), Log("vae_decoder", steps, weights, every=100)
+    for i in train_steps(steps, optimizer):
+        again, pixels, _ = _reconstruction(vae, 64, 8, generator)
+        value = step(_distance(again, pixels), decoder, optimizer)
+        averaged.update()
+        log.add(i, loss=value, **_measured(vae, i, seed))
+    averaged.write_back()
+    return vae
+
+
+def _reconstruction(vae: WanVAE, size: int, count: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    pixels = _corner(_pictures(count, generator), size)
+    again, penalty = reconstruct(vae, pixels, generator)
+    return again, pixels, penalty
+
+
+def _distance(again: Tensor, pixels: Tensor) -> Tensor:
+    error = again - pixels
+    return error.abs().mean() + 2 * error.square().mean()
+
+
+def _measured(vae: WanVAE, i: int, seed: int) -> dict[str, float]:
+    """PSNR on pictures of seeds that training does not use, every 400 steps."""
+    if (i + 1) % 400:
+        return {}
+    pixels = draw(torch.arange(2 * CLASSES) % CLASSES, Generator().manual_seed(seed + 1000)).pixels
+    return {"psnr": float(psnr(vae, pixels).mean())}
+
+
+def _pictures(count: int, generator: Generator) -> Tensor:
+    return draw(torch.randint(CLASSES, (count,), generator=generator), generator).pixels
 
 
 def _corner(pixels: Tensor, size: int) -> Tensor:
@@ -107,28 +143,24 @@ def _corner(pixels: Tensor, size: int) -> Tensor:
     return pixels[..., :size, :size]
 
 
-def save(vae: WanVAE, seed: int, weights: Path) -> None:
-    """Write a copy with the statistics folded in, in half precision and the official layout."""
-    copy = WanVAE(vae.config)
-    copy.load_state_dict(vae.state_dict())
-    pixels = draw(
-        torch.randint(CLASSES, (1024,), generator=Generator().manual_seed(seed)), Generator().manual_seed(seed)
-    )
-    fold_statistics(copy, pixels.pixels)
-    about = {
-        "modelspec.title": "Wan Lite demo VAE",
-        "modelspec.architecture": "wan-2.1-vae",
-        "modelspec.license": "Apache-2.0",
-    }
-    save_wan_vae(copy.half(), weights / "vae.safetensors", metadata=about)
+def save(vae: WanVAE, path: Path) -> None:
+    """Write a VAE in half precision and the official layout."""
+    about = {"modelspec.title": "Wan Lite demo VAE", "modelspec.architecture": "wan-2.1-vae"}
+    save_wan_vae(vae.half(), path, metadata=about | {"modelspec.license": "Apache-2.0"})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train and write ``vae.safetensors``."""
+    """Train and write ``vae.safetensors``: first both halves, or with ``--decoder`` the decoder of that file."""
     parser = parser_for(main.__doc__)
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--decoder", action="store_true", help="go on with the decoder alone")
     options = parser.parse_args(arguments)
-    save(train(options.steps, options.seed, options.weights), options.seed, options.weights)
+    path = options.weights / "vae.safetensors"
+    if options.decoder:
+        vae = load_wan_vae(path, torch.float32, clips=False)
+        save(train_decoder(vae, options.steps, options.seed, options.weights), path)
+    else:
+        save(train(options.steps, options.seed, options.weights), path)
 
 
 if __name__ == "__main__":

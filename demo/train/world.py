@@ -30,6 +30,7 @@ __all__ = ["main", "train_actions", "train_dynamics", "train_tokenizer", "write_
 
 WINDOW = 5  # frames of a training clip: up to four of context and one to predict
 PATCH = 4
+BATCH = 16
 TOKENIZER = TokenizerConfig(SIZE, PATCH, 48, 4, 96, 2, latent_dim=4, num_bins=4)
 ACTION_MODEL = LatentActionsConfig(SIZE, PATCH, 32, 4, 64, 2, n_actions=len(ACTIONS))
 DYNAMICS = DynamicsConfig(SIZE, PATCH, 64, 4, 144, 4, latent_dim=4, num_bins=4, action_dim=2)
@@ -43,7 +44,7 @@ def train_tokenizer(steps: int, seed: int, weights: Path) -> VideoTokenizer:
     tokenizer = VideoTokenizer(TOKENIZER)
     optimizer, log = optimizer_for(tokenizer, 3e-3), Log("world_tokenizer", steps, weights)
     for i in train_steps(steps, optimizer):
-        frames = play(16, WINDOW, generator).frames
+        frames = play(BATCH, WINDOW, generator).frames
         error = tokenizer(frames) - frames
         log.add(i, loss=step(error.abs().mean() + 4 * error.square().mean(), tokenizer, optimizer))
     return tokenizer
@@ -56,9 +57,9 @@ def train_actions(steps: int, seed: int, weights: Path) -> LatentActionModel:
     model = LatentActionModel(ACTION_MODEL)
     optimizer, log = optimizer_for(model, 2e-3), Log("world_actions", steps, weights)
     for i in train_steps(steps, optimizer):
-        clips = play(16, 4, generator)
+        clips = play(BATCH, 4, generator)
         truth = effective_actions(clips)
-        keep = torch.rand(16, 3, (SIZE // PATCH) ** 2, generator=generator) < 0.7
+        keep = torch.rand(BATCH, 3, (SIZE // PATCH) ** 2, generator=generator) < 0.7
         predicted, vectors = model(clips.frames, keep)
         signs = action_vectors(truth, ACTION_MODEL.action_dim)
         naming = F.softplus(-2 * signs * vectors).mean()
@@ -102,7 +103,7 @@ def train_dynamics(tokenizer: VideoTokenizer, plan: Plan, weights: Path) -> Dyna
     averaged, optimizer = Averaged(model), optimizer_for(model, 2e-3)
     log = Log("world_dynamics_scheduled" if plan.scheduled_sampling else "world_dynamics", plan.steps, weights)
     for i in train_steps(plan.steps, optimizer):
-        rows = torch.randint(len(windows.frames), (32,), generator=generator)
+        rows = torch.randint(len(windows.frames), (BATCH,), generator=generator)
         if float(torch.rand((), generator=generator)) < plan.ratio(i):
             context = (2, 2, 3, 4)[int(torch.randint(4, (), generator=generator))]
             tokens, actions = windows.tokens[rows, : context + 1], windows.actions[rows, :context]
@@ -157,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train the three networks and write ``world.safetensors`` and ``world_clip.safetensors``."""
     parser = parser_for(main.__doc__)
     stages = ("TOKENIZER", "ACTIONS", "DYNAMICS")
-    parser.add_argument("--steps", type=int, nargs=3, default=(800, 800, 3500), metavar=stages)
+    parser.add_argument("--steps", type=int, nargs=3, default=(600, 400, 2500), metavar=stages)
     parser.add_argument("--scheduled-sampling", action="store_true", help="own predictions in the context, too")
     parser.add_argument("--keep", action="store_true", help="take tokenizer and actions from the existing file")
     parser.add_argument("--windows", type=int, default=8192, help="clips that the dynamics model learns from")
