@@ -50,8 +50,10 @@ def comfy(comfyui: ComfyUI, comfyui_base: Path) -> Iterator[Client]:
         yield Client(server)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that need ComfyUI or Chromium by their folder, and skip them where it is missing."""
+    if "soak" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
     no_comfyui, no_chromium = _why_no_comfyui(), "" if find_chromium() else "there is no Chromium"
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
