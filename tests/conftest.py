@@ -53,6 +53,7 @@ def comfy(comfyui: ComfyUI, comfyui_base: Path) -> Iterator[Client]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that need ComfyUI or Chromium by their folder, and skip them where it is missing."""
     if "soak" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
     no_comfyui, no_chromium = _why_no_comfyui(), "" if find_chromium() else "there is no Chromium"
     for item in items:
