@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import contract, embeds, experts, noise, sampling, schedules, solvers, student, vae
+from . import contract, embeds, experts, noise, plot, rollout, sampling, schedules, solvers, student, vae, world
 from .host import register_folders
 
-MODULES = (student, embeds, sampling, vae, schedules, noise, solvers, contract, experts)
+MODULES = (student, embeds, sampling, vae, schedules, plot, noise, solvers, contract, experts, world, rollout)
 
 
 class WanLiteExtension(ComfyExtension):

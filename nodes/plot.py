@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..pipeline.charts import plot_schedule
+from ..pipeline.charts import Axes, line_chart, to_tensor
 from .host import CATEGORY, schema
 
 
@@ -30,8 +30,14 @@ class WanLiteSchedulePlot(io.ComfyNode):
     @classmethod
     def execute(cls, sigmas: torch.Tensor, compare: torch.Tensor | None = None) -> io.NodeOutput:
         curves = {"sigmas": sigmas} if compare is None else {"sigmas": sigmas, "compare": compare}
-        plot = plot_schedule(curves)
-        return io.NodeOutput(plot, sigma_table(curves))
+        return io.NodeOutput(plot(curves), sigma_table(curves))
+
+
+def plot(curves: dict[str, torch.Tensor]) -> torch.Tensor:
+    """IMAGE (1, H, W, 3) of sigma over steps; on a logarithmic axis where sigma goes above 1, as in epsilon models."""
+    noise_ratio = max(float(sigmas.max()) for sigmas in curves.values()) > 1.0
+    axes = Axes("Noise levels", "step", "sigma", log=noise_ratio)
+    return to_tensor(line_chart({name: list(enumerate(s.tolist())) for name, s in curves.items()}, axes))[None]
 
 
 def sigma_table(curves: dict[str, torch.Tensor]) -> str:

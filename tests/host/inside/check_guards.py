@@ -9,6 +9,7 @@ import comfy.samplers
 import tiny_models
 import torch
 from check_solvers import sample
+
 from harness import raises, run, submodule
 
 SHAPE = (1, 4, 1, 6, 5)
@@ -139,7 +140,9 @@ def check_double_shift_names_both_values() -> None:
         (shifted,) = run("ModelSamplingSD3", model=getattr(tiny_models, kind)(), shift=8.0)
         message = guard("sigmas_shift_problem", shifted, sigmas)
         assert "shift 8" in message and "shift 5" in message and "shift 40" in message and "Remove" in message, message
-    (flux,) = run("ModelSamplingFlux", model=tiny_models.flux(), max_shift=1.15, base_shift=0.5, width=1024, height=1024)
+    (flux,) = run(
+        "ModelSamplingFlux", model=tiny_models.flux(), max_shift=1.15, base_shift=0.5, width=1024, height=1024
+    )
     assert "3.158 (= e^1.15)" in guard("sigmas_shift_problem", flux, sigmas)
     model = tiny_models.wan()
     (shifted,) = run("ModelSamplingSD3", model=model, shift=8.0)
@@ -186,7 +189,13 @@ def check_sigmas_of_the_wrong_process_are_refused() -> None:
 def check_one_node_samplers_refuse_the_other_process() -> None:
     latent, text = {"samples": torch.zeros(1, 4, 8, 8)}, tiny_models.text(pooled=1280)
     message = raises(
-        ValueError, run, "WanLiteFlowUniPCSampler", model=tiny_models.sdxl(), positive=text, latent_image=latent, steps=4
+        ValueError,
+        run,
+        "WanLiteFlowUniPCSampler",
+        model=tiny_models.sdxl(),
+        positive=text,
+        latent_image=latent,
+        steps=4,
     )
     assert "'flow'" in message or "flow process" in message, message
     assert "WanLiteDDIM" in message, message
@@ -205,9 +214,7 @@ def check_leftover_noise_is_said() -> None:
 
 def check_a_model_of_few_fixed_steps_refuses_other_timesteps() -> None:
     contract = submodule("samplers.contract").SamplingContract("flow_unipc", "velocity", steps=4, shift=5.0)
-    model, sampler, sigmas = run(
-        "WanLiteContractSampling", model=tiny_models.formula(dimensions=3), contract=contract
-    )
+    model, sampler, sigmas = run("WanLiteContractSampling", model=tiny_models.formula(dimensions=3), contract=contract)
     assert torch.isfinite(sample(model, noise(), sigmas, sampler)[0]).all()
     lightning = torch.tensor([1.0, 0.9375, 0.8333, 0.625, 0.0])
     assert torch.isfinite(sample(model, noise(), lightning, sampler)[0]).all()

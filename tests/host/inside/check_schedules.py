@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tiny_models
 import torch
+
 from harness import run, submodule
 
 
@@ -57,7 +58,12 @@ def check_plot_and_table() -> None:
     (other,) = run("WanLiteDDIMSchedule", steps=5)
     before = sigmas.clone()
     image, table = run("WanLiteSchedulePlot", sigmas=sigmas, compare=other)
-    assert image.ndim == 4 and image.shape[0] == 1 and image.shape[-1] == 3 and 0.0 <= float(image.min()) <= float(image.max()) <= 1.0
+    assert (
+        image.ndim == 4
+        and image.shape[0] == 1
+        and image.shape[-1] == 3
+        and 0.0 <= float(image.min()) <= float(image.max()) <= 1.0
+    )
     assert "8 steps" in table and "5 steps" in table and "0.999800" in table and "t = 999.80" in table
     assert torch.equal(sigmas, before)
     alone, _ = run("WanLiteSchedulePlot", sigmas=sigmas)

@@ -7,8 +7,9 @@ import json
 import comfy.samplers
 import tiny_models
 import torch
-from harness import raises, run, submodule, vectors
 from safetensors.torch import load_file
+
+from harness import raises, run, submodule, vectors
 
 IMAGE_MODELS = {
     "wan": ((2, 16, 1, 8, 8), None),
@@ -31,7 +32,9 @@ class FixedNoise:
         return self.noise.clone()
 
 
-def sample(model, noise, sigmas, sampler, *, cfg=1.0, positive=None, negative=None, latent=None, mask=None):
+def sample(  # noqa: PLR0913
+    model, noise, sigmas, sampler, *, cfg=1.0, positive=None, negative=None, latent=None, mask=None
+):
     """Through core's CFGGuider and SamplerCustomAdvanced; returns (latent, denoised)."""
     positive = tiny_models.text(scale=0.0) if positive is None else positive
     (guider,) = run(
@@ -41,7 +44,12 @@ def sample(model, noise, sigmas, sampler, *, cfg=1.0, positive=None, negative=No
     if mask is not None:
         given["noise_mask"] = mask
     outputs = run(
-        "SamplerCustomAdvanced", noise=FixedNoise(noise), guider=guider, sampler=sampler, sigmas=sigmas, latent_image=given
+        "SamplerCustomAdvanced",
+        noise=FixedNoise(noise),
+        guider=guider,
+        sampler=sampler,
+        sigmas=sigmas,
+        latent_image=given,
     )
     return outputs[0]["samples"], outputs[1]["samples"]
 
@@ -68,7 +76,11 @@ def image_sampler(model, name: str, steps: int = 5, cfg: float = 3.0):
     shape, pooled = IMAGE_MODELS[name]
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(7))
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", steps)
-    texts = {"positive": tiny_models.text(pooled=pooled), "negative": tiny_models.text(seed=1, pooled=pooled), "cfg": cfg}
+    texts = {
+        "positive": tiny_models.text(pooled=pooled),
+        "negative": tiny_models.text(seed=1, pooled=pooled),
+        "cfg": cfg,
+    }
     return noise, sigmas, texts
 
 
@@ -297,7 +309,9 @@ def check_options_that_are_on_do_something() -> None:
     assert float(clipped.abs().max()) <= 0.5
     unipc, _ = sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC")[0])
     for option in ({"order": 1}, {"order": 3}, {"kind": "bh1"}, {"skip_corrector": 3}, {"dynamic_threshold": 0.9}):
-        assert not torch.equal(unipc, sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC", **option)[0])[0]), option
+        assert not torch.equal(unipc, sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC", **option)[0])[0]), (
+            option
+        )
 
 
 def check_nothing_that_came_in_is_written_to() -> None:

@@ -1,6 +1,7 @@
-"""Tiny random MODELs built from the host's own classes, and one whose network is a formula. Runs inside ComfyUI only."""
+"""Tiny random MODELs built from the host's own classes, and one whose network is a formula."""
 
 import math
+from typing import ClassVar
 
 import comfy.conds
 import comfy.latent_formats
@@ -72,7 +73,7 @@ def sdxl(seed: int = 0, v_prediction: bool = False):
 
 
 class FormulaNetwork(torch.nn.Module):
-    """The network of the sampler vectors: tanh(x) c + 0.1 x with c = cos(t / 1000), plus ``gain`` times the text's mean.
+    """The network of the sampler vectors: tanh(x) c + 0.1 x with c = cos(t / 1000), plus the text's mean.
 
     It records every timestep and every input it sees, so that a test can say what the network was fed.
     """
@@ -91,12 +92,12 @@ class FormulaNetwork(torch.nn.Module):
 
 
 class FormulaConfig(comfy.supported_models_base.BASE):
-    unet_config = {}
-    unet_extra_config = {}
+    unet_config: ClassVar[dict] = {}
+    unet_extra_config: ClassVar[dict] = {}
     latent_format = comfy.latent_formats.LatentFormat
-    sampling_settings = {}
+    sampling_settings: ClassVar[dict] = {}
     memory_usage_factor = 0.1
-    supported_inference_dtypes = [torch.float32]
+    supported_inference_dtypes: ClassVar[list] = [torch.float32]
 
 
 class FormulaModel(comfy.model_base.BaseModel):
