@@ -1,0 +1,286 @@
+"""Find out from evidence how a checkpoint wants to be sampled.
+
+Every candidate contract is run from the same noise. Three things tell a right reading of the network from a wrong one,
+whatever the pictures show:
+
+- **Level**: on the path of training, a latent at sigma has the root mean square sqrt(alpha^2 + sigma^2), because Wan's
+  latents are normalised. A wrong reading drifts off: an epsilon network read as velocity fades, a velocity network read
+  as epsilon blows up.
+- **Spread**: the final latent's channels have mean near 0 and standard deviation near 1.
+- **Denoising**: the final latent, noised again to known levels, must be found back better than a network that knows
+  nothing but the spread would (a Wiener filter). A wrong reading is worse than that.
+
+And a result that cannot be told from white noise is no picture. Each of these adds to a score; 0 is perfect.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import reduce
+from torch import Tensor
+
+from ..samplers.contract import SamplingContract
+from ..samplers.noise import per_item_noise
+from ..samplers.prediction import Prediction, to_x0
+from ..samplers.process import NoiseProcess
+from ..samplers.solver import Network, sample
+
+__all__ = ["Evidence", "LatentStatistics", "ProbeReport", "latent_statistics", "probe"]
+
+RENOISE_TIMESTEPS = (50, 150, 300, 500, 700)
+_RENOISE_SEED = 0x5EED  # away from the seeds that the pictures start from
+_CAP = 3.0  # no single measure decides alone
+CLEAR = 0.3  # a lead over the best other reading that leaves no doubt
+TIED = 0.05  # scores this near are the same; the cheaper run is put first
+GOOD = 1.6  # a score above this is no picture of Wan's kind
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """What a finished latent looks like. White noise has ``autocorrelation`` 0 and its own share of high frequencies.
+
+    ``mean`` and ``std`` are by channel; ``high_frequency`` is the share of the energy above a quarter of the sampling
+    rate in either direction (0.72 to 0.75 for white noise); ``autocorrelation`` is that of neighbours, -1 to 1.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    high_frequency: float
+    autocorrelation: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One candidate: its run and what speaks against it.
+
+    ``latent`` (b, c, h, w) is the network's own; ``level`` is the latent's root mean square over what it should be,
+    after each step; ``denoising`` the error of finding the result back over a Wiener filter's, at each timestep of
+    ``RENOISE_TIMESTEPS``; ``penalties`` what each measure adds to ``score``.
+    """
+
+    name: str
+    contract: SamplingContract
+    latent: Tensor
+    statistics: LatentStatistics
+    level: tuple[float, ...]
+    denoising: tuple[float, ...]
+    penalties: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """The sum of the penalties; 0 is perfect, infinite where the run is not finite."""
+        return sum(self.penalties.values())
+
+    @property
+    def reading(self) -> str:
+        """What the candidate takes the output for: candidates of one reading differ only in steps and shift."""
+        return self.contract.prediction
+
+    def __str__(self) -> str:
+        against = ", ".join(f"{name} {value:.2f}" for name, value in self.penalties.items())
+        mean_std = sum(self.statistics.std) / len(self.statistics.std)
+        return (
+            f"{self.name}: score {self.score:.2f} ({against}); channel std {mean_std:.2f}, high-frequency share "
+            f"{self.statistics.high_frequency:.2f}, neighbour correlation {self.statistics.autocorrelation:+.2f}, "
+            f"largest level along the run {max(self.level):.2f} of 1"
+        )
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """All candidates, the most plausible first, and what that means in a sentence."""
+
+    ranking: tuple[Evidence, ...]
+    sentence: str
+
+    @property
+    def best(self) -> Evidence:
+        """The most plausible candidate."""
+        return self.ranking[0]
+
+    def __str__(self) -> str:
+        return "\n".join([self.sentence, *(f"{n}. {item}" for n, item in enumerate(self.ranking, 1))])
+
+
+def probe(
+    network: Network,
+    candidates: Mapping[str, SamplingContract],
+    shape: Sequence[int],
+    *,
+    seed: int = 0,
+    finish: Callable[[Tensor], Tensor] = lambda latent: latent,
+    on_run: Callable[[int, int], None] | None = None,
+) -> ProbeReport:
+    """Run every candidate from the same noise and rank them by how far each is from what a right sampling gives.
+
+    Args:
+        network: ``network(x, timestep) -> output``, with text and device taken care of.
+        candidates: contracts by the names to call them.
+        shape: (b, c, h, w) of the network's own latents; a batch of 4 or more is steadier evidence than one.
+        seed: of the starting noise, item i using seed + i.
+        finish: from the network's own latents to the VAE's, normalised (a student's ``to_vae_latent``).
+        on_run: called as ``on_run(done, total)`` after each candidate.
+
+    Raises:
+        ValueError: there are no candidates, or shape is not (b, c, h, w).
+    """
+    if not candidates:
+        raise ValueError("candidates is empty; give at least one contract, for example those of PRESETS.")
+    if len(shape) != 4 or min(shape[2:]) < 2:
+        raise ValueError(f"shape is {tuple(shape)}; give (batch, channels, height, width), 2 or more high and wide.")
+    noise = per_item_noise(shape, seed)
+    found = []
+    with torch.no_grad():
+        for done, (name, contract) in enumerate(candidates.items(), 1):
+            found.append(_examine(network, name, contract, noise, seed, finish))
+            if on_run is not None:
+                on_run(done, len(candidates))
+    ranking = _ranked(found)
+    return ProbeReport(ranking, _sentence(ranking))
+
+
+def latent_statistics(latent: Tensor) -> LatentStatistics:
+    """Measure finished, normalised latents (b, c, h, w)."""
+    latent = latent.float()
+    mean = reduce(latent, "b c h w -> c", "mean")
+    std = reduce((latent - mean[:, None, None]).square(), "b c h w -> c", "mean").sqrt()
+    centred = latent - reduce(latent, "b c h w -> b c 1 1", "mean")
+    energy = centred.square().sum()
+    across, down = centred[..., 1:] * centred[..., :-1], centred[..., 1:, :] * centred[..., :-1, :]
+    # each neighbour sum over the share of values that have such a neighbour
+    pairs = across.sum() * latent.shape[-1] / (latent.shape[-1] - 1) + down.sum() * latent.shape[-2] / (
+        latent.shape[-2] - 1
+    )
+    spectrum = torch.fft.fft2(centred).abs().square()
+    share = spectrum[..., _is_high(latent.shape[-2:])].sum() / spectrum.sum()
+    return LatentStatistics(
+        tuple(mean.tolist()), tuple(std.tolist()), float(share), float(pairs / (2 * energy.clamp_min(1e-12)))
+    )
+
+
+def _examine(
+    network: Network,
+    name: str,
+    contract: SamplingContract,
+    noise: Tensor,
+    seed: int,
+    finish: Callable[[Tensor], Tensor],
+) -> Evidence:
+    schedule, level = contract.schedule(), []
+
+    def watch(i: int, x: Tensor, x0: Tensor) -> None:
+        level.append(_rms(x) / _expected_rms(schedule.process, schedule.levels[i + 1]))
+
+    latent = sample(
+        network, noise, schedule, contract.make_solver(), prediction=Prediction(contract.prediction), on_step=watch
+    )
+    denoising = tuple(
+        _denoising(network, contract, schedule.process, latent, t, seed + n) for n, t in enumerate(RENOISE_TIMESTEPS)
+    )
+    statistics = latent_statistics(finish(latent))
+    penalties = _penalties(statistics, level, denoising, latent.shape[-2:])
+    return Evidence(name, contract, latent, statistics, tuple(level), denoising, penalties)
+
+
+def _denoising(
+    network: Network, contract: SamplingContract, process: NoiseProcess, latent: Tensor, timestep: int, seed: int
+) -> float:
+    """Mean squared error of finding ``latent`` back from ``timestep``, over that of a Wiener filter of its variance."""
+    share = timestep / 1000
+    sigma = math.sqrt(share) if process.name == "vp" else share
+    alpha = process.alpha(sigma)
+    noise = per_item_noise(latent.shape, seed + _RENOISE_SEED).to(latent)
+    x = process.add_noise(latent, noise, sigma)
+    fed = torch.full((len(x),), timestep, dtype=torch.int64, device=x.device)
+    x0 = to_x0(network(x, fed), x, sigma, Prediction(contract.prediction), process)
+    variance = float(latent.float().var())
+    filtered = sigma**2 * variance / (alpha**2 * variance + sigma**2)
+    return float((x0 - latent).float().square().mean()) / max(filtered, 1e-12)
+
+
+def _penalties(
+    statistics: LatentStatistics, level: Sequence[float], denoising: Sequence[float], size: Sequence[int]
+) -> dict[str, float]:
+    """What speaks against a run, in natural logarithms, each at most ``_CAP``; infinite where it is not finite."""
+    values = [*level, *denoising, *statistics.std, *statistics.mean]
+    if not all(map(math.isfinite, values)):
+        return {"not finite": math.inf}
+    logs = {
+        "level": max(abs(_log(value)) for value in level),
+        "spread": sum(abs(_log(value)) for value in statistics.std) / len(statistics.std),
+        "offset": max(0.0, sum(map(abs, statistics.mean)) / len(statistics.mean) - 0.5),
+        "denoising": max(0.0, 1.0 + 0.5 * sum(map(_log, denoising)) / len(denoising)),
+        "white noise": 1.0 if _is_white(statistics, size) else 0.0,
+    }
+    return {name: min(value, _CAP) for name, value in logs.items()}
+
+
+def _is_white(statistics: LatentStatistics, size: Sequence[int]) -> bool:
+    white_share = float(_is_high(size).float().mean())
+    return abs(statistics.autocorrelation) < 0.1 and abs(statistics.high_frequency / white_share - 1) < 0.1
+
+
+def _is_high(size: Sequence[int]) -> Tensor:
+    """Which bins of a 2-D spectrum of this (h, w) lie above a quarter of the sampling rate."""
+    down, across = (torch.fft.fftfreq(side).abs() > 0.25 for side in size)
+    return down[:, None] | across[None, :]
+
+
+def _ranked(found: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """Sort by score; among candidates of one reading whose scores are tied the cheapest run comes first."""
+    waiting, ranking = sorted(found, key=lambda item: item.score), []
+    while waiting:
+        best = waiting[0]
+        tied = [item for item in waiting if item.reading == best.reading and item.score <= best.score + TIED]
+        chosen = min(tied, key=lambda item: item.contract.steps)
+        waiting.remove(chosen)
+        ranking.append(chosen)
+    return tuple(ranking)
+
+
+def _sentence(ranking: Sequence[Evidence]) -> str:
+    best = ranking[0]
+    if not best.score < math.inf:
+        return "Every candidate ran off to infinity: the weights are damaged or none of these samplings is right."
+    process = "the DDIM process" if best.reading == "epsilon" else "the flow process"
+    claim = f"The output looks like {best.reading} in {process}; '{best.name}' fits best (score {best.score:.2f})"
+    rival = next((item for item in ranking if item.reading != best.reading), None)
+    if rival is None:
+        sure = "no candidate with another reading was tried"
+    elif rival.score - best.score > CLEAR:
+        sure = f"clearly ahead of '{rival.name}' ({rival.score:.2f}), which {_reason(rival)}"
+    else:
+        sure = f"but '{rival.name}' ({rival.score:.2f}) is so near that the pictures must decide"
+    doubt = "" if best.score < GOOD else " None of them gives latents like Wan's, so do not trust this ranking much."
+    return f"{claim}, {sure}.{doubt}"
+
+
+def _reason(evidence: Evidence) -> str:
+    """The strongest thing against a candidate, in words."""
+    worst = max(evidence.penalties, key=lambda name: evidence.penalties[name])
+    level = evidence.level[-1]
+    words = {
+        "level": f"{'blows up to' if max(evidence.level) > 1.5 else 'fades to'} {level:.2g} times the right level",
+        "spread": f"ends with channels {'wider' if level > 1 else 'narrower'} than Wan's",
+        "offset": "ends with channels off their mean",
+        "denoising": "cannot find its own result back from noise",
+        "white noise": "ends in white noise",
+        "not finite": "runs off to infinity",
+    }
+    return words[worst]
+
+
+def _expected_rms(process: NoiseProcess, sigma: float) -> float:
+    return math.sqrt(process.alpha(sigma) ** 2 + sigma**2)
+
+
+def _rms(x: Tensor) -> float:
+    return float(x.float().square().mean().sqrt())
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, 1e-6))

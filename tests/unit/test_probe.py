@@ -1,0 +1,129 @@
+"""The probe on networks whose right reading is known: exact denoisers of smooth random fields, epsilon and velocity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from wan_lite.pipeline.probe import latent_statistics, probe
+from wan_lite.pipeline.probe_pictures import probe_chart, probe_grid
+from wan_lite.samplers import PRESETS, Network, SamplingContract, per_item_noise
+
+SHAPE = (4, 16, 8, 8)
+DDIM20, FLOW20 = "ddim-20 run_inference", "flow_unipc-20 shift 5"
+
+
+def spectrum(height: int, width: int) -> Tensor:
+    """Power of a field whose neighbours resemble each other, mean 1."""
+    down, across = (torch.fft.fftfreq(side) * side for side in (height, width))
+    power = 1 / (1 + down[:, None] ** 2 + across[None] ** 2)
+    return power / power.mean()
+
+
+def posterior_mean(x: Tensor, alpha: float, sigma: float) -> Tensor:
+    power = spectrum(*x.shape[-2:])
+    gain = alpha * power / (alpha**2 * power + sigma**2)
+    return torch.fft.ifft2(torch.fft.fft2(x) * gain).real
+
+
+def epsilon_network(x: Tensor, timestep: Tensor) -> Tensor:
+    signal = min(max(1 - int(timestep[0]) / 1000, 1e-3), 1 - 1e-3)
+    alpha, sigma = math.sqrt(signal), math.sqrt(1 - signal)
+    return (x - alpha * posterior_mean(x, alpha, sigma)) / sigma
+
+
+def velocity_network(x: Tensor, timestep: Tensor) -> Tensor:
+    sigma = min(max(int(timestep[0]) / 1000, 1e-3), 0.9999)
+    return (x - posterior_mean(x, 1 - sigma, sigma)) / sigma
+
+
+@pytest.mark.parametrize("seed", range(0, 100, 5))
+@pytest.mark.parametrize(("network", "reading"), [(epsilon_network, "epsilon"), (velocity_network, "velocity")])
+def test_the_right_reading_comes_first(network: Network, reading: str, seed: int) -> None:
+    report = probe(network, PRESETS, SHAPE, seed=seed)
+    assert [item.reading == reading for item in report.ranking] == [True, True, False, False]
+    assert report.best.name == (DDIM20 if reading == "epsilon" else FLOW20)
+    assert f"looks like {reading}" in report.sentence
+    assert "clearly ahead" in report.sentence
+
+
+def test_one_item_is_enough_here() -> None:
+    for network, reading in ((epsilon_network, "epsilon"), (velocity_network, "velocity")):
+        assert probe(network, PRESETS, (1, 16, 8, 8)).best.reading == reading
+
+
+def test_candidates_of_one_score_are_ordered_by_their_cost() -> None:
+    candidates = {f"{steps} steps": replace(PRESETS[FLOW20], steps=steps) for steps in (40, 20, 30)}
+    report = probe(velocity_network, candidates, SHAPE)
+    assert [item.contract.steps for item in report.ranking] == [20, 30, 40]
+    assert "no candidate with another reading" in report.sentence
+
+
+def test_the_report_explains_itself() -> None:
+    report = probe(velocity_network, PRESETS, SHAPE)
+    worst = report.ranking[-1]
+    assert worst.score == sum(worst.penalties.values())
+    assert max(worst.level) > 1.5
+    lines = str(report).splitlines()
+    assert lines[0] == report.sentence
+    assert lines[1].startswith(f"1. {report.best.name}: score ")
+    assert "neighbour correlation" in lines[1]
+
+
+def test_hopeless_networks_are_said_to_be() -> None:
+    silent = probe(lambda x, t: torch.zeros_like(x), PRESETS, SHAPE)
+    assert "do not trust" in silent.sentence
+    nan = probe(lambda x, t: x * math.nan, PRESETS, SHAPE)
+    assert "ran off to infinity" in nan.sentence
+    assert nan.best.score == math.inf
+
+
+def test_statistics_are_those_of_the_finished_latent() -> None:
+    report = probe(velocity_network, {"one": PRESETS[FLOW20]}, SHAPE, finish=lambda latent: 2 * latent + 1)
+    plain = latent_statistics(report.best.latent)
+    assert report.best.statistics.std == pytest.approx([2 * value for value in plain.std], rel=1e-4)
+    assert report.best.statistics.mean == pytest.approx([2 * value + 1 for value in plain.mean], abs=1e-4)
+    assert report.best.statistics.autocorrelation == pytest.approx(plain.autocorrelation, abs=1e-4)
+
+
+def test_statistics_of_known_fields() -> None:
+    white = latent_statistics(per_item_noise((2, 16, 64, 64), 0))
+    assert white.autocorrelation == pytest.approx(0, abs=0.01)
+    assert white.high_frequency == pytest.approx(0.73, abs=0.02)
+    assert sum(white.std) / 16 == pytest.approx(1, abs=0.02)
+    ramp = latent_statistics(torch.linspace(-1, 1, 64).expand(1, 2, 64, 64))
+    assert ramp.autocorrelation > 0.9
+    assert ramp.high_frequency < 0.1
+    checks = (torch.arange(64)[:, None] + torch.arange(64)[None]) % 2 * 2.0 - 1
+    board = latent_statistics(checks.expand(1, 1, 64, 64))
+    assert board.autocorrelation == pytest.approx(-1)
+    assert board.high_frequency == pytest.approx(1)
+
+
+def test_progress_and_pictures() -> None:
+    runs: list[tuple[int, int]] = []
+    candidates: dict[str, SamplingContract] = {name: PRESETS[name] for name in (DDIM20, FLOW20)}
+    report = probe(velocity_network, candidates, SHAPE, on_run=lambda done, total: runs.append((done, total)))
+    assert runs == [(1, 2), (2, 2)]
+    shown = []
+    grid = probe_grid(report, lambda latent: (shown.append(latent), torch.zeros(1, 64, 64, 3))[1], cell=128)
+    assert [latent.shape for latent in shown] == [(1, *SHAPE[1:])] * 2
+    assert grid.width > 2 * 128
+    assert probe_chart(report).width == 720
+
+
+@pytest.mark.parametrize(
+    ("candidates", "shape", "message"),
+    [
+        ({}, SHAPE, "candidates is empty"),
+        (PRESETS, (16, 8, 8), r"shape is \(16, 8, 8\)"),
+        (PRESETS, (1, 4, 1, 8), "shape"),
+    ],
+)
+def test_bad_requests(candidates: dict, shape: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        probe(velocity_network, candidates, shape)
