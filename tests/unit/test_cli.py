@@ -310,6 +310,34 @@ def test_stamp_refuses_what_is_no_student(capsys: pytest.CaptureFixture[str]) ->
     assert "holds a Wan VAE, with no sizes of a student" in sentence(capsys)
 
 
+# --- probe -----------------------------------------------------------------------------------------------------------
+
+
+def test_probe_ranks_candidates_and_says_how_to_keep_the_best(
+    embeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["probe", "--student", str(STUDENT), "--embeds", f"{embeds}:0", "--batch", "2", "--quiet"]
+    more = ["--vae", VAE, "--out", str(tmp_path / "out"), "--candidate", FLOW, "--candidate", "ddim-20 run_inference"]
+    assert main([*arguments, *more]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("The output looks like ")
+    assert lines[1].startswith("1. ")
+    assert lines[2].startswith("2. ")
+    assert lines[3].startswith(f"To keep this with the checkpoint: wan-lite stamp {STUDENT} --contract '")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"grid.png", "levels.png"}
+
+
+def test_probe_without_a_vae_draws_only_the_chart(
+    embeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["probe", "--student", str(STUDENT), "--embeds", f"{embeds}:0", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--candidate", FLOW, "--batch", "1"]) == 0
+    assert "1/1" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["levels.png"]
+    assert main([*arguments, "--candidate", "nope"]) == 2
+    assert "contract is 'nope'; known presets are" in sentence(capsys)
+
+
 # --- the frame --------------------------------------------------------------------------------------------------------
 
 

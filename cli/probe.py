@@ -1,0 +1,104 @@
+"""``wan-lite probe``: which sampling a student wants, from evidence."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import add_machine_arguments, torch_device, torch_dtype
+from .sample import add_text_arguments, read_prompts
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..models.student import Student
+    from ..pipeline.probe import ProbeReport
+    from ..samplers.contract import SamplingContract
+
+__all__ = ["add_probe", "run_probe"]
+
+DEFAULT_OUT = "out/probe"
+
+
+def add_probe(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``probe``."""
+    parser.add_argument("--student", required=True, help="a student's folder or single file")
+    add_text_arguments(parser)
+    parser.add_argument("--vae", help="also decode: with it a grid of the candidates' pictures is written")
+    parser.add_argument(
+        "--candidate", metavar="PRESET", action="append", help="a named way of sampling to try; repeat (default: all)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the starting noise (default: 0)")
+    parser.add_argument("--batch", type=int, default=4, help="latents of each candidate: more is steadier (default: 4)")
+    parser.add_argument(
+        "--out", default=DEFAULT_OUT, help=f"folder for the chart and the grid (default: {DEFAULT_OUT})"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_machine_arguments(parser)
+    parser.set_defaults(run=run_probe)
+
+
+def run_probe(options: argparse.Namespace) -> None:
+    """Run the candidates, print the report, write the chart and, with a VAE, the grid."""
+    from ..models import load_student, load_wan_vae
+    from ..pipeline.contracts import preset_named
+    from ..pipeline.generate import check_vae
+    from ..samplers.contract import PRESETS
+
+    dtype, device = torch_dtype(options.precision), torch_device(options.device)
+    # Only the network is probed: a contract that is there is not asked.
+    student = load_student(options.student, dtype=dtype, device=device, preset=next(iter(PRESETS)))
+    names = options.candidate or list(PRESETS)
+    candidates = {name: preset_named(name, student) for name in names}
+    vae = None if options.vae is None else load_wan_vae(options.vae, dtype=dtype, device=device, clips=False)
+    if vae is not None:
+        check_vae(student, vae)
+    report = examine(student, candidates, options)
+    print(report)
+    words = shlex.join(["wan-lite", "stamp", options.student, "--contract", report.best.name])
+    print(f"To keep this with the checkpoint: {words}")
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    level_chart(report).save(folder / "levels.png")
+    print(folder / "levels.png")
+    if vae is not None:
+        from ..pipeline.charts import image_grid, to_pil
+        from ..pipeline.generate import decode_images
+
+        pictures = [(item.name, to_pil(decode_images(student, vae, item.latent[:1])[0])) for item in report.ranking]
+        image_grid(pictures, title="the most plausible first").save(folder / "grid.png")
+        print(folder / "grid.png")
+
+
+def examine(student: Student, candidates: dict[str, SamplingContract], options: argparse.Namespace) -> ProbeReport:
+    """Run the probe on the first of the prompts, at the student's own size, with a progress bar."""
+    from tqdm import tqdm
+
+    from ..models.student_network import pool_text
+    from ..pipeline.probe import probe
+
+    text = pool_text(list(read_prompts(options)[0][1].positive))
+    size = student.config.latent_size
+    with tqdm(total=len(candidates), unit="candidate", disable=options.quiet) as bar:
+        return probe(
+            lambda x, timestep: student.network(x, timestep, text),
+            candidates,
+            (options.batch, student.config.num_channels, size, size),
+            seed=options.seed,
+            finish=student.to_vae_latent,
+            on_run=lambda done, total: bar.update() and None,
+        )
+
+
+def level_chart(report: ProbeReport) -> Image.Image:
+    """Draw each run's level after each step, over what it should be: 1 is right."""
+    from ..pipeline.charts import Axes, line_chart
+
+    series = {
+        item.name: [(index / len(item.level), level) for index, level in enumerate(item.level, 1)]
+        for item in report.ranking
+    }
+    axes = Axes("Size of the latent along the run, over what it should be", "share of the run", "times", log=True)
+    return line_chart(series, axes)
