@@ -87,7 +87,7 @@ def read_pickle(
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, what: str) -> None:
     """Fill ``module`` strictly from ``tensors``; a file that does not fit is one sentence.
 
-    A module on the meta device takes over the tensors themselves, with their dtype; any other gets a copy in its own.
+    A module on the meta device takes over copies of the tensors, with their dtype; any other gets a copy in its own.
 
     Args:
         source: the file's name, for the message. what: the kind of model expected, for the message.
@@ -117,8 +117,11 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, 
                 f"{source}: {key} holds NaN or infinite numbers; the training run that wrote it diverged. "
                 "Use an earlier checkpoint."
             )
-    # A module made on the meta device has no memory of its own: it takes the tensors as they are.
     on_meta = any(parameter.is_meta for parameter in module.parameters())
+    if on_meta:
+        # A tensor read from a file lies where the file has it, mostly not aligned, and matrix products of one row then
+        # differ in the last digit from those of a module that owns its memory (the host's): give it memory of its own.
+        tensors = {key: tensor.clone() for key, tensor in tensors.items()}
     module.load_state_dict(tensors, strict=True, assign=on_meta)
 
 

@@ -141,11 +141,12 @@ def test_loading_fits_exactly_or_says_what_does_not() -> None:
             load_into(module, good | {"bias": torch.full((3,), bad)}, source="f", what="a line")
 
 
-def test_a_module_on_the_meta_device_takes_the_tensors_themselves() -> None:
+def test_a_module_on_the_meta_device_gets_memory_of_its_own_in_the_tensors_dtype() -> None:
     module = nn.Linear(2, 3, device="meta")
-    weight = torch.ones(3, 2, dtype=torch.float16)
+    weight = torch.ones(7, dtype=torch.float16)[1:].reshape(3, 2)  # not aligned, as in a file
     load_into(module, {"weight": weight, "bias": torch.zeros(3).half()}, source="f", what="a line")
-    assert module.weight.data_ptr() == weight.data_ptr()
+    assert torch.equal(module.weight, weight) and module.weight.dtype == torch.float16
+    assert module.weight.data_ptr() != weight.data_ptr() and module.weight.data_ptr() % 64 == 0
 
 
 @pytest.mark.parametrize(
