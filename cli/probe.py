@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,6 @@ from .arguments import add_machine_arguments, torch_device, torch_dtype
 from .sample import add_text_arguments, read_prompts
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ..models.student import Student
     from ..pipeline.probe import ProbeReport
     from ..samplers.contract import SamplingContract
@@ -44,7 +43,8 @@ def run_probe(options: argparse.Namespace) -> None:
     """Run the candidates, print the report, write the chart and, with a VAE, the grid."""
     from ..models import load_student, load_wan_vae
     from ..pipeline.contracts import preset_named
-    from ..pipeline.generate import check_vae
+    from ..pipeline.generate import check_vae, decode_images
+    from ..pipeline.probe_pictures import probe_chart, probe_grid
     from ..samplers.contract import PRESETS
 
     dtype, device = torch_dtype(options.precision), torch_device(options.device)
@@ -61,14 +61,10 @@ def run_probe(options: argparse.Namespace) -> None:
     print(f"To keep this with the checkpoint: {words}")
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    level_chart(report).save(folder / "levels.png")
+    probe_chart(report).save(folder / "levels.png")
     print(folder / "levels.png")
     if vae is not None:
-        from ..pipeline.charts import image_grid, to_pil
-        from ..pipeline.generate import decode_images
-
-        pictures = [(item.name, to_pil(decode_images(student, vae, item.latent[:1])[0])) for item in report.ranking]
-        image_grid(pictures, title="the most plausible first").save(folder / "grid.png")
+        probe_grid(report, partial(decode_images, student, vae)).save(folder / "grid.png")
         print(folder / "grid.png")
 
 
@@ -90,15 +86,3 @@ def examine(student: Student, candidates: dict[str, SamplingContract], options: 
             finish=student.to_vae_latent,
             on_run=lambda done, total: bar.update() and None,
         )
-
-
-def level_chart(report: ProbeReport) -> Image.Image:
-    """Draw each run's level after each step, over what it should be: 1 is right."""
-    from ..pipeline.charts import Axes, line_chart
-
-    series = {
-        item.name: [(index / len(item.level), level) for index, level in enumerate(item.level, 1)]
-        for item in report.ranking
-    }
-    axes = Axes("Size of the latent along the run, over what it should be", "share of the run", "times", log=True)
-    return line_chart(series, axes)

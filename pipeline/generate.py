@@ -17,8 +17,9 @@ from torch import Tensor
 from ..models.student import Student
 from ..models.student_network import pool_text
 from ..models.wan_vae import WanVAE
-from ..samplers import Prediction, per_item_noise, sample
+from ..samplers import Network, Prediction, per_item_noise, sample
 from ..samplers.contract import SamplingContract
+from ..samplers.guidance import guided
 
 __all__ = ["Prompts", "decode_images", "generate", "sample_latents", "save_png", "to_uint8"]
 
@@ -86,7 +87,7 @@ def sample_latents(
     if batch < 1:
         raise ValueError(f"batch is {batch}; allowed are 1 and above.")
     prompts = text if isinstance(text, Prompts) else Prompts(text)
-    network = _guided(student, prompts, contract.cfg, batch)
+    network = _network(student, prompts, contract.cfg, batch)
     size = student.config.latent_size
     height, width = contract.latent[1:] if contract.latent else (size, size)
     device = student.network.conv_in.weight.device
@@ -134,19 +135,16 @@ def save_png(image: Tensor, path: Path, notes: Mapping[str, object]) -> None:
     Image.fromarray(to_uint8(image)).save(path, pnginfo=texts, compress_level=4)
 
 
-def _guided(student: Student, prompts: Prompts, cfg: float, batch: int) -> Callable[[Tensor, Tensor], Tensor]:
-    positive = _pooled(prompts.positive, batch, "text")
+def _network(student: Student, prompts: Prompts, cfg: float, batch: int) -> Network:
+    def conditioned(text: Tensor) -> Network:
+        return lambda x, timestep: student.network(x, timestep, text)
+
+    positive = conditioned(_pooled(prompts.positive, batch, "text"))
     if cfg == 1:
-        return lambda x, timestep: student.network(x, timestep, positive)
+        return positive
     if not prompts.negative:
         raise ValueError(f"cfg is {cfg:g}, which needs a negative text to steer away from; give one, or set cfg to 1.")
-    negative = _pooled(prompts.negative, batch, "negative text")
-
-    def network(x: Tensor, timestep: Tensor) -> Tensor:
-        away = student.network(x, timestep, negative)
-        return away + cfg * (student.network(x, timestep, positive) - away)
-
-    return network
+    return guided(positive, conditioned(_pooled(prompts.negative, batch, "negative text")), cfg)
 
 
 def _pooled(texts: Sequence[Tensor], batch: int, name: str) -> Tensor:
