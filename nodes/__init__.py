@@ -13,10 +13,7 @@ MODULES = (student, embeds, sampling, vae, schedules, plot, noise, solvers, cont
 class WanLiteExtension(ComfyExtension):
     """What ComfyUI asks the pack for."""
 
-    async def on_load(self) -> None:
-        """Add the pack's model folders to the host's."""
-        register_folders()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """All nodes, module by module."""
+        """All nodes, module by module, once the host knows the model folders that their lists show."""
+        register_folders()  # not in on_load, which hosts before 0.14 never call
         return [node for module in MODULES for node in module.NODES]
