@@ -10,7 +10,6 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +138,6 @@ def to_pixels(image: Tensor) -> Tensor:
     return rearrange(image[..., :3], "b h w c -> b c 1 h w") * 2.0 - 1.0
 
 
-def to_image(pixels: Tensor) -> Tensor:
-    """Turn pixels (b, 3, t, H, W) in [-1, 1] into an IMAGE (b t, H, W, 3) in [0, 1], clamped."""
-    image = rearrange(pixels, "b c t h w -> (b t) h w c")
-    return image.float().add(1.0).div(2.0).clamp(0.0, 1.0).to(comfy.model_management.intermediate_device())
-
-
 # Progress and metadata -----------------------------------------------------------------------------------------------
 
 
@@ -154,18 +147,14 @@ class Progress:
     Call it with (done, total); it raises the host's interruption, which must be let through.
     """
 
-    _RESOLUTION = 1000
-
     def __init__(self) -> None:
-        self._bar = comfy.utils.ProgressBar(self._RESOLUTION)
+        self._bar: comfy.utils.ProgressBar | None = None
 
-    def __call__(self, done: float, total: int) -> None:
+    def __call__(self, done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self._bar.update_absolute(int(self._RESOLUTION * done / total), self._RESOLUTION)
-
-    def part(self, index: int, total: int) -> Callable[[int, int], None]:
-        """The progress of item ``index`` of ``total``, itself told in (done, total) pieces."""
-        return lambda done, pieces: self(index + done / pieces, total)
+        if self._bar is None:
+            self._bar = comfy.utils.ProgressBar(total)
+        self._bar.update_absolute(done, total)
 
 
 def record_contract(hidden: io.HiddenHolder, contract: SamplingContract) -> None:

@@ -6,6 +6,8 @@ See docs/notes/0004-student-as-model.md for how the network comes to see the tim
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
@@ -33,6 +35,7 @@ class ScheduledSampling(nn.Module):
         self.schedule = schedule
         self.prediction = prediction
         self.shift = shift
+        self._last: tuple[Tensor, Tensor] | None = None
         self.register_buffer("levels", schedule.sigmas[:-1].float(), persistent=False)
         # Schedulers and previews of other packs look for the host's table of sigmas, rising.
         self.register_buffer("sigmas", training_levels(schedule.process, shift), persistent=False)
@@ -54,7 +57,17 @@ class ScheduledSampling(nn.Module):
 
     def calculate_denoised(self, sigma: Tensor, model_output: Tensor, model_input: Tensor) -> Tensor:
         level = self.schedule.levels[self.step_of(sigma)]
-        return to_x0(model_output, model_input, level, self.prediction, self.schedule.process)
+        x0 = to_x0(model_output, model_input, level, self.prediction, self.schedule.process)
+        self._last = (x0, model_output)
+        return x0
+
+    def noise_behind(self, x0: Tensor) -> Tensor | None:
+        """The output that ``x0`` was read from, where the output is noise and nothing has changed x0 since."""
+        if self._last is None or self.prediction is not Prediction.EPSILON:
+            return None
+        made, output = self._last
+        self._last = None
+        return output if torch.equal(made, x0) else None
 
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
         """Noise a picture to ``sigma``: for inpainting masks, and for the start of an image-to-image run."""
@@ -90,6 +103,29 @@ def training_levels(process: NoiseProcess, shift: float) -> Tensor:
     return process.from_ratio(ratio)
 
 
+@dataclass
+class HostDenoiser:
+    """The host's guided model as a denoiser of the library.
+
+    Args:
+        model: the host's ``model(x, sigma) -> x0``, masks included. extra_args: what the host wants passed with it.
+        sampling: of the MODEL where it is ours, to look at the network's own output.
+    """
+
+    model: Callable[..., Tensor]
+    extra_args: dict[str, Any]
+    sampling: ScheduledSampling | None
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """Return x0 for the noisy latent ``x`` at ``sigma``. Shapes: (b, ...) both."""
+        return self.model(x, x.new_full((x.shape[0],), sigma), **self.extra_args)
+
+    def with_noise(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | None]:
+        """Return x0, and the network's own noise where x0 is what the network alone made: no guidance, mask or hook."""
+        x0 = self(x, sigma)
+        return x0, None if self.sampling is None else self.sampling.noise_behind(x0)
+
+
 class SolverSampler(comfy.samplers.Sampler):
     """The host's SAMPLER round a solver and its finished schedule."""
 
@@ -112,10 +148,9 @@ class SolverSampler(comfy.samplers.Sampler):
         """Start from the noise alone (as training did), or from a noised picture, and run all steps."""
         model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         model.latent_image, model.noise = latent_image, noise
-        extra_args = {**extra_args, "denoise_mask": denoise_mask}
-
-        def denoise(x: Tensor, sigma: float) -> Tensor:
-            return model(x, x.new_full((x.shape[0],), sigma), **extra_args)
+        sampling = model_wrap.inner_model.model_sampling
+        own = sampling if isinstance(sampling, ScheduledSampling) else None
+        denoise = HostDenoiser(model, {**extra_args, "denoise_mask": denoise_mask}, own)
 
         def on_step(i: int, x: Tensor, x0: Tensor) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()

@@ -9,7 +9,7 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
-from ..models.student import read_student, save_student
+from ..models.student import fit_contract, read_student, save_student
 from ..samplers.contract import PRESETS, SamplingContract
 from .guards import contract_of
 from .host import (
@@ -185,8 +185,8 @@ class WanLiteMakeContract(io.ComfyNode):
     def execute(cls, preset: str, steps: int, shift: float, cfg: float, model: Any = None) -> io.NodeOutput:
         numbers = {key: value for key, value in (("steps", steps), ("shift", shift), ("cfg", cfg)) if value}
         info: StudentInfo | None = model.get_attachment(STUDENT_ATTACHMENT) if model else None
-        contract = replace(PRESETS[preset], **numbers)
-        return io.NodeOutput(replace(info.complete(contract) if info else contract, source="declared"))
+        contract = replace(PRESETS[preset], **numbers, source="declared")
+        return io.NodeOutput(fit_contract(contract, info.config, info.vae_channels) if info else contract)
 
 
 class WanLiteSaveStudent(io.ComfyNode):

@@ -6,7 +6,7 @@ so a student of 4 channels carries its output projection in its latent format. S
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import comfy.conds
@@ -48,16 +48,6 @@ class StudentInfo:
     def pixel_size(self) -> int:
         """The true side of the picture that the student was trained on."""
         return self.config.latent_size * (16 if self.vae_channels == 48 else 8)
-
-    def complete(self, contract: SamplingContract) -> SamplingContract:
-        """The contract with the facts of the checkpoint that nobody had to declare."""
-        side = self.config.latent_size
-        vae = "wan2.2" if self.vae_channels == 48 else "wan2.1"
-        latent = (self.config.num_channels, side, side)
-        facts = {"latent": latent, "vae": vae, "output_projection": self.output_proj is not None}
-        if contract.source == "declared":
-            facts = {"latent": contract.latent or latent}
-        return replace(contract, **facts)
 
 
 class HostNetwork(StudentNetwork):
@@ -216,12 +206,14 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any
     settings = StudentSettings(info)
     cast = comfy.model_management.unet_manual_cast(dtype, device, settings.supported_inference_dtypes)
     settings.set_inference_dtype(dtype, cast)
-    contract = info.complete(checkpoint.contract)
+    contract = checkpoint.contract
     model = StudentModel(settings, contract, device=comfy.model_management.unet_offload_device())
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     patcher = patcher_class(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())
     weights = {key: value.to(dtype) for key, value in checkpoint.tensors.items()}
-    model.load_model_weights(weights, "", assign=patcher.is_dynamic())
+    # Hosts before 0.13 know neither the dynamic patcher nor the argument that goes with it.
+    dynamic = {"assign": True} if hasattr(patcher, "is_dynamic") and patcher.is_dynamic() else {}
+    model.load_model_weights(weights, "", **dynamic)
     patcher.set_attachments(CONTRACT_ATTACHMENT, contract)
     patcher.set_attachments(STUDENT_ATTACHMENT, info)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _KEY, fit_latent)
@@ -242,7 +234,7 @@ def to_student(model: Any) -> Student:
     comfy.model_management.load_models_gpu([model], force_patch_weights=True)
     prefix = "model.diffusion_model."
     tensors = {key.removeprefix(prefix): value for key, value in model.state_dict_for_saving().items()}
-    network = StudentNetwork(info.config, device="meta")
+    network = StudentNetwork(info.config, device="meta").requires_grad_(False)
     network.load_state_dict(tensors, strict=True, assign=True)
     return Student(
         network, output_proj=info.output_proj, contract=model.get_attachment(CONTRACT_ATTACHMENT), source=info.source

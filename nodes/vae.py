@@ -11,17 +11,16 @@ from einops import rearrange
 from torch import Tensor
 
 from ..models.wan_vae import load_wan_vae
+from ..models.wan_vae_tiling import MODES, Tiling
 from .host import ADVANCED, CATEGORY, PRECISIONS, fingerprint, list_models, model_path, schema, to_pixels
 from .vae_model import HostVAE
-
-TILING = ["auto", "off", "budget"]
 
 
 def tiling_inputs() -> list[io.Input]:
     """The two inputs that say how much memory the VAE may use."""
     return [
         io.Combo.Input(
-            "tiling", options=TILING, default="auto", **ADVANCED,
+            "tiling", options=list(MODES), default="auto", **ADVANCED,
             tooltip="auto: in pieces where the memory does not do for the whole picture. off: always in one piece. "
             "budget: in pieces that fit into budget_mb. The picture is the same each time, without seams.",
         ),
@@ -32,11 +31,9 @@ def tiling_inputs() -> list[io.Input]:
     ]  # fmt: skip
 
 
-def memory_budget(vae: HostVAE, tiling: str, budget_mb: int) -> int | None:
-    """The two inputs as bytes; None is one piece."""
-    if tiling == "budget":
-        return budget_mb * 2**20
-    return None if tiling == "off" else vae.free_memory()
+def chosen_tiling(tiling: str, budget_mb: int) -> Tiling:
+    """The two inputs as the library wants them."""
+    return Tiling(tiling, budget_mb if tiling == "budget" else None)
 
 
 def check_picture_size(image: Tensor, cell: int) -> None:
@@ -113,7 +110,7 @@ class WanLiteVAEEncode(io.ComfyNode):
     def execute(cls, image: Tensor, vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
         check_picture_size(image, vae.spacial_compression_encode())
         if isinstance(vae, HostVAE):
-            samples = vae.encode_within(to_pixels(image), memory_budget(vae, tiling, budget_mb))
+            samples = vae.encode_in_pieces(to_pixels(image), chosen_tiling(tiling, budget_mb))
         else:
             samples = torch.cat([vae.encode(picture) for picture in image.split(1)])
         return io.NodeOutput({"samples": samples})
@@ -144,7 +141,7 @@ class WanLiteVAEDecode(io.ComfyNode):
     def execute(cls, samples: dict[str, Any], vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
         latent = samples["samples"]
         if isinstance(vae, HostVAE):
-            frames = vae.decode_within(latent, memory_budget(vae, tiling, budget_mb))
+            frames = vae.decode_in_pieces(latent, chosen_tiling(tiling, budget_mb))
         else:
             frames = vae.decode(latent)
         return io.NodeOutput(rearrange(frames, "... h w c -> (...) h w c"))

@@ -16,7 +16,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ..models.wan_vae import WanVAE, official_state_dict
-from .host import Progress, to_image
+from ..models.wan_vae_tiling import Tiling
+from .host import Progress
 
 # Bytes of working memory for each pixel and byte of precision, one still, untiled: measured with benchmarks/vae.py.
 _BYTES_PER_PIXEL = {"wan2.1": 600, "wan2.2": 700}
@@ -26,8 +27,7 @@ _CLIP_FACTOR = 3
 class HostVAE(comfy.sd.VAE):
     """A :class:`WanVAE` where the host wants a VAE.
 
-    Pictures are encoded and decoded one at a time, so a batch gives what its items give; clips go through the causal
-    path. Core's tiled nodes set how large the pieces are; the result is the untiled one.
+    A batch gives what its items give. Core's tiled nodes set how large the pieces are; the result is the untiled one.
     """
 
     def __init__(self, vae: WanVAE, dtype: torch.dtype) -> None:  # the host's own builds a module from a file
@@ -51,11 +51,11 @@ class HostVAE(comfy.sd.VAE):
         self.size = self.pad_channel_value = self.extra_1d_channel = self.format_encoded = None
         self.audio_sample_rate = 44100
 
-    # What the host and its nodes call ----------------------------------------------------------------------------
+    # What the host and its nodes call
 
     def decode(self, samples_in: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
         """LATENT (b, c, t, h, w) -> frames (b, t', H, W, 3) in [0, 1]."""
-        return self.decode_within(samples_in, self.free_memory())
+        return self.decode_in_pieces(samples_in, Tiling())
 
     def decode_tiled(
         self,
@@ -67,12 +67,12 @@ class HostVAE(comfy.sd.VAE):
         overlap_t: int | None = None,
     ) -> Tensor:
         """The same as :meth:`decode`, in pieces for which the memory of one such tile is enough."""
-        sides = (tile_y or samples.shape[-2], tile_x or samples.shape[-1])
-        return self.decode_within(samples, self.memory_used_decode((1, 1, 1, *sides), self.vae_dtype))
+        tile = (1, 1, 1, tile_y or samples.shape[-2], tile_x or samples.shape[-1])
+        return self.decode_in_pieces(samples, _tiling_of(self.memory_used_decode(tile, self.vae_dtype)))
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """IMAGE (t, H, W, 3), one clip as core has it, or (b, t, H, W, 3) -> LATENT (b, c, t', h, w)."""
-        return self.encode_within(self._clips(pixel_samples), self.free_memory())
+        return self.encode_in_pieces(self._clips(pixel_samples), Tiling())
 
     def encode_tiled(
         self,
@@ -84,44 +84,41 @@ class HostVAE(comfy.sd.VAE):
         overlap_t: int | None = None,
     ) -> Tensor:
         """The same as :meth:`encode`, in pieces for which the memory of one such tile is enough."""
-        sides = (tile_y or pixel_samples.shape[-3], tile_x or pixel_samples.shape[-2])
-        return self.encode_within(
-            self._clips(pixel_samples), self.memory_used_encode((1, 3, 1, *sides), self.vae_dtype)
-        )
+        tile = (1, 3, 1, tile_y or pixel_samples.shape[-3], tile_x or pixel_samples.shape[-2])
+        tiling = _tiling_of(self.memory_used_encode(tile, self.vae_dtype))
+        return self.encode_in_pieces(self._clips(pixel_samples), tiling)
 
     def get_sd(self) -> dict[str, Tensor]:
         """The weights under the official names, for core's VAESave."""
         return official_state_dict(self.first_stage_model)
 
-    # What our nodes call -----------------------------------------------------------------------------------------
+    # What our nodes call
 
-    def decode_within(self, latent: Tensor, budget: int | None) -> Tensor:
+    def decode_in_pieces(self, latent: Tensor, tiling: Tiling) -> Tensor:
         """LATENT (b, c, t, h, w) or (b, c, h, w) -> frames (b, t', H, W, 3) in [0, 1].
-
-        Args:
-            budget: bytes of working memory; None decodes in one piece.
 
         Raises:
             ValueError: the latent belongs to another VAE.
         """
         latent = latent if latent.ndim == 5 else latent.unsqueeze(2)
-        self._check_channels(latent)
-        budget = self._load(latent.shape[2] > 1, self.memory_used_decode(latent.shape, self.vae_dtype), budget)
-        progress, vae, frames = Progress(), self.first_stage_model, []
-        for i, item in enumerate(latent.split(1)):
-            progress(i, len(latent))
-            pixels = vae.decode_raw(item.to(self.device), tiling=budget, on_piece=progress.part(i, len(latent)))
-            frames.append(rearrange(to_image(pixels), "t h w c -> 1 t h w c"))
-        return torch.cat(frames).to(self.output_device, self.vae_output_dtype())
+        self._load(latent.shape[2] > 1, self.memory_used_decode(latent.shape, self.vae_dtype))
+        pixels = self.first_stage_model.decode_raw(latent.to(self.device), tiling=tiling, on_piece=Progress())
+        frames = self.process_output(rearrange(pixels, "b c t h w -> b t h w c"))
+        return frames.to(self.output_device, self._output_dtype())
 
-    def encode_within(self, pixels: Tensor, budget: int | None) -> Tensor:
-        """Pixels (b, 3, t, H, W) in [-1, 1] -> LATENT (b, c, t', h, w); ``budget`` as in :meth:`decode_within`."""
-        budget = self._load(pixels.shape[2] > 1, self.memory_used_encode(pixels.shape, self.vae_dtype), budget)
-        progress, vae, latents = Progress(), self.first_stage_model, []
-        for i, item in enumerate(pixels.split(1)):
-            progress(i, len(pixels))
-            latents.append(vae.encode_raw(item.to(self.device), tiling=budget, on_piece=progress.part(i, len(pixels))))
-        return torch.cat(latents).to(self.output_device, self.vae_output_dtype())
+    def encode_in_pieces(self, pixels: Tensor, tiling: Tiling) -> Tensor:
+        """Pixels (b, 3, t, H, W) in [-1, 1] -> LATENT (b, c, t', h, w).
+
+        Raises:
+            ValueError: a side has no whole number of latent cells, or a clip's length is not 4n+1.
+        """
+        self._load(pixels.shape[2] > 1, self.memory_used_encode(pixels.shape, self.vae_dtype))
+        latent = self.first_stage_model.encode_raw(pixels.to(self.device), tiling=tiling, on_piece=Progress())
+        return latent.to(self.output_device, self._output_dtype())
+
+    def _output_dtype(self) -> torch.dtype:
+        """The type that the host wants of a VAE's results; hosts before 0.18 have no say in it and take float32."""
+        return self.vae_output_dtype() if hasattr(self, "vae_output_dtype") else torch.float32
 
     def _clips(self, image: Tensor) -> Tensor:
         """IMAGE -> pixels (b, 3, t, H, W), cut at the edges to whole latent cells as core does."""
@@ -132,36 +129,23 @@ class HostVAE(comfy.sd.VAE):
             image = image.narrow(axis, image.shape[axis] % cell // 2, length)
         return self.process_input(rearrange(image[..., :3], "b t h w c -> b c t h w"))
 
-    def _check_channels(self, latent: Tensor) -> None:
-        if latent.shape[1] == self.latent_channels:
-            return
-        kinds = {16: "the Wan 2.1 VAE (which Wan 2.2 A14B uses too)", 48: "the Wan 2.2 VAE (Wan 2.2 TI2V-5B)"}
-        other = kinds.get(latent.shape[1], "another model")
-        raise ValueError(
-            f"samples has {latent.shape[1]} channels, but this is {kinds.get(self.latent_channels, 'a VAE')} with "
-            f"{self.latent_channels}; the latent belongs to {other}. Load the VAE of the model that made the latent."
-        )
-
     def _memory(self, frames: int, pixels: int, dtype: torch.dtype) -> int:
         per_pixel = _BYTES_PER_PIXEL[self.first_stage_model.config.variant] * (1 if frames == 1 else _CLIP_FACTOR)
         return int(per_pixel * pixels * comfy.model_management.dtype_size(dtype))
 
-    def free_memory(self) -> int:
-        """What a piece may use at most: all that the device can be made to free."""
-        return int(comfy.model_management.get_total_memory(self.device) * 0.8)
-
-    def _load(self, clip: bool, needed: int, budget: int | None) -> int | None:
-        """Bring the weights to the device with room to work, and return the budget that is really there."""
+    def _load(self, clip: bool, working_memory: int) -> None:
+        """Bring the weights to the device and make room to work; the weights for clips only where one is given."""
         if clip and not self.first_stage_model.has_clip_weights:
             self.patcher.detach()
             self.first_stage_model.add_clip_weights()
             self.patcher, self.size = self._new_patcher(), None
-        required = needed if budget is None else min(needed, budget)
+        required = min(working_memory, int(comfy.model_management.get_total_memory(self.device) * 0.8))
         comfy.model_management.load_models_gpu([self.patcher], memory_required=required, force_full_load=True)
-        if budget is None:
-            return None
-        return min(budget, int(comfy.model_management.get_free_memory(self.device) * 0.9))
 
     def _new_patcher(self) -> comfy.model_patcher.ModelPatcher:
         offload = comfy.model_management.vae_offload_device()
         return comfy.model_patcher.ModelPatcher(self.first_stage_model, load_device=self.device, offload_device=offload)
+
+
+def _tiling_of(working_memory: int) -> Tiling:
+    return Tiling("budget", budget_mb=working_memory / 2**20)

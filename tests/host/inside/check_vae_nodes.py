@@ -1,0 +1,175 @@
+"""The VAE nodes, and core's own nodes with our VAE object: against the official vectors and against core's VAE."""
+
+import torch
+from safetensors.torch import load_file
+
+from harness import node, raises, run, submodule, vectors
+
+TOLERANCE = 2e-5
+
+
+def load(precision="fp32", name="wan21_tiny.safetensors"):
+    return run("WanLiteVAELoader", vae_name=name, precision=precision)[0]
+
+
+def io(name="wan21_tiny"):
+    return {key: value.float() for key, value in load_file(vectors() / "wan_vae" / f"{name}_io.safetensors").items()}
+
+
+def picture(pixels):
+    """(b, 3, t, H, W) in [-1, 1] -> IMAGE (b t, H, W, 3) in [0, 1]."""
+    return (pixels.clamp(-1, 1) * 0.5 + 0.5).movedim(1, -1).flatten(0, 1)
+
+
+def to_raw(vae, normalised):
+    model = vae.first_stage_model
+    return normalised * model.latents_std.view(1, -1, 1, 1, 1) + model.latents_mean.view(1, -1, 1, 1, 1)
+
+
+def close(got, expected, tolerance=TOLERANCE):
+    assert got.shape == expected.shape, (got.shape, expected.shape)
+    assert (got - expected).abs().max() <= tolerance, (got - expected).abs().max()
+
+
+def check_picture_through_our_nodes():
+    for name in ("wan21_tiny", "wan22_tiny"):
+        vae, golden = load(name=f"{name}.safetensors"), io(name)
+        (latent,) = run("WanLiteVAEEncode", image=picture(golden["img.pixels"]), vae=vae)
+        close(latent["samples"], golden["img.mu_raw"])
+        raw = to_raw(vae, golden["img.latent_norm"])
+        (image,) = run("WanLiteVAEDecode", samples={"samples": raw}, vae=vae)
+        close(image * 2 - 1, picture(golden["img.decoded_unclamped"]) * 2 - 1)
+
+
+def check_picture_through_cores_nodes():
+    vae, golden = load(), io()
+    image = picture(golden["img.pixels"])
+    close(run("VAEEncode", pixels=image, vae=vae)[0]["samples"], golden["img.mu_raw"])
+    close(run("VAEEncodeTiled", pixels=image, vae=vae, tile_size=64, overlap=64)[0]["samples"], golden["img.mu_raw"])
+    samples = {"samples": to_raw(vae, golden["img.latent_norm"])}
+    expected = picture(golden["img.decoded_unclamped"])
+    close(run("VAEDecode", samples=samples, vae=vae)[0], expected, TOLERANCE / 2)
+    close(run("VAEDecodeTiled", samples=samples, vae=vae, tile_size=64, overlap=64)[0], expected, TOLERANCE / 2)
+
+
+def check_clip_through_cores_nodes():
+    for name in ("wan21_tiny", "wan22_tiny"):
+        vae, golden = load(name=f"{name}.safetensors"), io(name)
+        close(run("VAEEncode", pixels=picture(golden["clip5.pixels"]), vae=vae)[0]["samples"], golden["clip5.mu_raw"])
+        samples = {"samples": to_raw(vae, golden["clip5.latent_norm"])}
+        expected = picture(golden["clip5.decoded_unclamped"])
+        close(run("VAEDecode", samples=samples, vae=vae)[0], expected, TOLERANCE / 2)
+        close(run("WanLiteVAEDecode", samples=samples, vae=vae)[0], expected, TOLERANCE / 2)
+
+
+def check_clip_of_another_length_is_never_cut():
+    message = raises(ValueError, run, "VAEEncode", pixels=torch.rand(3, 16, 16, 3), vae=load())
+    assert "3" in message and "4" in message, message
+
+
+def check_same_as_cores_own_vae():
+    ours = load()
+    (cores,) = run("VAELoader", vae_name="wan21_tiny.safetensors")
+    image = torch.rand(1, 64, 48, 3, generator=torch.Generator().manual_seed(1))
+    (latent,) = run("VAEEncode", pixels=image, vae=ours)
+    close(latent["samples"], run("VAEEncode", pixels=image, vae=cores)[0]["samples"])
+    close(run("VAEDecode", samples=latent, vae=ours)[0], run("VAEDecode", samples=latent, vae=cores)[0])
+    # and our nodes take core's VAE
+    close(run("WanLiteVAEEncode", image=image, vae=cores)[0]["samples"], latent["samples"])
+    close(run("WanLiteVAEDecode", samples=latent, vae=cores)[0], run("WanLiteVAEDecode", samples=latent, vae=ours)[0])
+
+
+def check_batch_of_pictures_stays_pictures():
+    vae = load()
+    images = torch.rand(3, 32, 40, 3, generator=torch.Generator().manual_seed(2))
+    (latent,) = run("WanLiteVAEEncode", image=images, vae=vae)
+    assert latent["samples"].shape == (3, 16, 1, 4, 5)
+    for index in range(3):
+        (alone,) = run("WanLiteVAEEncode", image=images[index : index + 1], vae=vae)
+        assert torch.equal(alone["samples"][0], latent["samples"][index])
+    (decoded,) = run("WanLiteVAEDecode", samples=latent, vae=vae)
+    assert decoded.shape == (3, 32, 40, 3)
+    (alone,) = run("WanLiteVAEDecode", samples={"samples": latent["samples"][1:2]}, vae=vae)
+    assert torch.equal(alone[0], decoded[1])
+
+
+def check_tiled_equals_untiled():
+    vae = load()
+    vae_memory = submodule("nodes.vae_model")._BYTES_PER_PIXEL
+    image = torch.rand(1, 512, 384, 3, generator=torch.Generator().manual_seed(3))
+    (whole,) = run("WanLiteVAEEncode", image=image, vae=vae, tiling="off")
+    (decoded,) = run("WanLiteVAEDecode", samples=whole, vae=vae, tiling="off")
+    assert vae_memory["wan2.1"] * 512 * 384 * 4 > 64 * 2**20, "the budget must force pieces"
+    (pieces,) = run("WanLiteVAEEncode", image=image, vae=vae, tiling="budget", budget_mb=64)
+    close(pieces["samples"], whole["samples"], 1e-5)
+    close(run("WanLiteVAEDecode", samples=whole, vae=vae, tiling="budget", budget_mb=64)[0], decoded, 1e-5)
+    close(run("WanLiteVAEDecode", samples=whole, vae=vae, tiling="auto")[0], decoded, 1e-5)
+    close(run("VAEDecodeTiled", samples=whole, vae=vae, tile_size=128, overlap=32)[0], decoded, 1e-5)
+    close(run("VAEEncodeTiled", pixels=image, vae=vae, tile_size=128, overlap=32)[0]["samples"], whole["samples"], 1e-5)
+
+
+def check_bad_input():
+    vae = load()
+    message = raises(ValueError, run, "WanLiteVAEEncode", image=torch.rand(1, 33, 40, 3), vae=vae)
+    assert "40x33" in message and "multiples of 8" in message and "40x32" in message, message
+    for decode in ("WanLiteVAEDecode", "VAEDecode"):
+        message = raises(ValueError, run, decode, samples={"samples": torch.zeros(1, 48, 1, 2, 2)}, vae=vae)
+        assert "48" in message and "16" in message and "Wan 2.2" in message, message
+    message = raises(ValueError, load, name="../vae/wan21_tiny.safetensors")
+    assert "vae_name" in message and "models/vae" in message, message
+
+
+def check_precision():
+    import comfy.model_management
+
+    golden = io()
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("auto", torch.float32)):
+        vae = load(precision)
+        if precision == "auto":
+            dtype = comfy.model_management.vae_dtype(vae.device, [torch.bfloat16, torch.float32])
+        assert vae.first_stage_model.conv1.weight.dtype == vae.vae_dtype == dtype
+        (image,) = run("WanLiteVAEDecode", samples={"samples": to_raw(vae, golden["img.latent_norm"])}, vae=vae)
+        error = (image - picture(golden["img.decoded_unclamped"])).square().mean().sqrt()
+        assert image.dtype == torch.float32 and error < 2e-2, (precision, error)
+
+
+def check_alpha_is_dropped():
+    vae = load()
+    image = torch.rand(1, 32, 32, 4)
+    (with_alpha,) = run("WanLiteVAEEncode", image=image, vae=vae)
+    (without,) = run("WanLiteVAEEncode", image=image[..., :3], vae=vae)
+    assert torch.equal(with_alpha["samples"], without["samples"])
+
+
+def check_saved_by_core_loads_back():
+    import tempfile
+
+    from safetensors.torch import save_file
+
+    vae = load()
+    with tempfile.TemporaryDirectory() as folder:
+        weights = {key: value.contiguous() for key, value in vae.get_sd().items()}
+        save_file(weights, f"{folder}/saved.safetensors")
+        again = submodule("models.wan_vae").load_wan_vae(f"{folder}/saved.safetensors", torch.float32)
+    z = torch.randn(1, 16, 1, 4, 4)
+    assert torch.equal(again.decode_raw(z), vae.first_stage_model.decode_raw(z))
+
+
+def check_other_packs_find_what_cores_vae_has():
+    """Attributes that core's class sets and other people's nodes read."""
+    (cores,) = run("VAELoader", vae_name="wan21_tiny.safetensors")
+    ours = load()
+    missing = {name for name in vars(cores) if not hasattr(ours, name)} - {"conv_out_channels"}
+    assert not missing, missing
+    for name in (
+        "latent_channels",
+        "latent_dim",
+        "output_channels",
+        "upscale_index_formula",
+        "downscale_index_formula",
+    ):
+        assert getattr(ours, name) == getattr(cores, name), name
+    assert ours.temporal_compression_decode() == cores.temporal_compression_decode()
+    assert ours.spacial_compression_encode() == cores.spacial_compression_encode() == 8
+    assert [ours.downscale_ratio[0](t) for t in (1, 5, 9)] == [cores.downscale_ratio[0](t) for t in (1, 5, 9)]
+    assert isinstance(ours, type(cores)) and node("VAEDecode")
