@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 __all__ = ["attend_over_patches", "attend_over_time"]
 
-# Below this width the CPU's fused kernel is slower than the same kernel on heads padded with zeros
-# (docs/benchmarks-world.md); zeros change neither the scores nor the kept outputs.
-_CPU_HEAD_WIDTH = 16
+# Below this width the CPU's fused kernel spends most of its time in products that are too narrow for it; three plain
+# calls on one frame at a time are faster (docs/benchmarks-world.md).
+_NARROW_HEAD = 16
 # The elementwise form holds (b, queries, keys, p, e) numbers: faster for the short windows of a rollout only.
 _ELEMENTWISE_FRAMES = 8
 
@@ -19,12 +19,25 @@ _ELEMENTWISE_FRAMES = 8
 def attend_over_patches(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """Let every patch of a frame look at all patches of that frame: q, k, v (b, t, p, e) -> (b, t, p, e)."""
     b, width = q.shape[0], q.shape[-1] // heads
+    if q.device.type == "cpu" and width < _NARROW_HEAD and not (torch.is_grad_enabled() and q.requires_grad):
+        return _narrow_over_patches(q, k, v, heads)
     q, k, v = (rearrange(x, "b t p (h d) -> (b t) h p d", h=heads) for x in (q, k, v))
-    missing = _CPU_HEAD_WIDTH - width if q.device.type == "cpu" else 0
-    if missing > 0:
-        q, k, v = (F.pad(x, (0, missing)) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, scale=width**-0.5)[..., :width]
+    out = F.scaled_dot_product_attention(q, k, v)
     return rearrange(out, "(b t) h p d -> b t p (h d)", b=b)
+
+
+def _narrow_over_patches(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Attend frame by frame with one buffer of scores and transposed values: (d, p) x (p, p) is the fast shape."""
+    b, _, patches, width = *q.shape[:3], q.shape[-1] // heads
+    q = rearrange(q * width**-0.5, "b t p (h d) -> (b t) h p d", h=heads).contiguous()
+    k, v = (rearrange(x, "b t p (h d) -> (b t) h d p", h=heads).contiguous() for x in (k, v))
+    scores = q.new_empty(heads, patches, patches)
+    out = torch.empty_like(v)
+    for frame in range(len(q)):
+        torch.bmm(q[frame], k[frame], out=scores)
+        torch.softmax(scores, -1, out=scores)
+        torch.bmm(v[frame], scores.transpose(1, 2), out=out[frame])
+    return rearrange(out, "(b t) h d p -> b t p (h d)", b=b)
 
 
 def attend_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

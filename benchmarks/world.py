@@ -1,0 +1,222 @@
+"""Time one generated frame of a world: TinyWorlds' own inference against this package, paired in one run.
+
+    python benchmarks/world.py --tinyworlds /path/to/AlmondGod/tinyworlds
+
+Both sides hold the same random weights at the original's default sizes and predict the same frame (checked). Without
+``--tinyworlds`` the other side is a plain form of ours: no cache, whole-window logits, materialised attention.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from wan_lite.models.world import (
+    DynamicsConfig,
+    DynamicsModel,
+    LatentActionModel,
+    LatentActionsConfig,
+    TokenizerConfig,
+    VideoTokenizer,
+    World,
+    rollout,
+)
+from wan_lite.models.world import attention, transformer
+from wan_lite.models.world.engines import MaskgitEngine, Window
+from wan_lite.models.world.latent_actions import action_vectors
+from wan_lite.models.world.maskgit import tokens_to_write
+from wan_lite.models.world.rollout import RolloutConfig
+
+FRAME, PATCH, WIDTH, HEADS, HIDDEN, LATENT, BINS, ACTIONS = 64, 4, 32, 8, 128, 5, 4, 4
+PASSES = 10
+
+Frame = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def default_world() -> World:
+    """Return a world of the original's default sizes with random weights that make every part matter."""
+    torch.manual_seed(0)
+    shared = {"frame_size": FRAME, "patch_size": PATCH, "embed_dim": WIDTH, "num_heads": HEADS, "hidden_dim": HIDDEN}
+    world = World(
+        VideoTokenizer(TokenizerConfig(**shared, num_blocks=4, latent_dim=LATENT, num_bins=BINS)),
+        LatentActionModel(LatentActionsConfig(**shared, num_blocks=2, n_actions=ACTIONS)),
+        DynamicsModel(DynamicsConfig(**shared, num_blocks=8, latent_dim=LATENT, num_bins=BINS, action_dim=2)),
+    )
+    for name, parameter in world.named_parameters():
+        if name.endswith("weight") and parameter.ndim >= 2:
+            parameter.data.mul_(2.0)
+    return world
+
+
+def ours(world: World) -> Frame:
+    """Return the package's own step: window (b, w, 3, S, S) and actions (b, w) to the next frame and its tokens."""
+
+    def frame(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        config = RolloutConfig(context_window=window.shape[1], maskgit_steps=PASSES, clamp=False)
+        prediction = MaskgitEngine(world, config).step(Window(window), actions, [])
+        return prediction.frames, prediction.tokens
+
+    return frame
+
+
+def original(world: World, path: Path) -> Frame:
+    """Return the body of the original's inference loop with the same weights."""
+    sys.path.insert(0, str(path))
+    from models.dynamics import DynamicsModel as TheirDynamics  # type: ignore[import-not-found]
+    from models.video_tokenizer import VideoTokenizer as TheirTokenizer  # type: ignore[import-not-found]
+
+    sys.path.pop(0)
+    sizes = {"frame_size": (FRAME, FRAME), "patch_size": PATCH, "embed_dim": WIDTH, "num_heads": HEADS}
+    codes = {"hidden_dim": HIDDEN, "latent_dim": LATENT, "num_bins": BINS}
+    tokenizer = TheirTokenizer(**sizes, **codes, num_blocks=4).eval()
+    dynamics = TheirDynamics(**sizes, **codes, num_blocks=8, n_actions=ACTIONS, conditioning_dim=2).eval()
+    tokenizer.load_state_dict(world.tokenizer.state_dict())
+    dynamics.load_state_dict(world.dynamics.state_dict())
+    table = tokenizer.quantizer.get_latents_from_indices
+
+    def frame(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        latents = dynamics.forward_inference(
+            context_latents=table(tokenizer.tokenize(window)),
+            prediction_horizon=1,
+            num_steps=PASSES,
+            index_to_latents_fn=table,
+            conditioning=action_vectors(actions, 2),
+            temperature=0.0,
+        )
+        frames = tokenizer.detokenize(latents)[:, -1:]
+        return frames, tokenizer.quantizer.get_indices_from_latents(latents[:, -1:])
+
+    return frame
+
+
+def plain(world: World) -> Frame:
+    """Return the uncached form: the whole window and all its logits in every pass, attention scores materialised."""
+    tokenizer, dynamics = world.tokenizer, world.dynamics
+
+    def frame(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        b, seen = window.shape[:2]
+        p = dynamics.config.patches
+        latents = tokenizer.latents(tokenizer.tokenize(window))
+        latents = torch.cat([latents, dynamics.mask_token.expand(b, 1, p, -1)], dim=1)
+        unknown = torch.ones(b, p, dtype=torch.bool)
+        for step in range(PASSES):
+            probs = dynamics(latents, action_vectors(actions, 2)).softmax(-1)[:, -1]
+            confidence, best = probs.max(-1)
+            written = int((~unknown[0]).sum())
+            count = tokens_to_write(step, PASSES, p, written, 5.0)
+            where = confidence.masked_fill(~unknown, -1).topk(count).indices
+            rows = torch.arange(b).unsqueeze(1)
+            latents[rows, seen, where] = tokenizer.latents(best.gather(1, where))
+            unknown[rows, where] = False
+        frames = tokenizer.decode(latents)[:, -1:]
+        return frames, tokenizer.quantizer.tokens_of_levels(latents[:, -1:])
+
+    def materialised(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        kept = transformer.attend_over_patches, transformer.attend_over_time
+        transformer.attend_over_patches, transformer.attend_over_time = _patches_in_full, _time_in_full
+        try:
+            return frame(window, actions)
+        finally:
+            transformer.attend_over_patches, transformer.attend_over_time = kept
+
+    return materialised
+
+
+def _in_full(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    return (scores if seen is None else scores.masked_fill(~seen, float("-inf"))).softmax(-1) @ v
+
+
+def _patches_in_full(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    q, k, v = (rearrange(x, "b t p (h d) -> b t h p d", h=heads) for x in (q, k, v))
+    return rearrange(_in_full(q, k, v, None), "b t h p d -> b t p (h d)")
+
+
+def _time_in_full(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    q, k, v = (rearrange(x, "b t p (h d) -> b p h t d", h=heads) for x in (q, k, v))
+    seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril(k.shape[-2] - q.shape[-2])
+    return rearrange(_in_full(q, k, v, seen), "b p h t d -> b t p (h d)")
+
+
+def seconds(run: Callable[[], object]) -> tuple[float, float]:
+    """Return wall and processor seconds of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def paired(first: Callable[[], object], second: Callable[[], object], rounds: int) -> str:
+    """Time two calls in turn and describe the medians and the median of their ratios."""
+    first(), second()
+    pairs = [(seconds(first), seconds(second)) for _ in range(rounds)]
+    walls = [(a[0], b[0]) for a, b in pairs]
+    wall, cpu = (statistics.median(a[i] / b[i] for a, b in pairs) for i in (0, 1))
+    left, right = (1e3 * statistics.median(pair[i] for pair in walls) for i in (0, 1))
+    return f"{left:8.1f} ms {right:8.1f} ms   {wall:5.2f}x wall   {cpu:5.2f}x processor time"
+
+
+def growth_of_memory(world: World, frames: int) -> str:
+    """Return the tensor bytes that are alive in the middle and at the end of a rollout, its result left out."""
+    sizes: dict[int, int] = {}
+    watched = (frames // 10, frames // 2, frames - 1)
+
+    def look(progress: object) -> None:
+        if progress.step in watched and progress.finished is not None:
+            gc.collect()
+            alive = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors()}
+            sizes[progress.step] = sum(alive.values())
+
+    context = torch.rand(1, 2, 3, FRAME, FRAME) * 2 - 1
+    rollout(world, context, steps=frames, maskgit_steps=1, on_progress=look)
+    result = frames * 3 * FRAME * FRAME * 4
+    lines = [f"frame {step + 1}: {(size - result) / 2**20:.2f} MiB" for step, size in sizes.items()]
+    return f"alive above the result ({result / 2**20:.0f} MiB) at " + ", ".join(lines)
+
+
+def _tensors() -> list[Tensor]:
+    return [thing for thing in gc.get_objects() if isinstance(thing, Tensor)]
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tinyworlds", type=Path, help="a checkout of AlmondGod/tinyworlds")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--frames", type=int, default=1000, help="length of the rollout whose memory is watched")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    world = default_world()
+    other = plain(world) if options.tinyworlds is None else original(world, options.tinyworlds)
+    mine = ours(world)
+    name = "plain form" if options.tinyworlds is None else "TinyWorlds"
+    for context in (2, 4):
+        window = torch.rand(1, context, 3, FRAME, FRAME) * 2 - 1
+        actions = torch.randint(0, ACTIONS, (1, context))
+        theirs, our = other(window, actions), mine(window, actions)
+        same = torch.equal(theirs[1], our[1])
+        apart = (theirs[0] - our[0]).abs().max().item()
+        line = paired(lambda: other(window, actions), lambda: mine(window, actions), options.rounds)  # noqa: B023
+        print(f"context {context}: {name} / ours {line}   tokens equal: {same}, frames within {apart:.0e}")
+    one = torch.rand(1, 2, 3, FRAME, FRAME) * 2 - 1
+    eight = torch.rand(8, 2, 3, FRAME, FRAME) * 2 - 1
+    line = paired(
+        lambda: rollout(world, eight, steps=2, actions="random"),
+        lambda: rollout(world, one, steps=2, actions="random"),
+        options.rounds,
+    )
+    print(f"batch of 8 / one, 2 frames  {line}")
+    print(growth_of_memory(world, options.frames))
+
+
+if __name__ == "__main__":
+    main()
