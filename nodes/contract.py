@@ -81,7 +81,9 @@ class WanLiteContractSampling(io.ComfyNode):
         carried = contract_of(model)
         declared = required(contract or carried)
         used = overridden(declared, steps, shift)
-        settle([shift_problem(model, used.shift), *contract_problems(carried, declared)], on_mismatch)
+        # an assumed contract gives way to one that somebody connects
+        known = None if carried is None or carried.source == "assumed" else carried
+        settle([shift_problem(model, used.shift), *contract_problems(known, declared)], on_mismatch)
         record_contract(cls.hidden, used)
         sigmas = sigmas_of(used.schedule(denoise=denoise))
         return io.NodeOutput(contracted(model, used), sampler_of(used.make_solver(), on_mismatch), sigmas)

@@ -6,6 +6,7 @@ import comfy.model_management
 import tiny_models
 import torch
 from check_solvers import FixedNoise
+
 from harness import raises, run, submodule
 
 STEPS, SHIFT, BOUNDARY = 40, 12.0, 0.875

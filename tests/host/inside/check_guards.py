@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -111,6 +112,10 @@ def check_contract_sampling_takes_overrides_and_the_models_own_contract() -> Non
     message = raises(ValueError, run, "WanLiteContractSampling", model=tiny_models.wan())
     assert "WanLiteMakeContract" in message
     other = submodule("samplers.contract").PRESETS[PRESET["ddim"]]
+    _, _, sigmas = run("WanLiteContractSampling", model=model, contract=other)
+    assert float(sigmas[0]) > 31.0, "an assumed contract gives way to a connected one"
+    declared = replace(submodule("samplers.contract").PRESETS[PRESET["flow"]], source="declared")
+    model, _, _ = run("WanLiteContractSampling", model=model, contract=declared)
     assert REFUSAL in raises(ValueError, run, "WanLiteContractSampling", model=model, contract=other)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 import torch
+
 from harness import node, raises, run, submodule
 
 CURRENT = "tinyworlds/current/checkpoints_singlefile_pth"
