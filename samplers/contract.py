@@ -62,11 +62,11 @@ def _check_version(version: object, origin: str = "contract") -> None:
 
 
 def _latent(value: Any) -> tuple[int, int, int]:
-    parts = [value.get(name) for name in ("channels", "height", "width")] if isinstance(value, Mapping) else value
+    parts: Any = [value.get(name) for name in ("channels", "height", "width")] if isinstance(value, Mapping) else value
     good = isinstance(parts, list | tuple) and len(parts) == 3
     if not good or not all(type(part) is int and part > 0 for part in parts):
         raise ContractError(f"contract: latent is {value!r}; give channels, height and width, whole numbers from 1.")
-    channels, height, width = (int(part) for part in parts)
+    channels, height, width = map(int, parts)
     return channels, height, width
 
 

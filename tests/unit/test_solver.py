@@ -194,3 +194,17 @@ def test_guidance_of_one_calls_one_network() -> None:
     t = torch.tensor([500, 500])
     both = guided(network, lambda x, t: 0 * x, 3.0)(NOISE, t)
     torch.testing.assert_close(both, 3 * network(NOISE, t))
+
+
+@pytest.mark.parametrize("solver", [FlowUniPC(), FlowUniPC(3), FlowDPMpp(), DDIM(), DDIM(eta=0.5)], ids=repr)
+def test_no_allocation_is_larger_than_one_latent(solver) -> None:
+    from wan_lite.benchmarks.samplers import allocations
+
+    noise = per_item_noise((1, 16, 1, 32, 32), 0)
+    output = noise.clone()
+    largest, alive = allocations(
+        lambda: sample(lambda x, t: output, noise, flow_schedule(6), solver, prediction=Prediction.VELOCITY), noise
+    )
+    assert largest <= 1
+    # history, the latent before and after, and two differences at most
+    assert alive <= solver.order + 6
