@@ -24,8 +24,7 @@ FROM_CONTRACT = 0  # an override of 0 leaves the contract's own value
 
 def overridden(contract: SamplingContract, steps: int, shift: float) -> SamplingContract:
     """The contract with the user's steps and shift, where they are not 0."""
-    changed = {"steps": steps, "shift": shift}
-    return replace(contract, **{name: value for name, value in changed.items() if value != FROM_CONTRACT})
+    return replace(contract, steps=steps or contract.steps, shift=shift or contract.shift)
 
 
 def sigmas_of(schedule: Schedule) -> Tensor:

@@ -113,35 +113,37 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         if expert.patcher is self.model_patcher:
             model, conds, options = self.inner_model, self.conds, model_options or {}
         else:
-            self._second = self._second or self._load(expert)
+            assert self._run is not None
+            self._second = self._second or load_second(expert, self._run)
             model, conds, options = self._second.model, self._second.conds, self._second.options
         negative, positive = conds.get("negative"), conds.get("positive")
         return comfy.samplers.sampling_function(
             model, x, timestep, negative, positive, expert.cfg, model_options=options, seed=seed
         )
 
-    def _load(self, expert: Expert) -> Loaded:
-        """Bring the second expert in as the host brings in the first: memory, hooks, conditioning of its own."""
-        run, patcher = self._run, expert.patcher
-        options = comfy.model_patcher.create_model_options_clone(patcher.model_options)
-        comfy.sampler_helpers.prepare_model_patcher(patcher, run.conds, options)
-        model, conds, extra = comfy.sampler_helpers.prepare_sampling(patcher, run.noise.shape, run.conds, options)
-        comfy.samplers.cast_to_load_options(options, device=patcher.load_device, dtype=patcher.model_dtype())
-        patcher.pre_run()
-        latent = run.latent
-        if latent is not None and torch.count_nonzero(latent) > 0:
-            latent = model.process_latent_in(latent)
-        conds = comfy.samplers.process_conds(
-            model, run.noise, conds, patcher.load_device, latent, run.mask, run.seed, latent_shapes=run.latent_shapes
-        )
-        options.setdefault("transformer_options", {})["sample_sigmas"] = run.sigmas
-        return Loaded(expert, model, conds, options, extra)
-
     def _release(self) -> None:
         second, self._second, self._run = self._second, None, None
         if second is not None:
             second.expert.patcher.cleanup()
             comfy.sampler_helpers.cleanup_models(second.conds, second.extra_models)
+
+
+def load_second(expert: Expert, run: Run) -> Loaded:
+    """Bring the second expert in as the host brings in the first: memory, hooks, conditioning of its own."""
+    patcher = expert.patcher
+    options = comfy.model_patcher.create_model_options_clone(patcher.model_options)
+    comfy.sampler_helpers.prepare_model_patcher(patcher, run.conds, options)
+    model, conds, extra = comfy.sampler_helpers.prepare_sampling(patcher, run.noise.shape, run.conds, options)
+    comfy.samplers.cast_to_load_options(options, device=patcher.load_device, dtype=patcher.model_dtype())
+    patcher.pre_run()
+    latent = run.latent
+    if latent is not None and torch.count_nonzero(latent) > 0:
+        latent = model.process_latent_in(latent)
+    conds = comfy.samplers.process_conds(
+        model, run.noise, conds, patcher.load_device, latent, run.mask, run.seed, latent_shapes=run.latent_shapes
+    )
+    options.setdefault("transformer_options", {})["sample_sigmas"] = run.sigmas
+    return Loaded(expert, model, conds, options, extra)
 
 
 def cfg_input(name: str, default: float, which: str) -> io.Float.Input:

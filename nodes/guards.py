@@ -136,7 +136,7 @@ def process_problem(model: Any, wanted: NoiseProcess, what: str) -> str | None:
     )
 
 
-def sigmas_problem(model_sampling: torch.nn.Module, sigmas: torch.Tensor, from_noise: bool) -> str | None:
+def sigmas_problem(model_sampling: Any, sigmas: torch.Tensor, from_noise: bool) -> str | None:
     """SIGMAS of the wrong process. ``from_noise``: the latent is empty, so the run must start at full noise."""
     first, largest = float(sigmas[0]), float(model_sampling.sigma_max)
     if noise_process(model_sampling) is FLOW:
@@ -185,7 +185,7 @@ def solver_problems(contract: SamplingContract | None, model: Any, solver: str, 
         return []
     is_flow = noise_process(model.get_model_object("model_sampling")) is FLOW
     prediction, shift = "velocity" if is_flow else "epsilon", shift_in(sigmas) if is_flow else None
-    seen = {"solver": solver, "prediction": prediction}
+    seen: dict[str, object] = {"solver": solver, "prediction": prediction}
     if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
         seen["shift"] = round(shift, 3)
     remedy = "Use WanLiteContractSampling, which makes model, solver and schedule agree, or set on_mismatch to go on."

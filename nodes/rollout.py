@@ -176,11 +176,11 @@ def starting_point(world: World, context: Tensor | None, continue_from: ActionCh
     Raises:
         ValueError: both or neither are connected, or the WORLD_ACTIONS are no rollout's.
     """
-    if (context is None) == (continue_from is None):
+    if context is not None and continue_from is None:
+        return to_frames(context, world, resize)
+    if context is not None or continue_from is None:
         given = "neither is" if context is None else "both are"
         raise ValueError(f"context, continue_from: {given} connected; a rollout starts from one of them.")
-    if continue_from is None:
-        return to_frames(context, world, resize)
     if continue_from.state is None:
         raise ValueError(
             "continue_from: these WORLD_ACTIONS were written down, so there is no rollout to go on from; connect the "

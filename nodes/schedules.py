@@ -39,10 +39,12 @@ def ddim_sigmas(schedule: Schedule, model: Any = None) -> torch.Tensor:
     model_sampling = None if model is None else model.get_model_object("model_sampling")
     if model_sampling is None or isinstance(model_sampling, LinearEpsilon):
         return schedule.to_process(VE).sigmas.float()
+    timesteps = schedule.timesteps
+    assert timesteps is not None
     if noise_process(model_sampling) is FLOW:
-        levels = schedule.timesteps[schedule.timesteps > 0].float() / 1000.0
+        levels = timesteps[timesteps > 0].float() / 1000.0
     else:
-        levels = model_sampling.sigma(schedule.timesteps).float().cpu()
+        levels = model_sampling.sigma(timesteps).float().cpu()
     return torch.cat([levels, levels.new_zeros(1)])
 
 

@@ -114,10 +114,11 @@ def starts_empty(model: Any) -> bool:
     return latent is None or not torch.count_nonzero(latent)
 
 
-def pure_noise(model: Any, model_sampling: torch.nn.Module) -> Tensor:
+def pure_noise(model: Any, model_sampling: Any) -> Tensor:
     """Wan's start: the noise itself, where the host would scale it by a first sigma of 0.9998."""
     one = torch.ones((), device=model.noise.device)
-    return model_sampling.noise_scaling(one, model.noise, torch.zeros_like(model.noise))
+    noise: Tensor = model_sampling.noise_scaling(one, model.noise, torch.zeros_like(model.noise))
+    return noise
 
 
 def for_run(solver: Solver, seed: int | None) -> Solver:

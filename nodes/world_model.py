@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..models.world import RolloutProgress, RolloutState, World, find_checkpoints, fit_frames, load_world
+from ..models.world.actions import ActionPolicy
 from ..pipeline.charts import to_pil
 from ..pipeline.frames import enlarge
 
@@ -45,7 +46,7 @@ class ActionChoice:
         state: of the rollout that made these actions, to go on from; None where they were written down.
     """
 
-    actions: list[list[int]] | str | None
+    actions: list[list[int]] | ActionPolicy | None
     state: RolloutState | None = None
 
 
@@ -103,8 +104,8 @@ def open_world(paths: dict[str, Path | None], dtype: torch.dtype | None) -> Host
     """Load a whole world, or its parts where ``actions`` or ``dynamics`` are named."""
     if paths["dynamics"] is None and paths["actions"] is None:
         return HostedWorld(load_world(paths["world"], dtype=dtype))
-    parts = {"tokenizer": paths["world"], "actions": paths["actions"], "dynamics": paths["dynamics"]}
-    return HostedWorld(load_world(**parts, dtype=dtype))
+    tokenizer, actions, dynamics = paths["world"], paths["actions"], paths["dynamics"]
+    return HostedWorld(load_world(tokenizer=tokenizer, actions=actions, dynamics=dynamics, dtype=dtype))
 
 
 def newest_change(path: Path | None) -> str:
