@@ -1,0 +1,138 @@
+"""The README says what is: its snippets run, its file guide names the files and its table the nodes that exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from wan_lite.models import load_student, load_wan_vae, save_student, save_wan_vae
+from wan_lite.models.text_embeds import save_text_embeds
+from wan_lite.samplers.contract import PRESETS
+
+ROOT = Path(__file__).parents[1]
+VECTORS = ROOT / "tests" / "vectors"
+README = (ROOT / "README.md").read_text("utf-8")
+NOT_RUN = "<!-- not run by the tests"
+MADE_BY_TOOLS = {"out", "build", "dist", "__pycache__"}
+GUIDED = ("models", "samplers", "pipeline", "cli", "nodes")
+"""Folders of which the file guide names every module."""
+
+
+def snippets(language: str) -> list[str]:
+    """The fenced blocks of one language, without those that are marked as not run in the line above."""
+    found: list[list[str]] = []
+    above, inside, kept = "", "", False
+    for line in README.splitlines():
+        if line.startswith("```"):
+            inside, kept = ("", False) if inside else (line, line == f"```{language}" and NOT_RUN not in above)
+            found += [[]] if kept else []
+        elif kept:
+            found[-1].append(line)
+        above = line if line.strip() else above
+    return ["\n".join(lines) for lines in found]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the README sees it: with the demo's weights, or small random ones under the same names."""
+    folder = tmp_path_factory.mktemp("readme")
+    if (ROOT / "demo" / "weights" / "student_flow.safetensors").is_file():
+        (folder / "demo").symlink_to(ROOT / "demo")
+        return folder
+    weights = folder / "demo" / "weights"
+    weights.mkdir(parents=True)
+    student = load_student(VECTORS / "student_4ch")
+    for name, preset in (("flow", "flow_unipc-20 shift 5"), ("ddim", "ddim-20 run_inference")):
+        contract = replace(PRESETS[preset], output_projection=True)
+        save_student(student, weights / f"student_{name}.safetensors", contract=contract)
+    save_wan_vae(load_wan_vae(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors"), weights / "vae.safetensors")
+    text = load_file(VECTORS / "student_4ch" / "golden.safetensors")["text"]
+    save_text_embeds(weights / "captions.safetensors", [text, text[:3]], ["one", "two"])
+    return folder
+
+
+def run(command: list[str], place: Path) -> None:
+    """Run a snippet there, with this environment's programs first, and show its output where it fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=place, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("code", snippets("python"))
+def test_python_snippets_run(code: str, place: Path) -> None:
+    run([sys.executable, "-c", code], place)
+
+
+def test_shell_snippets_run_in_order(place: Path) -> None:
+    codes = snippets("sh")
+    assert len(codes) >= 3
+    run(["bash", "-euc", "\n".join(codes)], place)
+
+
+def test_both_kinds_of_snippets_were_found() -> None:
+    assert len(snippets("python")) == 2
+    assert sum("wan-lite sample" in code for code in snippets("sh")) == 2
+
+
+def test_the_file_guide_names_exactly_what_exists() -> None:
+    block = re.search(r"## File guide\n\n```text\n(.*?)\n```", README, re.S)
+    assert block
+    named, folder = set(), ""
+    for line in block[1].splitlines():
+        name, _, purpose = line.strip().partition(" ")
+        assert purpose.strip(), f"{name} is named without a word about it"
+        folder = name if not line.startswith(" ") else folder
+        named.add(name if not line.startswith(" ") else folder + name)
+    top = {path.name + "/" * path.is_dir() for path in ROOT.iterdir() if not _is_made(path)}
+    modules = {path.relative_to(ROOT).as_posix() for name in GUIDED for path in (ROOT / name).rglob("*.py")}
+    assert named == top | modules
+
+
+def test_the_node_table_names_exactly_the_nodes_that_exist() -> None:
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "nodes").glob("*.py"))
+    exist = set(re.findall(r'node_id="(WanLite\w+)"', source))
+    table = README.split("## Nodes", 1)[1].split("\n## ", 1)[0]
+    assert set(re.findall(r"`(WanLite\w+)`", table)) == exist
+    assert set(re.findall(r"`(WanLite\w+)`", README)) <= exist
+
+
+def test_presets_and_commands_are_the_real_ones() -> None:
+    from wan_lite.cli import COMMANDS
+
+    table = README.split("| preset |", 1)[1].split("\n\n", 1)[0]
+    assert set(re.findall(r"^\| `(.+?)` \|", table, re.M)) == set(PRESETS)
+    assert all(name in README for name in COMMANDS)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    assert set(re.findall(r"^make ([a-z-]+)$|`make ([a-z-]+)`", README, re.M)) <= {
+        pair for target in targets for pair in ((target, ""), ("", target))
+    }
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_version_table_is_what_the_settings_say() -> None:
+    settings = (ROOT / "pyproject.toml").read_text("utf-8")
+    pinned = re.search(r"torch==([\d.]+)", (ROOT / "constraints.txt").read_text("utf-8"))
+    least_torch = re.search(r'"torch>=([\d.]+)"', settings)
+    least_python = re.search(r'requires-python = ">=([\d.]+)"', settings)
+    assert pinned and f"| torch | {pinned[1]} " in README
+    assert least_torch and f"| {least_torch[1]} or later |" in README
+    assert least_python and re.search(rf"^\| Python \|.*\| {re.escape(least_python[1])} or later \|$", README, re.M)
+
+
+def _is_made(path: Path) -> bool:
+    tools = path.name.startswith(".") and path.name not in (".ci", ".github", ".gitignore", ".comfyignore")
+    return tools or path.name in MADE_BY_TOOLS or path.name.endswith(".egg-info")
