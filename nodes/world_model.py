@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from ..models.world import RolloutProgress, RolloutState, World, find_checkpoints, fit_frames, load_world
 from ..models.world.actions import ActionPolicy
-from ..pipeline.charts import to_pil
-from ..pipeline.frames import enlarge
+from ..pipeline.frames import enlarge, to_picture
 
 KIND = "world_models"
 IN_THE_WORLD = "(in the world)"
@@ -160,5 +159,5 @@ class RolloutWatch:
 
 def _preview(frames: Tensor) -> tuple[str, Any, int]:
     newest = to_images(frames)[:1, -1]
-    picture = to_pil(enlarge(newest, max(1, _PREVIEW_SIDE // newest.shape[1]))[0])
+    picture = to_picture(enlarge(newest, max(1, _PREVIEW_SIDE // newest.shape[1]))[0])
     return ("JPEG", picture, _PREVIEW_SIDE)

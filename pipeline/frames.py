@@ -11,7 +11,7 @@ from einops import repeat
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-__all__ = ["LABEL_HEIGHT", "contact_sheet", "enlarge", "label", "side_by_side"]
+__all__ = ["LABEL_HEIGHT", "contact_sheet", "enlarge", "label", "side_by_side", "to_picture"]
 
 LABEL_HEIGHT = 14
 _GAP = 2
@@ -61,6 +61,11 @@ def contact_sheet(frames: Tensor, columns: int | None = None) -> Tensor:
         top, left = i // columns * (h + _GAP), i % columns * (w + _GAP)
         sheet[0, top : top + h, left : left + w] = frame
     return sheet
+
+
+def to_picture(frame: Tensor) -> Image.Image:
+    """A frame (H, W, 3) in [0, 1] as an 8-bit picture; truncated, as the host saves pictures."""
+    return Image.fromarray((frame.float().clamp(0, 1).cpu() * 255).byte().numpy())
 
 
 def _paper(like: Tensor, n: int, height: int, width: int) -> Tensor:
