@@ -18,11 +18,11 @@ from .pictures import COLOURS, GROUND, PATTERNS, SIZE, mask_of
 
 __all__ = ["Verdict", "judge"]
 
-RESIDUAL_LIMIT = 0.10  # root mean square of what the fit leaves over, in [0, 1] pixel units
+RESIDUAL_LIMIT = 0.12  # root mean square of what the fit leaves over, in [0, 1] pixel units
 COLOUR_LIMIT = 0.22  # distance in RGB, [0, 1] units, from the palette
 GROUND_LIMIT = 0.22
 PLAIN_CONTRAST = 0.20  # below this distance between the two fitted colours a picture is one plain colour
-_WIDTHS = (0.40, 0.45, 0.50, 0.55, 0.60)
+_WIDTHS = (0.41, 0.47, 0.53, 0.59)
 _HALVES = (0.0, 0.5)  # phases between two pixels
 
 
@@ -72,40 +72,39 @@ def _judge_one(picture: Tensor) -> tuple[int, int, float]:
 
 def _best_fit(picture: Tensor) -> tuple[int, Tensor, Tensor, float]:
     """Return the pattern whose mask explains most, the colours of its two sides, and the rms left over."""
-    owners, spectra, means, norms = _templates()
-    centred = picture - reduce(picture, "c h w -> c 1 1", "mean")
-    spectrum = torch.fft.rfft2(centred)
+    owners, masks, spectra, norms = _templates()
+    mean = reduce(picture, "c h w -> c", "mean")
+    centred = picture - rearrange(mean, "c -> c 1 1")
+    # Two colours lie on one line in RGB: the search needs only the picture's place along its longest axis.
+    columns = rearrange(centred, "c h w -> c (h w)")
+    axis = torch.linalg.eigh(columns @ columns.T).eigenvectors[:, -1]
+    axis = axis if axis.sum() > 0 else -axis
+    line = torch.einsum("c,chw->hw", axis, centred)
     # Correlation with every template at every whole-pixel phase at once; periods divide 64, so it is exactly circular.
-    products = torch.fft.irfft2(spectrum[None] * spectra[:, None].conj(), s=(SIZE, SIZE)) / norms[:, None, None, None]
-    explained = products.square().sum(1)  # colour free: the three channels are fitted apart
-    # The colour is the bright side: a negative fit is the same stripes half a period on, with the sides exchanged.
-    explained = explained.where(products.sum(1) > 0, 0.0)
-    best = int(explained.argmax())
-    template, place = divmod(best, SIZE * SIZE)
-    slope = products[template, :, place // SIZE, place % SIZE] / norms[template]
-    ground = reduce(picture, "c h w -> c", "mean") - slope * means[template]
-    left = centred.square().sum() - explained.flatten()[best]
-    residual = float((left.clamp_min(0) / centred.numel()).sqrt())
-    return int(owners[template]), ground + slope, ground, residual
+    # The colour is the bright side: only positive fits count, the others have the two sides exchanged.
+    fits = torch.fft.irfft2(torch.fft.rfft2(line) * spectra.conj(), s=(SIZE, SIZE)) / norms[:, None, None]
+    template, place = divmod(int(fits.argmax()), SIZE * SIZE)
+    mask = torch.roll(masks[template], divmod(place, SIZE), dims=(0, 1))
+    level = mask.mean()
+    slope = torch.einsum("chw,hw->c", centred, mask - level) / norms[template] ** 2
+    left = centred - slope[:, None, None] * (mask - level)
+    ground = mean - slope * level
+    return int(owners[template]), ground + slope, ground, float(left.square().mean().sqrt())
 
 
 @lru_cache(maxsize=1)
 def _templates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All masks with their spectra: owners ``(n,)``, spectra ``(n, 64, 33)``, means ``(n,)``, norms ``(n,)``."""
+    """All masks: owners ``(n,)``, masks ``(n, 64, 64)``, their spectra ``(n, 64, 33)`` and norms ``(n,)``."""
     owners: list[int] = []
     masks: list[Tensor] = []
     for index, kind in enumerate(PATTERNS.values()):
         if index == list(PATTERNS).index("plain"):
             continue
-        grid = torch.cartesian_prod(
-            torch.tensor(kind.periods, dtype=torch.float32),
-            torch.tensor(_WIDTHS),
-            torch.tensor(_HALVES),
-            torch.tensor(_HALVES),
-        )
+        periods = torch.tensor(kind.periods, dtype=torch.float32)
+        grid = torch.cartesian_prod(periods, torch.tensor(_WIDTHS), torch.tensor(_HALVES), torch.tensor(_HALVES))
         masks.append(mask_of(index, *grid.unbind(1)))
         owners += [index] * len(grid)
     stack = torch.cat(masks)
-    means = reduce(stack, "n h w -> n", "mean")
-    centred = stack - rearrange(means, "n -> n 1 1")
-    return torch.tensor(owners), torch.fft.rfft2(centred), means, reduce(centred.square(), "n h w -> n", "sum").sqrt()
+    centred = stack - reduce(stack, "n h w -> n 1 1", "mean")
+    norms = reduce(centred.square(), "n h w -> n", "sum").sqrt()
+    return torch.tensor(owners), stack, torch.fft.rfft2(centred), norms
