@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from ..models.student import Student, load_student
 from ..models.wan_vae import WanVAE, load_wan_vae
-from ..models.world import World, load_world, rollout
+from ..models.world import World, infer_actions, load_world, rollout
 from ..pipeline.generate import decode_images, sample_latents
 from ..samplers.contract import PRESETS, SamplingContract
 from .train.captions import embed
@@ -22,7 +22,7 @@ from .train.pictures import COLOURS, PATTERNS, caption, draw
 
 __all__ = [
     "WEIGHTS", "Painted", "action_share", "clip", "copy_psnr", "demo_student", "demo_vae", "demo_world", "judge_share",
-    "one_step_psnr", "other_contract", "paint", "right_share", "rollout_psnr", "tokenizer_psnr", "vae_psnr",
+    "one_step_psnr", "other_contract", "paint", "recognised_share", "right_share", "rollout_psnr", "tokenizer_psnr", "vae_psnr",
 ]  # fmt: skip
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -158,6 +158,12 @@ def action_share(world: World, count: int, seed: int = HELD_OUT) -> float:
         right += int((paddle_left(frame) == expected)[inside].sum())
         total += int(inside.sum())
     return right / total
+
+
+def recognised_share(world: World, count: int, seed: int = HELD_OUT) -> float:
+    """The share of steps whose true action the latent action model names, seen in windows of three frames."""
+    clips, actions = _held_out(count, 3, seed)
+    return float((infer_actions(world, clips.frames)[:, -1] == actions[:, -1]).float().mean())
 
 
 def rollout_psnr(world: World, frames: Tensor, actions: Tensor, feedback: str, window: int = 2) -> Tensor:
