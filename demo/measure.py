@@ -22,7 +22,8 @@ from .train.pictures import COLOURS, PATTERNS, caption, draw
 
 __all__ = [
     "WEIGHTS", "Painted", "action_share", "clip", "copy_psnr", "demo_student", "demo_vae", "demo_world", "judge_share",
-    "one_step_psnr", "other_contract", "paint", "recognised_share", "right_share", "rollout_psnr", "tokenizer_psnr", "vae_psnr",
+    "one_step_psnr", "other_contract", "paint", "recognised_share", "right_share", "rollout_psnr", "tokenizer_psnr",
+    "vae_psnr",
 ]  # fmt: skip
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -75,10 +76,16 @@ class Painted:
 
 
 def paint(
-    student: Student, vae: WanVAE, count: int, *, contract: SamplingContract | None = None, seed: int = HELD_OUT
+    student: Student,
+    vae: WanVAE,
+    count: int,
+    *,
+    contract: SamplingContract | None = None,
+    seed: int = HELD_OUT,
+    every: int = 1,
 ) -> Painted:
-    """Paint ``count`` pictures, the captions in turn; picture i starts from the noise of ``seed + i``."""
-    classes = torch.arange(count) % CLASSES
+    """Paint ``count`` pictures, every n-th caption in turn; picture i starts from the noise of ``seed + i``."""
+    classes = torch.arange(count) * every % CLASSES
     colour, pattern = classes % len(COLOURS), classes // len(COLOURS)
     text = [embed(caption(int(c), int(p))) for c, p in zip(colour, pattern, strict=True)]
     latent = sample_latents(student, text, contract=contract, seed=seed, batch=count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,18 +14,25 @@ from PIL import Image
 
 from ..models.student import Student
 from ..models.wan_vae import WanVAE
-from ..models.world import World, rollout
-from ..pipeline.frames import LABEL_HEIGHT, contact_sheet, enlarge, label, side_by_side, to_picture
-from ..samplers.contract import SamplingContract
+from ..models.world import RolloutConfig, World, rollout
+from ..models.world.diagnose import diagnose
+from ..pipeline.charts import Axes, image_grid, line_chart
+from ..pipeline.frames import contact_sheet, enlarge, label, side_by_side, to_picture
+from ..pipeline.generate import decode_images
+from ..pipeline.probe import ProbeReport, probe
+from ..pipeline.probe_pictures import probe_chart, probe_grid
+from ..samplers.contract import PRESETS, SamplingContract
 from .measure import CLASSES, Painted, clip, demo_student, demo_vae, demo_world, other_contract, paint
+from .train.captions import embed
 from .train.judge import judge
 from .train.pictures import captions
 
-__all__ = ["main"]
+__all__ = ["candidates", "main", "probe_student"]
 
 SHOWN = 12  # captions on the sheet: two of each pattern
 STUDENTS = ("flow", "ddim", "4ch")
 STEPS = 20  # frames of the rollout
+WINDOW = 2  # true frames before it
 
 
 @dataclass(frozen=True)
@@ -36,69 +43,114 @@ class Row:
     painted: Painted
 
 
-def describe(contract: SamplingContract) -> str:
-    """A contract in a few words."""
-    return f"{contract.solver}-{contract.steps}, {contract.prediction}, shift {contract.shift:g}"
+def candidates(student: Student) -> dict[str, SamplingContract]:
+    """The presets that the probe tries, at the student's own latent size."""
+    latent = None if student.contract is None else student.contract.latent
+    return {name: replace(preset, latent=latent) for name, preset in PRESETS.items()}
 
 
-def paint_rows(name: str, student: Student, vae: WanVAE) -> list[Row]:
+def probe_student(student: Student, seed: int = 0) -> ProbeReport:
+    """Ask the probe how a student wants to be sampled, with four captions from the noise of ``seed`` on."""
+    text = [embed(caption) for caption in captions()[::9]]
+    side, channels = student.config.latent_size, student.config.num_channels
+    return probe(
+        lambda x, timestep: student.network(x, timestep, text),
+        candidates(student),
+        (len(text), channels, side, side),
+        seed=seed,
+        finish=student.to_vae_latent,
+    )
+
+
+def _paint_rows(name: str, student: Student, vae: WanVAE) -> list[Row]:
     """Paint every third caption with the student's own contract and with the other one, from the same noise."""
-    own, wrong = student.contract, other_contract(student)
-    return [
-        Row(f"student_{name}: its contract ({describe(own)})", _shown(student, vae, own)),
-        Row(f"student_{name}: the wrong sampler ({describe(wrong)})", _shown(student, vae, wrong)),
-    ]
+    contracts = {"its own contract": student.contract, "the wrong sampler": other_contract(student)}
+    rows = []
+    for kind, contract in contracts.items():
+        painted = paint(student, vae, SHOWN, contract=contract, every=CLASSES // SHOWN)
+        rows.append(Row(f"student_{name}, {kind} ({_in_words(contract)})", painted))
+    return rows
 
 
-def _shown(student: Student, vae: WanVAE, contract: SamplingContract | None) -> Painted:
-    painted = paint(student, vae, CLASSES, contract=contract)
-    rows = torch.arange(SHOWN) * (CLASSES // SHOWN)
-    return Painted(painted.pixels[rows], painted.colour[rows], painted.pattern[rows])
+def _in_words(contract: SamplingContract | None) -> str:
+    return (
+        "none"
+        if contract is None
+        else f"{contract.solver}-{contract.steps} shift {contract.shift:g}, {contract.prediction}"
+    )
 
 
-def picture_sheet(rows: Sequence[Row]) -> Image.Image:
-    """All rows under one another; above each picture its caption, before the row what it is and how much is right."""
+def _picture_sheet(rows: Sequence[Row]) -> Image.Image:
+    """All rows under one another; above each picture its caption, above each row what it is and how much is right."""
     parts = []
     for row in rows:
         right = judge(row.painted.pixels).agrees(row.painted.colour, row.painted.pattern)
-        texts = [captions()[i * (CLASSES // SHOWN)] for i in range(SHOWN)]
+        texts = captions()[:: CLASSES // SHOWN]
         images = enlarge(rearrange((row.painted.pixels + 1) / 2, "b c h w -> b h w c"), 2)
         strip = contact_sheet(label(images, texts), columns=SHOWN)
         parts.append(label(strip, [f"{row.title}: {int(right.sum())} of {SHOWN} show their caption"]))
     return to_picture(contact_sheet(torch.cat(parts), columns=1)[0])
 
 
-def roll_out(world: World, path: Path) -> None:
-    """Write a GIF: the true game, and the same actions imagined by the world, from two true frames on."""
+def _write_probe(name: str, student: Student, vae: WanVAE, folder: Path) -> str:
+    """Write the probe's report, grid and chart for one student; return its first sentence."""
+    report = probe_student(student)
+    (folder / f"probe_{name}.txt").write_text(f"{report}\n")
+    probe_grid(report, lambda latent: decode_images(student, vae, latent)).save(folder / f"probe_{name}_grid.png")
+    probe_chart(report).save(folder / f"probe_{name}_chart.png")
+    return report.sentence
+
+
+def _write_rollout(world: World, path: Path) -> None:
+    """Write a GIF: the true game above, the same actions imagined by the world below, from two true frames on."""
     truth, actions = clip()
-    result = rollout(world, truth[:4, :2], steps=STEPS, actions=actions[:4, 1 : STEPS + 1].tolist(), context_window=2)
+    given = actions[:4, WINDOW - 1 : STEPS + WINDOW - 1].tolist()
+    result = rollout(world, truth[:4, :WINDOW], steps=STEPS, actions=given, context_window=WINDOW)
     rows = []
-    for name, frames in (("game", truth[:4, : STEPS + 2]), ("imagined", result.frames)):
-        large = rearrange((frames.clamp(-1, 1) + 1) / 2, "b t c h w -> b t h w c")
-        wide = side_by_side(torch.stack([enlarge(item, 5) for item in large]))
+    for name, frames in (("game", truth[:4, : STEPS + WINDOW]), ("imagined", result.frames)):
+        unit = rearrange((frames.clamp(-1, 1) + 1) / 2, "b t c h w -> b t h w c")
+        wide = side_by_side(torch.stack([enlarge(item, 5) for item in unit]))
         rows.append(label(wide, [f"{name}, frame {i}" for i in range(len(wide))]))
     pictures = [to_picture(frame) for frame in torch.cat(rows, dim=1)]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=250, loop=0)
 
 
-def _sheet_height(rows: int) -> int:
-    return rows * (128 + 2 * LABEL_HEIGHT)
+def _write_diagnosis(world: World, folder: Path) -> str:
+    """Write the chart of the four arms and its numbers; return the sentence that names the cause."""
+    frames, _ = clip()
+    found = diagnose(world, frames[:4, : STEPS + WINDOW], config=RolloutConfig(context_window=WINDOW))
+    series = {
+        arm: [(found.first_frame + i, float(value)) for i, value in enumerate(values)]
+        for arm, values in found.psnr.items()
+    }
+    axes = Axes("What each frame costs, by arm", x="frame", y="PSNR in dB")
+    line_chart(series, axes).save(folder / "diagnose_chart.png")
+    shown = [
+        (f"{arm}, frame {i}", to_picture(rearrange((found.frames[arm][i - 1] + 1) / 2, "c h w -> h w c")))
+        for arm in ("truth", "one step", "pixels", "tokens")
+        for i in (1, 5, 10, 20)
+    ]
+    image_grid(shown, columns=4, cell=128, title="The first clip").save(folder / "diagnose_frames.png")
+    (folder / "diagnose.txt").write_text(f"{found.report()}\n")
+    return found.cause
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the sheet of pictures, the probe's report, a rollout and its diagnosis."""
+    """Write the sheet of pictures, the probe's reports, a rollout and its diagnosis."""
     parser = argparse.ArgumentParser(prog="python -m wan_lite.demo", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write to")
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
+    folder = parser.parse_args(arguments).out
+    folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    vae, students = demo_vae(), {name: demo_student(name) for name in STUDENTS}
-    rows = [row for name, student in students.items() for row in paint_rows(name, student, vae)]
-    picture_sheet(rows).save(options.out / "pictures.png")
+    vae, students, world = demo_vae(), {name: demo_student(name) for name in STUDENTS}, demo_world()
+    rows = [row for name, student in students.items() for row in _paint_rows(name, student, vae)]
+    _picture_sheet(rows).save(folder / "pictures.png")
     for name, student in students.items():
-        print(f"student_{name}: contract {student.contract.to_json()}")
-    roll_out(demo_world(), options.out / "rollout.gif")
-    for path in sorted(options.out.iterdir()):
+        print(f"student_{name}, sampled by {_in_words(student.contract)}")
+        print(f"  probe: {_write_probe(name, student, vae, folder)}")
+    _write_rollout(world, folder / "rollout.gif")
+    print(f"world: {_write_diagnosis(world, folder)}")
+    for path in sorted(folder.iterdir()):
         print(f"wrote {path}")
     print(f"in {time.monotonic() - started:.0f} s")
 
