@@ -34,7 +34,7 @@ from wan_lite.models.world import attention, transformer
 from wan_lite.models.world.engines import MaskgitEngine, Window
 from wan_lite.models.world.latent_actions import action_vectors
 from wan_lite.models.world.maskgit import tokens_to_write
-from wan_lite.models.world.rollout import RolloutConfig
+from wan_lite.models.world.rollout_config import RolloutConfig
 
 FRAME, PATCH, WIDTH, HEADS, HIDDEN, LATENT, BINS, ACTIONS = 64, 4, 32, 8, 128, 5, 4, 4
 PASSES = 10

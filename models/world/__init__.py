@@ -1,14 +1,20 @@
 """World models after TinyWorlds: video tokenizer, latent actions and dynamics, rolled out frame by frame."""
 
 from .actions import choose_action, infer_actions, parse_actions
+from .diagnose import diagnose
+from .diagnosis import ARMS, ActionEffect, Diagnosis
 from .dynamics import DynamicsConfig, DynamicsModel
 from .latent_actions import LatentActionModel, LatentActionsConfig
 from .loading import convert_world, find_checkpoints, load_world
-from .rollout import Rollout, RolloutConfig, RolloutProgress, RolloutState, rollout
+from .rollout import Rollout, RolloutProgress, RolloutState, rollout
+from .rollout_config import RolloutConfig
 from .tokenizer import TokenizerConfig, VideoTokenizer
 from .world import World, fit_frames, save_world
 
 __all__ = [
+    "ARMS",
+    "ActionEffect",
+    "Diagnosis",
     "DynamicsConfig",
     "DynamicsModel",
     "LatentActionModel",
@@ -22,6 +28,7 @@ __all__ = [
     "World",
     "choose_action",
     "convert_world",
+    "diagnose",
     "find_checkpoints",
     "fit_frames",
     "infer_actions",

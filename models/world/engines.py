@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -12,10 +12,8 @@ from torch import Generator, Tensor
 from .actions import infer_actions
 from .latent_actions import action_vectors
 from .maskgit import decode
+from .rollout_config import RolloutConfig
 from .world import World
-
-if TYPE_CHECKING:
-    from .rollout import RolloutConfig
 
 __all__ = ["Engine", "JulyEngine", "MaskgitEngine", "Prediction", "Window"]
 
@@ -63,8 +61,14 @@ class Engine(Protocol):
         history: Tensor | None,
         generators: Sequence[Generator],
         on_pass: Callable[[int], None] | None = None,
+        hidden: Tensor | None = None,
     ) -> Prediction:
-        """Predict the next frames; ``history`` (b, n) holds all actions chosen so far, those of the new frames last."""
+        """Predict the next frames.
+
+        Args:
+            history: (b, n) all actions chosen so far, those of the new frames last, or None.
+            hidden: (b, w) bool, frames of the window whose content is withheld from the dynamics model.
+        """
 
 
 class MaskgitEngine:
@@ -82,12 +86,16 @@ class MaskgitEngine:
         history: Tensor | None,
         generators: Sequence[Generator],
         on_pass: Callable[[int], None] | None = None,
+        hidden: Tensor | None = None,
     ) -> Prediction:
         tokenizer, horizon = self.world.tokenizer, self.config.horizon
         seen = self._tokens(window.frames) if window.kept is None else window.kept
+        latents = tokenizer.latents(seen)
+        if hidden is not None:
+            latents = self.world.dynamics.masked(latents, hidden.unsqueeze(-1))
         decoded = decode(
             self.world.dynamics,
-            tokenizer.latents(seen),
+            latents,
             None if history is None else self._action_vectors(window.frames, history),
             self.config,
             to_latents=tokenizer.latents,
@@ -127,12 +135,15 @@ class JulyEngine:
         history: Tensor | None,
         generators: Sequence[Generator],
         on_pass: Callable[[int], None] | None = None,
+        hidden: Tensor | None = None,
     ) -> Prediction:
         if on_pass is not None:
             on_pass(0)
         latents = self._latents(window.frames) if window.kept is None else window.kept
         if history is not None:
             latents = latents + self.world.latent_actions.vectors(history[:, -1])[:, None, None]
+        if hidden is not None:
+            latents = latents.masked_fill(hidden[:, :, None, None], 0)
         following = self.world.dynamics(latents)
         if self.config.latent_noise:
             following = following + self.config.latent_noise * self._noise(following, generators)

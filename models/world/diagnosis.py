@@ -1,0 +1,144 @@
+"""What a diagnosis holds, and how it is put into words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["ARMS", "ActionEffect", "Diagnosis", "psnr"]
+
+ARMS = ("tokenizer", "one step", "pixels", "tokens")
+_BEST = 100.0  # dB, stands for identical frames
+# What the sentence calls a cause: a loss that can be seen, a tokenizer whose frames are visibly poor, actions that
+# change a frame by less than a tenth of what changes anyway.
+_VISIBLE, _POOR, _IGNORED = 1.5, 22.0, 0.1
+
+
+def psnr(mse: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio in dB of a mean squared error in [0, 1], at most 100."""
+    return (-10 * mse.clamp_min(1e-20).log10()).clamp_max(_BEST)
+
+
+@dataclass(frozen=True)
+class ActionEffect:
+    """What actions do, averaged over several contexts.
+
+    Attributes:
+        between_actions: RMS difference in [0, 1] between the next frames of two actions.
+        between_frames: the same between neighbouring true frames, as a measure.
+        gain: dB by which the true action predicts better than another.
+    """
+
+    between_actions: float
+    between_frames: float
+    gain: float
+
+    @property
+    def ignored(self) -> bool:
+        """Whether actions change less than a tenth of what changes from frame to frame."""
+        return self.between_actions < _IGNORED * self.between_frames
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What :func:`diagnose` found.
+
+    Attributes:
+        mse: per arm of :data:`ARMS`, (n,) mean squared error of each predicted frame in [0, 1], over all clips.
+        first_frame: number (from 0) in the clip of the first predicted frame.
+        frames: per arm, the first clip's frames (n, 3, S, S) in [-1, 1]; under ``truth`` the true ones.
+        flip_rate: share of a predicted frame's tokens that change when its pixels are tokenised again.
+        masked_loss: dB that a step loses when a quarter of its context frames is hidden.
+        actions: their effect, or None for a world without an action model.
+    """
+
+    mse: dict[str, Tensor]
+    first_frame: int
+    frames: dict[str, Tensor]
+    flip_rate: float
+    masked_loss: float
+    actions: ActionEffect | None
+
+    @property
+    def psnr(self) -> dict[str, Tensor]:
+        """Per arm, (n,) peak signal-to-noise ratio in dB: 10 log10(1 / MSE), at most 100."""
+        return {arm: psnr(mse) for arm, mse in self.mse.items()}
+
+    def mean(self, arm: str) -> float:
+        """Return an arm's PSNR over all frames, in dB."""
+        return float(psnr(self.mse[arm].mean()))
+
+    def late(self, arm: str) -> float:
+        """Return an arm's PSNR over the last third of the frames, in dB."""
+        return float(psnr(self.mse[arm][-math.ceil(len(self.mse[arm]) / 3) :].mean()))
+
+    @property
+    def cause(self) -> str:
+        """One or two plain sentences: what limits this world."""
+        return _cause(self)
+
+    def report(self) -> str:
+        """Return the measurements as text, the cause first."""
+        return _report(self)
+
+
+# Words ---------------------------------------------------------------------------------------------------------------
+
+
+def _cause(found: Diagnosis) -> str:
+    ceiling, step = found.mean("tokenizer"), found.mean("one step")
+    pixels, tokens = found.late("pixels"), found.late("tokens")
+    drift, blind, again = found.late("one step") - max(pixels, tokens), ceiling - step, tokens - pixels
+    if ceiling < _POOR and blind < _VISIBLE and drift < _VISIBLE:
+        said = (
+            f"The tokenizer is the limit: true frames that are only encoded and decoded reach {ceiling:.1f} dB; "
+            "train the tokenizer longer or with more tokens."
+        )
+    elif again >= _VISIBLE and again >= drift:
+        said = (
+            f"Re-tokenising is the main loss: feeding pixels back ends at {pixels:.1f} dB, feeding tokens back at "
+            f"{tokens:.1f} dB, and {found.flip_rate:.0%} of a frame's tokens change on the way; set feedback to tokens."
+        )
+    elif drift >= _VISIBLE and drift >= blind:
+        said = (
+            f"Autoregression is the main loss: with true context (teacher forcing) a step reaches "
+            f"{found.late('one step'):.1f} dB late in the clip, the model's own frames {max(pixels, tokens):.1f} dB; "
+            "errors feed on themselves, as training never showed the model its own output."
+        )
+    elif blind >= _VISIBLE:
+        said = (
+            f"The dynamics model is the limit: one step from true frames reaches {step:.1f} dB where the tokenizer "
+            f"allows {ceiling:.1f} dB; train it longer, or give it a longer context_window."
+        )
+    else:
+        said = "No loss stands out: the rollout stays within 1.5 dB of what one step and the tokenizer reach."
+    effect = found.actions
+    if effect is not None and effect.ignored:
+        said += (
+            f" Actions are ignored: different actions change the next frame by {effect.between_actions:.4f}, "
+            f"while true frames change by {effect.between_frames:.4f}."
+        )
+    return said
+
+
+def _report(found: Diagnosis) -> str:
+    lines = [found.cause, "", "PSNR in dB of frames in [0, 1] (10 log10(1/MSE)), per predicted frame:"]
+    lines.append("frame  " + "  ".join(f"{arm:>9}" for arm in ARMS))
+    columns = [found.psnr[arm].tolist() for arm in ARMS]
+    for number, row in enumerate(zip(*columns, strict=True), start=found.first_frame):
+        lines.append(f"{number:>5}  " + "  ".join(f"{value:9.2f}" for value in row))
+    lines.append(" mean  " + "  ".join(f"{found.mean(arm):9.2f}" for arm in ARMS))
+    lines.append("  MSE  " + "  ".join(f"{float(found.mse[arm].mean()):9.6f}" for arm in ARMS))
+    lines += ["", f"token flip rate of re-tokenising: {found.flip_rate:.1%}"]
+    lines.append(f"masking test, a quarter of the context frames hidden: {found.masked_loss:+.2f} dB lost")
+    if found.actions is None:
+        lines.append("actions: none (the world was opened without a latent action model)")
+    else:
+        lines.append(
+            f"actions: next frames differ by {found.actions.between_actions:.4f} RMS between actions, by "
+            f"{found.actions.between_frames:.4f} from frame to frame; the true action gains "
+            f"{found.actions.gain:+.2f} dB"
+        )
+    return "\n".join(lines)
