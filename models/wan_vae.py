@@ -157,8 +157,9 @@ class WanVAE(nn.Module):
 
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1 convolution over (b, c, t, h, w)."""
-    return torch.einsum("bcthw,oc->bothw", x, weight.flatten(1)) + bias.view(1, -1, 1, 1, 1)
+    """A 1x1 convolution over (b, c, t, h, w), one item at a time, so that a batch mate never changes a digit."""
+    items = [torch.einsum("bcthw,oc->bothw", item, weight.flatten(1)) for item in x.split(1)]
+    return torch.cat(items) + bias.view(1, -1, 1, 1, 1)
 
 
 def load_wan_vae(

@@ -35,6 +35,7 @@ from .wan_vae_layers import (
     UpLevel,
     Upsample,
 )
+from .wan_vae_winograd import BLOCK, pays, transform_kernel, winograd
 
 __all__ = ["decode_rows", "encode_rows"]
 
@@ -138,23 +139,73 @@ def _attend_frame(layer: Attention, x: Tensor) -> None:
         out += F.linear(found, layer.proj.weight.flatten(1), layer.proj.bias)
 
 
-class ConvRows:
+class _Rows3:
+    """The bookkeeping of a 3x3 convolution over rows that arrive in pieces.
+
+    Where the convolution runs in blocks (see :mod:`.wan_vae_winograd`) it returns rows in whole blocks, counted from
+    the top of the picture, so that the blocks, and thereby the numbers, do not depend on the pieces.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self.conv = conv
+        self.kept: Tensor | None = None  # input rows still needed; at first the row of zeros above the picture
+        self.block = BLOCK if pays(conv.weight) else 1
+        self.side = 1 if self.block > 1 else 0  # columns of zeros in the window; else the convolution adds them
+        self.kernels: list[Tensor] | None = None
+
+    def convolve(self, x: Tensor, rows: int, width: int, last: bool, write: Callable[[Tensor, Tensor], None]) -> Tensor:
+        """Let ``write(x, place)`` fill in ``rows`` new rows; return what is complete: (t, out, about rows, width)."""
+        k = 1 if self.kept is None else self.kept.shape[2]
+        ready = k + rows - 2 + last
+        done = ready if last else ready // self.block * self.block
+        fill = -done % self.block if last else 0
+        wide = width + (-width % self.block if self.side else 0) + 2 * self.side
+        window = _empty(x, x.shape[1], k + rows + last + fill, wide)
+        window[:, :, :k] = 0 if self.kept is None else self.kept
+        window[:, :, k + rows :] = 0
+        if self.side:
+            window[..., :1] = 0
+            window[..., width + 1 :] = 0
+        write(x, window[:, :, k : k + rows, self.side : self.side + width])
+        self.kept = window[:, :, max(0, done) : k + rows].clone()
+        if done <= 0:
+            return _empty(x, self.conv.out_channels, 0, width)
+        y = self._run(window[:, :, : done + fill + 2])
+        if last:
+            self.kernels = None
+        return y if y.shape[2:] == (done, width) else y[:, :, :done, :width].contiguous(memory_format=torch.channels_last)
+
+    def _run(self, window: Tensor) -> Tensor:
+        past = window.shape[0] > 1 and isinstance(self.conv, CausalConv)
+        if self.block > 1:
+            if self.kernels is None:
+                weights = [self.conv.weight, *([self.conv.past[1], self.conv.past[0]] if past else [])]
+                self.kernels = [transform_kernel(weight) for weight in weights]
+            return winograd(window, self.kernels, self.conv.bias)
+        y = F.conv2d(window, self.conv.weight, self.conv.bias, padding=(0, 1))
+        if past:
+            for ago in range(1, min(3, window.shape[0])):
+                y[ago:] += F.conv2d(window[:-ago], self.conv.past[2 - ago], padding=(0, 1))
+        return y
+
+
+class ConvRows(_Rows3):
     """A 3x3 convolution with zeros around the picture, after an optional norm and SiLU."""
 
     def __init__(self, conv: nn.Conv2d, norm: PixelNorm | None = None) -> None:
-        self.conv, self.norm = conv, norm
-        self.kept: Tensor | None = None  # the last two input rows; one row of zeros above the picture
+        super().__init__(conv)
+        self.norm = norm
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         """(t, c, n, w) -> (t, out, about n, w)."""
-        window, inner = _window(x, self.kept, rows=x.shape[2], width=x.shape[3], below=last)
+        return self.convolve(x, x.shape[2], x.shape[3], last, self._write)
+
+    def _write(self, x: Tensor, place: Tensor) -> None:
         if self.norm is None:
-            inner.copy_(x)
+            place.copy_(x)
         else:
-            _norm_into(x, self.norm, inner)
-            F.silu(inner, inplace=True)
-        self.kept = window[:, :, -2:].clone()
-        return _convolve(self.conv, window)
+            _norm_into(x, self.norm, place)
+            F.silu(place, inplace=True)
 
 
 class HeadRows(ConvRows):
@@ -164,23 +215,25 @@ class HeadRows(ConvRows):
         super().__init__(head["2"], head["0"])
 
 
-class UpRows:
-    """Pixels repeated 2x2, then a 3x3 convolution."""
+class UpRows(_Rows3):
+    """Pixels repeated 2x2, then a 3x3 convolution; before that, a clip's frames doubled where the layer does so."""
 
     def __init__(self, layer: Upsample) -> None:
-        self.layer, self.conv = layer, layer.conv
-        self.kept: Tensor | None = None
+        super().__init__(layer.conv)
+        self.layer = layer
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         """(t, c, n, w) -> (t', out, about 2n, 2w)."""
         if x.shape[0] > 1 and self.layer.temporal:
             x = _double_frames(x, self.layer.time_conv)
+        return self.convolve(x, 2 * x.shape[2], 2 * x.shape[3], last, self._write)
+
+    @staticmethod
+    def _write(x: Tensor, place: Tensor) -> None:
         n, w = x.shape[2:]
-        window, inner = _window(x, self.kept, rows=2 * n, width=2 * w, below=last)
-        target = inner.permute(0, 2, 3, 1).unflatten(2, (w, 2)).unflatten(1, (n, 2))
-        target.copy_(x.permute(0, 2, 3, 1)[:, :, None, :, None])
-        self.kept = window[:, :, -2:].clone()
-        return _convolve(self.conv, window)
+        if n:
+            target = place.permute(0, 2, 3, 1).unflatten(2, (w, 2)).unflatten(1, (n, 2))
+            target.copy_(x.permute(0, 2, 3, 1)[:, :, None, :, None])
 
 
 class DownRows:
@@ -220,7 +273,7 @@ class ResidualRows:
         y = x
         for half in self.halves:
             y = half.push(y, last)
-        return self.waiting.add(y, x if self.shortcut is None else self.shortcut(x))
+        return self.waiting.add(y, x if self.shortcut is None else _mix(x, self.shortcut.weight, self.shortcut.bias))
 
 
 class LevelRows:
@@ -245,7 +298,7 @@ class LevelRows:
         even = x.shape[2] // self.pair * self.pair
         self.odd = x[:, :, even:].clone() if even < x.shape[2] else None
         if not even:
-            return y
+            return self.waiting.add(y, y[:, :, :0])
         rows = self.level.shortcut(x[:, :, :even].transpose(0, 1).unsqueeze(0))
         return self.waiting.add(y, rows.squeeze(0).transpose(0, 1))
 
@@ -304,36 +357,11 @@ def _empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
-def _window(x: Tensor, kept: Tensor | None, *, rows: int, width: int, below: bool) -> tuple[Tensor, Tensor]:
-    """A buffer with the rows kept from before (a row of zeros at the top), room for new ones, zeros below the last."""
-    k = 1 if kept is None else kept.shape[2]
-    window = _empty(x, x.shape[1], k + rows + below, width)
-    window[:, :, :k] = 0 if kept is None else kept
-    if below:
-        window[:, :, -1] = 0
-    return window, window[:, :, k : k + rows]
-
-
 def _norm_into(x: Tensor, norm: PixelNorm, out: Tensor) -> None:
     """:class:`PixelNorm` written to ``out``: one pass for the lengths, one to scale, one (in cache) for gamma."""
     scale = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(1e-12).reciprocal_()
     torch.mul(x, scale, out=out)
     out *= (norm.gamma * norm.gamma.numel() ** 0.5).view(1, -1, 1, 1)
-
-
-def _convolve(conv: nn.Conv2d, window: Tensor) -> Tensor:
-    """A 3x3 convolution that takes the rows above and below from the window and zeros at the sides.
-
-    The frames of a clip also take part in the one and the two frames after them, where ``conv`` is causal.
-    """
-    frames = window.shape[0]
-    if window.shape[2] < 3:
-        return _empty(window, conv.out_channels, 0, window.shape[3])
-    y = F.conv2d(window, conv.weight, conv.bias, padding=(0, 1))
-    if frames > 1 and isinstance(conv, CausalConv):
-        for ago, kernel in ((1, conv.past[1]), (2, conv.past[0]))[: frames - 1]:
-            y[ago:] += F.conv2d(window[: frames - ago], kernel, padding=(0, 1))
-    return y
 
 
 def _double_frames(x: Tensor, conv: TimeConv) -> Tensor:
@@ -343,11 +371,11 @@ def _double_frames(x: Tensor, conv: TimeConv) -> Tensor:
     """
     before_last, before, now = conv.taps()
     rest = x[1:]
-    y = F.conv2d(rest, now, conv.bias)
+    y = _mix(rest, now, conv.bias)
     if len(rest) > 1:
-        y[1:] += F.conv2d(rest[:-1], before)
+        y[1:] += _mix(rest[:-1], before)
     if len(rest) > 2:
-        y[2:] += F.conv2d(rest[:-2], before_last)
+        y[2:] += _mix(rest[:-2], before_last)
     return torch.cat([x[:1], rearrange(y, "t (k c) h w -> (t k) c h w", k=2)])
 
 
@@ -357,7 +385,12 @@ def _halve_frames(x: Tensor, conv: TimeConv) -> Tensor:
     Shapes: (t, c, n, w) -> ((t + 1) / 2, c, n, w).
     """
     before_last, before, now = conv.taps()
-    y = F.conv2d(x[2::2], now, conv.bias)
-    y += F.conv2d(x[1:-1:2], before)
-    y += F.conv2d(x[:-2:2], before_last)
+    y = _mix(x[2::2], now, conv.bias)
+    y += _mix(x[1:-1:2], before)
+    y += _mix(x[:-2:2], before_last)
     return torch.cat([x[:1], y])
+
+
+def _mix(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution, also of no rows at all."""
+    return F.conv2d(x, kernel, bias) if x.shape[2] else _empty(x, kernel.shape[0], 0, x.shape[3])
