@@ -4,10 +4,40 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import contract, embeds, experts, noise, plot, probe, rollout, sampling, schedules, solvers, student, vae, world
+from . import (
+    contract,
+    diagnose,
+    embeds,
+    experts,
+    noise,
+    plot,
+    probe,
+    rollout,
+    sampling,
+    schedules,
+    solvers,
+    student,
+    vae,
+    world,
+)
 from .host import register_folders
 
-MODULES = (student, embeds, sampling, vae, schedules, plot, noise, solvers, contract, experts, probe, world, rollout)
+MODULES = (
+    student,
+    embeds,
+    sampling,
+    vae,
+    schedules,
+    plot,
+    noise,
+    solvers,
+    contract,
+    experts,
+    probe,
+    world,
+    rollout,
+    diagnose,
+)
 
 
 class WanLiteExtension(ComfyExtension):

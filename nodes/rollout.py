@@ -28,36 +28,53 @@ def rollout_inputs() -> list[Any]:
             "seed", default=0, min=0, max=SEEDS - 1, control_after_generate=True,
             tooltip="Of chosen actions and drawn tokens. Rollout i of several uses this seed + i.",
         ),
-        io.Float.Input(
-            "temperature", default=0.0, min=0.0, max=10.0, step=0.05, round=0.001,
-            tooltip="0 takes the likeliest token every time; 1 draws as the model was trained; the original's default "
-            "is 0.5.",
-        ),
-        io.Float.Input(
-            "action_diversity", default=0.1, min=0.0, max=1.0, step=0.01, round=0.001,
-            tooltip="For the rule diversity: how often one of the least used of the last five actions is taken.",
-        ),
         io.Int.Input(
             "context_window", default=2, min=0, max=64,
             tooltip="How many frames a prediction sees; at most what training used (4). 0 is all so far (July 2025 "
             "format).",
-        ),
-        io.Int.Input(
-            "maskgit_steps", default=10, min=1, max=1000,
-            tooltip="Passes in which the tokens of a frame are chosen, the surest first. 10 is the original's.",
         ),
         io.Combo.Input(
             "feedback", options=["pixels", "tokens"], default="pixels",
             tooltip="What goes back in: the decoded picture, tokenised again (the original), or the tokens themselves "
             "(loses nothing).",
         ),
+        io.Float.Input(
+            "action_diversity", default=0.1, min=0.0, max=1.0, step=0.01, round=0.001,
+            tooltip="For the rule diversity: how often one of the least used of the last five actions is taken.",
+        ),
         io.Int.Input(
             "rollouts", default=1, min=1, max=64,
             tooltip="How many rollouts of the same start, each its own seed.",
         ),
+        *decoding_inputs(),
         io.Int.Input(
             "horizon", default=1, min=1, max=16, **ADVANCED,
             tooltip="New frames predicted together in a step.",
+        ),
+        io.Combo.Input(
+            "context_actions", options=["history", "inferred"], default="history", **ADVANCED,
+            tooltip="Actions between the frames of the window: those that were chosen, or read anew from the frames.",
+        ),
+        io.Boolean.Input(
+            "teacher_forced", default=False, **ADVANCED,
+            tooltip="Predict each frame from the true frames before it (context must hold them all) instead of its "
+            "own.",
+        ),
+        resize_input(),
+    ]  # fmt: skip
+
+
+def decoding_inputs() -> list[Any]:
+    """The inputs that decide how one frame's tokens are chosen; a diagnosis has them too."""
+    return [
+        io.Float.Input(
+            "temperature", default=0.0, min=0.0, max=10.0, step=0.05, round=0.001,
+            tooltip="0 takes the likeliest token every time; 1 draws as the model was trained; the original's default "
+            "is 0.5.",
+        ),
+        io.Int.Input(
+            "maskgit_steps", default=10, min=1, max=1000,
+            tooltip="Passes in which the tokens of a frame are chosen, the surest first. 10 is the original's.",
         ),
         io.Float.Input(
             "schedule_k", default=5.0, min=0.01, max=50.0, step=0.1, **ADVANCED,
@@ -88,16 +105,6 @@ def rollout_inputs() -> list[Any]:
             tooltip="all draws random numbers for every token of the window, as the original: its samples, seed for "
             "seed.",
         ),
-        io.Combo.Input(
-            "context_actions", options=["history", "inferred"], default="history", **ADVANCED,
-            tooltip="Actions between the frames of the window: those that were chosen, or read anew from the frames.",
-        ),
-        io.Boolean.Input(
-            "teacher_forced", default=False, **ADVANCED,
-            tooltip="Predict each frame from the true frames before it (context must hold them all) instead of its "
-            "own.",
-        ),
-        resize_input(),
     ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from .world_model import (
     HostedWorld,
     WorldActions,
     WorldModel,
+    clip_beside,
     list_worlds,
     newest_change,
     open_world,
@@ -69,7 +70,15 @@ class WanLiteWorldLoader(io.ComfyNode):
                     "enough for fp32 nearly everywhere.",
                 ),
             ],
-            outputs=[WorldModel.Output(display_name="WORLD_MODEL")],
+            outputs=[
+                WorldModel.Output(display_name="WORLD_MODEL"),
+                io.Image.Output(
+                    display_name="clip",
+                    tooltip="True frames that came with the world (NAME_clip.safetensors beside it), to start from and "
+                    "to diagnose with; nothing where there are none.",
+                ),
+                WorldActions.Output(display_name="clip_actions", tooltip="What was done between its frames."),
+            ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
@@ -86,9 +95,10 @@ class WanLiteWorldLoader(io.ComfyNode):
         dynamics_name: str = IN_THE_WORLD,
         precision: str = "auto",
     ) -> io.NodeOutput:
-        world = open_world(paths_of(world_name, actions_name, dynamics_name), PRECISIONS[precision])
+        paths = paths_of(world_name, actions_name, dynamics_name)
+        world, clip = open_world(paths, PRECISIONS[precision]), clip_beside(paths["world"])
         show_text(cls.hidden, world.sizes.describe())
-        return io.NodeOutput(world)
+        return io.NodeOutput(world, clip and clip.frames, clip and clip.actions)
 
 
 # Actions -------------------------------------------------------------------------------------------------------------

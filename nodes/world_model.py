@@ -16,6 +16,7 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..models.checkpoint import read_tensors
 from ..models.world import RolloutProgress, RolloutState, World, find_checkpoints, fit_frames, load_world
 from ..models.world.actions import ActionPolicy
 from ..pipeline.frames import enlarge, to_picture
@@ -27,6 +28,7 @@ WorldModel = io.Custom("WORLD_MODEL")
 WorldActions = io.Custom("WORLD_ACTIONS")
 
 _PREVIEW_SIDE = 256
+_CLIP = "_clip"  # world_clip.safetensors lies beside world.safetensors
 _PARTS_OF_A_CHECKPOINT = {
     "model_state_dict.pt",
     "optim_state_dict.pt",
@@ -47,6 +49,14 @@ class ActionChoice:
 
     actions: list[list[int]] | ActionPolicy | None
     state: RolloutState | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of the true world, (t, S, S, 3) in [0, 1], and the actions between them, that came with a world."""
+
+    frames: Tensor
+    actions: ActionChoice
 
 
 class HostedWorld:
@@ -83,7 +93,7 @@ def _bytes_per_pixel(world: World) -> int:
 def list_worlds() -> list[str]:
     """What the loader offers: single files, checkpoint folders, and folders that hold a whole world."""
     names = [Path(name) for name in folder_paths.get_filename_list(KIND)]
-    files = [name for name in names if name.name not in _PARTS_OF_A_CHECKPOINT]
+    files = [name for name in names if name.name not in _PARTS_OF_A_CHECKPOINT and not name.stem.endswith(_CLIP)]
     checkpoints = [name.parent for name in names if name.name == "model_state_dict.pt"]
     parents = {parent for name in files + checkpoints for parent in name.parents if parent != Path()}
     whole = [parent for parent in parents if _is_world(parent)]
@@ -105,6 +115,20 @@ def open_world(paths: dict[str, Path | None], dtype: torch.dtype | None) -> Host
         return HostedWorld(load_world(paths["world"], dtype=dtype))
     tokenizer, actions, dynamics = paths["world"], paths["actions"], paths["dynamics"]
     return HostedWorld(load_world(tokenizer=tokenizer, actions=actions, dynamics=dynamics, dtype=dtype))
+
+
+def clip_beside(path: Path | None) -> Clip | None:
+    """The clip that lies beside a world's file, ``NAME_clip.safetensors``, or None.
+
+    It holds ``frames`` (b, t, S, S, 3) uint8 and ``actions`` (b, t - 1) int64; the first of the b clips is taken.
+    """
+    if path is None or path.is_dir():
+        return None
+    beside = path.with_name(f"{path.stem}{_CLIP}.safetensors")
+    if not beside.is_file():
+        return None
+    tensors = read_tensors(beside)
+    return Clip(tensors["frames"][0].float() / 255.0, ActionChoice(tensors["actions"][:1].tolist()))
 
 
 def newest_change(path: Path | None) -> str:

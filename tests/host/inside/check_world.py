@@ -7,8 +7,9 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 import torch
+from safetensors.torch import save_file
 
-from harness import node, raises, run, submodule
+from harness import base, node, raises, run, submodule
 
 CURRENT = "tinyworlds/current/checkpoints_singlefile_pth"
 JULY = "tinyworlds/legacy"
@@ -51,7 +52,7 @@ def check_a_world_is_the_same_from_a_folder_and_from_its_three_files() -> None:
         stage: next(name for name in names if name.startswith(f"{CURRENT}/{stage}") and name.endswith(".pth"))
         for stage in ("video_tokenizer", "latent_actions", "dynamics")
     }
-    (apart,) = run(
+    apart, *_ = run(
         "WanLiteWorldLoader", world_name=parts["video_tokenizer"], actions_name=parts["latent_actions"],
         dynamics_name=parts["dynamics"],
     )  # fmt: skip
@@ -252,3 +253,49 @@ def check_bad_input_gets_one_sentence() -> None:
 
 def written(text: str):
     return run("WanLiteWorldActions", source="list", text=text)[0]
+
+
+# A world's own clip, and the diagnosis -------------------------------------------------------------------------------
+
+
+def with_clip(frames: int = 8):
+    """A single-file world in the models folder with a clip beside it; returns the loader's outputs."""
+    folder = base() / "models/world_models"
+    submodule("models.world").convert_world(folder / "tiny.safetensors", folder / CURRENT)
+    generator = torch.Generator().manual_seed(5)
+    pixels = torch.randint(0, 256, (2, frames, 32, 32, 3), generator=generator, dtype=torch.uint8)
+    actions = torch.randint(0, 4, (2, frames - 1), generator=generator)
+    save_file({"frames": pixels, "actions": actions}, folder / "tiny_clip.safetensors")
+    return (*run("WanLiteWorldLoader", world_name="tiny.safetensors"), pixels, actions)
+
+
+def check_a_clip_beside_the_world_comes_with_it() -> None:
+    world, clip_of_world, clip_actions, pixels, actions = with_clip()
+    assert torch.equal(clip_of_world, pixels[0].float() / 255.0)
+    assert clip_actions.actions == actions[:1].tolist()
+    assert "tiny_clip.safetensors" not in submodule("nodes.world_model").list_worlds()
+    frames, _, _ = rolled(world, clip_of_world[:2], actions=clip_actions, steps=3)
+    assert len(frames) == 5
+    assert run("WanLiteWorldLoader", world_name=CURRENT)[1:] == (None, None)
+
+
+def check_diagnosis_is_the_librarys() -> None:
+    world, clip_of_world, *_ = with_clip()
+    size = world.sizes.frame_size
+    chart, comparison, report = run("WanLiteWorldDiagnose", world=world, frames=clip_of_world)
+    config = submodule("models.world").RolloutConfig(context_window=2)
+    diagnose = submodule("models.world.diagnose").diagnose
+    expected = diagnose(world.sizes, in_world_range(clip_of_world), config=config)
+    assert report == expected.report()
+    assert chart.shape[0] == 1 and chart.shape[-1] == 3
+    assert tuple(comparison.shape) == (1, 5 * (2 * size + 14) + 8, 6 * 2 * size + 10, 3)
+    plain = {"layout": "frames", "scale": 1, "overlay": False}
+    _, frames, _ = run("WanLiteWorldDiagnose", world=world, frames=clip_of_world, **plain)
+    assert tuple(frames.shape) == (6, size, 5 * size + 8, 3)
+    assert torch.allclose(frames[:, :, :size], clip_of_world[2:], atol=1e-6), "the truth is on the left"
+
+
+def check_diagnosis_refuses_a_clip_that_is_too_short() -> None:
+    world, clip_of_world, *_ = with_clip()
+    message = raises(ValueError, run, "WanLiteWorldDiagnose", world=world, frames=clip_of_world[:2])
+    assert "longer than the window" in message, message
