@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,10 @@ def read_pickle(
         with torch.serialization.safe_globals(list(stand_ins)):
             return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        found = f"asks for {asked[1]}" if asked else "is damaged, or holds more than tensors and plain values"
         raise CheckpointError(
-            f"{path.name}: refused, because reading it would run code or it is damaged "
-            f"({_first_line(error)}); save it as safetensors and load that."
+            f"{path.name}: refused, nothing in it was run: it {found}; save the weights as safetensors and load that."
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError, OSError) as error:
         raise CheckpointError(

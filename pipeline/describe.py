@@ -24,12 +24,17 @@ from ..models.student_files import (
 )
 from ..models.text_embeds import CAPTIONS_KEY, read_text_embeds
 from ..models.wan_vae_files import VAEFile
+from ..models.world import find_checkpoints, load_world
+from ..models.world.sizes import identify
+from ..models.world.world import WORLD_CONFIG_KEY
 from ..samplers.contract import SamplingContract, read_contract
 from .contracts import in_words
 
 __all__ = ["Description", "describe"]
 
-STUDENT, VAE, EMBEDS = "a distilled Wan student", "a Wan VAE", "text embeddings"
+STUDENT, VAE, EMBEDS, WORLD = "a distilled Wan student", "a Wan VAE", "text embeddings", "a world model"
+NETWORKS = {"tokenizer": "video tokenizer", "latent_actions": "latent action model", "dynamics": "dynamics model"}
+GENERATIONS = {"july": "the format of July 2025", "current": "the format since September 2025"}
 UNKNOWN = "tensors of an unknown kind"
 Facts = list[tuple[str, str]]
 
@@ -56,7 +61,7 @@ def describe(path: str | os.PathLike[str]) -> Description:
     if path.is_dir():
         return _folder(path)
     kind = _kind(path)
-    facts = {STUDENT: _student, VAE: _vae, EMBEDS: _embeds}.get(kind, _contents)(path)
+    facts = {STUDENT: _student, VAE: _vae, EMBEDS: _embeds, WORLD: _world}.get(kind, _contents)(path)
     return Description(kind, tuple(facts))
 
 
@@ -64,7 +69,12 @@ def _kind(path: Path) -> str:
     header = read_metadata(path) if path.suffix == ".safetensors" else {}
     if CONFIG_KEY in header or (path.name in WEIGHT_NAMES and _is_student_config(path.parent / "config.json")):
         return STUDENT
+    if WORLD_CONFIG_KEY in header:
+        return WORLD
     names = _names(path)
+    network = identify(dict.fromkeys(names))
+    if network is not None:
+        return f"one network of {WORLD}: {NETWORKS[network[0]]} ({GENERATIONS[network[1]]})"
     if CAPTIONS_KEY in header or set(names) == {"text"} or "text.0" in names:
         return EMBEDS
     kind = describe_foreign(names)
@@ -78,6 +88,8 @@ def _folder(path: Path) -> Description:
         return Description(STUDENT, tuple(_student(path)))
     if "AutoencoderKLWan" in _text(config) or (path / "vae" / "config.json").is_file():
         return Description(VAE, tuple(_vae(path)))
+    if {"tokenizer", "dynamics"} <= set(find_checkpoints(path)):
+        return Description(WORLD, tuple(_world(path)))
     weights = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".pth", ".pt", ".bin"))
     if not weights:
         raise CheckpointError(f"{path}: holds no weights; name a folder or file of a student, a VAE or a world model.")
@@ -135,6 +147,22 @@ def _embeds(path: Path) -> Facts:
         for index, (rows, caption) in enumerate(zip(texts, captions, strict=True))
     ]
     return facts
+
+
+def _world(path: Path) -> Facts:
+    world = load_world(path)
+    sources = find_checkpoints(path) if path.is_dir() else {"file": path}
+    actions = f"{world.n_actions}, ids 0 to {world.n_actions - 1}" if world.n_actions else "none"
+    return [
+        *(
+            (name.replace("_", " "), str(file.relative_to(path) if path.is_dir() else file.name))
+            for name, file in sources.items()
+        ),
+        ("format", GENERATIONS[world.generation]),
+        ("frames", f"{world.frame_size}x{world.frame_size} pixels"),
+        ("actions", actions),
+        ("parameters", _parameters(world.parameters())),
+    ]
 
 
 def _contents(path: Path) -> Facts:

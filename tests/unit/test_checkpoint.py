@@ -86,7 +86,7 @@ def test_a_malicious_pickle_does_not_run(tmp_path: Path) -> None:
 def test_a_class_is_read_only_where_a_stand_in_is_named(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save({"config": Settings(), "a": torch.ones(1)}, path)
-    with pytest.raises(CheckpointError, match="refused"):
+    with pytest.raises(CheckpointError, match=r"refused, nothing in it was run: it asks for .*Settings; save"):
         read_pickle(path)
     name = f"{Settings.__module__}.{Settings.__qualname__}"
     assert isinstance(read_pickle(path, stand_ins=[(Settings, name)])["config"], Settings)

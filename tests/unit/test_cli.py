@@ -239,6 +239,17 @@ def test_inspect_knows_every_kind(embeds: str, tmp_path: Path, capsys: pytest.Ca
     ]
 
 
+def test_inspect_knows_world_models(capsys: pytest.CaptureFixture[str]) -> None:
+    worlds = VECTORS / "tinyworlds"
+    network = next((worlds / "legacy").glob("dynamics*.pth"))
+    assert main(["inspect", str(worlds / "current" / "checkpoints_current"), str(network)]) == 0
+    whole, part = capsys.readouterr().out.split("\n\n")
+    assert whole.startswith("a world model\n")
+    assert "32x32 pixels" in whole
+    assert "4, ids 0 to 3" in whole
+    assert part.startswith("one network of a world model: dynamics model (the format of July 2025)")
+
+
 def test_inspect_names_nan_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = folder / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
