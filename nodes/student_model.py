@@ -154,8 +154,15 @@ class StudentModel(comfy.model_base.BaseModel):
         conds = super().extra_conds(**kwargs)
         rows = kwargs.get("cross_attn")
         if rows is not None:
-            conds["c_crossattn"] = comfy.conds.CONDRegular(pool_text(rows))
+            conds["c_crossattn"] = comfy.conds.CONDRegular(pool_text(padding_last(rows)))
         return conds
+
+
+def padding_last(rows: Tensor) -> Tensor:
+    """Move rows of zeros (b, l, d) behind the text: core's ConditioningConcat leaves them between joined prompts."""
+    empty = (rows == 0).all(dim=2)
+    order = empty.to(torch.uint8).argsort(dim=1, stable=True)
+    return rows.gather(1, order.unsqueeze(2).expand_as(rows))
 
 
 def native_sampling(contract: SamplingContract) -> nn.Module:

@@ -92,7 +92,6 @@ def check_trajectories_of_the_vectors():
                 expected = model.get_model_object("latent_format").process_out(vector[f"{key}.traj"][-1].unsqueeze(2))
             worst = max(worst, relative(latent["samples"], expected))
             assert latent["samples"].shape[1] == 16 and torch.equal(latent["samples"], denoised["samples"])
-    print("worst relative difference", worst)
     assert worst <= 1e-5, worst
 
 
@@ -203,7 +202,7 @@ def check_image_to_image_and_masks():
 
 
 def check_cores_samplers_take_the_model():
-    """Core's KSampler with a student, in its contract's process; from a picture too, which has the VAE's 16 channels."""
+    """Core's KSampler with a student, in its contract's process; from a picture too, which has the VAE's channels."""
     for name in STUDENTS:
         for model, scheduler in ((flow(name), "simple"), (ddim(name), "normal")):
             (empty,) = run("WanLiteEmptyLatent", model=model)
@@ -376,7 +375,7 @@ def check_contract_goes_into_the_metadata():
 
 
 def check_other_models():
-    """Core's Wan gets Wan's truncated timesteps; others keep their own. An epsilon model is refused by the flow node."""
+    """Core's Wan gets Wan's truncated timesteps, others keep their own; the flow node refuses an epsilon model."""
     import tiny_models
 
     wan = tiny_models.wan()
