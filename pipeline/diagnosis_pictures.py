@@ -46,4 +46,4 @@ def _row(found: Diagnosis, arm: str, scale: int, labels: bool) -> Tensor:
     quality = found.psnr[arm].tolist() if arm in found.psnr else [None] * len(frames)
     # the first column says what the row is, the others need their number only
     names = [arm if number == found.first_frame else str(number) for number in numbers]
-    return label(frames, [name if q is None else f"{name} {q:.1f}" for name, q in zip(names, quality, strict=True)])
+    return label(frames, [name if q is None else f"{name}: {q:.1f}" for name, q in zip(names, quality, strict=True)])
