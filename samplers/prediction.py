@@ -30,13 +30,15 @@ class Prediction(str, Enum):
 def to_x0(output: Tensor, x: Tensor, sigma: float, prediction: Prediction, process: NoiseProcess) -> Tensor:
     """Return the clean latent that ``output`` implies for the noisy latent ``x`` at ``sigma``.
 
-    Shapes: output, x and the result alike (b, ...). Range: sigma in (0, process.max_sigma].
+    Shapes: output, x and the result alike (b, ...), the result in x's dtype: a network in half precision does not
+    pull the run down with it. Range: sigma in (0, process.max_sigma].
 
     Raises:
         ValueError: epsilon at pure noise (alpha = 0), where it says nothing about x0; velocity in the VE process.
 
     Source: DDIM, arXiv 2010.02502, eq. 12; v-prediction, arXiv 2202.00512, appendix D; flow matching, arXiv 2210.02747.
     """
+    output = output.to(x.dtype)
     if prediction is Prediction.X0:
         return output
     alpha = process.alpha(sigma)

@@ -143,7 +143,7 @@ class NetworkDenoiser:
     def with_noise(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | None]:
         """Return x0 and the predicted noise, the latter only where it is the network's own output."""
         output = self._output(x, sigma)
-        noise = output if self.prediction is Prediction.EPSILON else None
+        noise = output.to(x.dtype) if self.prediction is Prediction.EPSILON else None
         return to_x0(output, x, sigma, self.prediction, self.schedule.process), noise
 
     def _output(self, x: Tensor, sigma: float) -> Tensor:

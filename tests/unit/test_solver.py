@@ -173,6 +173,21 @@ def test_network_gets_training_timesteps_as_int64_for_each_item() -> None:
     assert all(t.dtype == torch.int64 for t in seen)
 
 
+@pytest.mark.parametrize(("schedule", "kind"), [(flow_schedule(6), "velocity"), (ddim_schedule(6), "epsilon")])
+def test_a_half_precision_network_does_not_change_the_runs_precision(schedule: Schedule, kind: str) -> None:
+    def half(x: Tensor, timestep: Tensor) -> Tensor:
+        return network(x, timestep).bfloat16()
+
+    def rounded(x: Tensor, timestep: Tensor) -> Tensor:
+        return half(x, timestep).float()
+
+    run = [sample(net, NOISE, schedule, DDIM(), prediction=Prediction(kind)) for net in (half, rounded)]
+    assert run[0].dtype == torch.float32
+    assert torch.equal(*run)
+    low = sample(network, NOISE.half(), schedule, DDIM(), prediction=Prediction(kind))
+    assert low.dtype == torch.float16
+
+
 def test_sample_keeps_no_gradients() -> None:
     weight = torch.ones((), requires_grad=True)
     result = sample(lambda x, t: weight * x, NOISE, flow_schedule(2), FlowUniPC(), prediction=Prediction.VELOCITY)
