@@ -28,6 +28,7 @@ NODES = """() => app.graph.nodes.map(node => ({
     known: node.type in LiteGraph.registered_node_types || node.isSubgraphNode?.() === true,
     pictures: (node.imgs ?? []).map(image => [image.naturalWidth, image.naturalHeight]),
 }))"""
+URLS = """() => [...new Set(JSON.stringify(app.rootGraph.serialize()).match(/https?:[^"\\\\]+/g))]"""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
 
@@ -44,14 +45,19 @@ class ComfyPage:
     console_errors: list[str] = field(default_factory=list)
     failed_requests: list[str] = field(default_factory=list)
     outside_requests: list[str] = field(default_factory=list)
+    urls_of_default_graph: list[str] = field(default_factory=list)
 
     def open(self) -> None:
-        """Load the page and wait until it can be used; what it complains about while loading is the host's affair."""
+        """Load the page and wait until it can be used; what it complains about while loading is the host's affair.
+
+        So is what comes later of the host's own first graph, which looks for its models on the internet.
+        """
         self.page.goto(self.url)
         self.page.wait_for_function(f"!!({READY})", timeout=120_000)
         self.page.wait_for_load_state("networkidle")
         self.page.wait_for_timeout(1000)
         self.page.evaluate(LISTEN, EVENTS)
+        self.urls_of_default_graph = list(self.page.evaluate(URLS))
         self.forget()
 
     def forget(self) -> None:
@@ -61,7 +67,8 @@ class ComfyPage:
 
     def complaints(self) -> list[str]:
         """All that a page without a fault has none of."""
-        return [*self.console_errors, *self.failed_requests, *self.outside_requests]
+        found = [*self.console_errors, *self.failed_requests, *self.outside_requests]
+        return [said for said in found if not any(url in said for url in self.urls_of_default_graph)]
 
     def drop(self, path: Path) -> None:
         """Drag a file from the desktop onto the canvas and wait until its graph is open."""
@@ -111,9 +118,10 @@ class ComfyPage:
         self.page.wait_for_function(f"id => !!(({loaded})(id))", arg=int(node_id), timeout=20_000)
 
     def screenshot(self, path: Path) -> Path:
-        """Fit the graph to the window and save what is seen."""
+        """Fit the graph to the window and save what is seen, texts included however small they get."""
+        self.page.evaluate("app.extensionManager.setting.set('LiteGraph.Canvas.MinFontSizeForLOD', 0)")
         self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.wait_for_timeout(700)
+        self.page.wait_for_timeout(1000)
         self.page.screenshot(path=path)
         return path
 
@@ -155,7 +163,7 @@ def open_browser() -> Iterator[Browser]:
 
 def new_page(browser: Browser, url: str, locale: str = "en-US") -> ComfyPage:
     """An open, ready page of the server at ``url``, in a new profile of its own; ``page.context.close()`` ends it."""
-    context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale=locale)
+    context = browser.new_context(viewport={"width": 1920, "height": 1080}, locale=locale)
     comfy_page = ComfyPage(context.new_page(), url)
     comfy_page._listen()
     comfy_page.open()
