@@ -72,7 +72,7 @@ def _kind(path: Path) -> str:
     if WORLD_CONFIG_KEY in header:
         return WORLD
     names = _names(path)
-    network = identify(dict.fromkeys(names))
+    network = identify(dict.fromkeys(names, torch.empty(0)))
     if network is not None:
         return f"one network of {WORLD}: {NETWORKS[network[0]]} ({GENERATIONS[network[1]]})"
     if CAPTIONS_KEY in header or set(names) == {"text"} or "text.0" in names:

@@ -128,6 +128,8 @@ def test_the_version_table_is_what_the_settings_say() -> None:
     pinned = re.search(r"torch==([\d.]+)", (ROOT / "constraints.txt").read_text("utf-8"))
     least_torch = re.search(r'"torch>=([\d.]+)"', settings)
     least_python = re.search(r'requires-python = ">=([\d.]+)"', settings)
+    least_comfyui = re.search(r'requires-comfyui = ">=([\d.]+)"', settings)
+    assert least_comfyui and re.search(rf"^\| ComfyUI \|.*\| {re.escape(least_comfyui[1])} or later \|$", README, re.M)
     assert pinned and f"| torch | {pinned[1]} " in README
     assert least_torch and f"| {least_torch[1]} or later |" in README
     assert least_python and re.search(rf"^\| Python \|.*\| {re.escape(least_python[1])} or later \|$", README, re.M)

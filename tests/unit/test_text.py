@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from wan_lite.cli import main
 from wan_lite.pipeline.text import clean_prompt, encode_prompts
 
 transformers = pytest.importorskip("transformers")
@@ -57,6 +58,15 @@ def test_a_diffusers_folder_has_two_parts(folder: Path, tmp_path: Path) -> None:
     (one,), (two,) = encode_prompts(folder, ["a circle"]), encode_prompts(tmp_path, ["a circle"])
     assert torch.equal(one, two)
     assert one.dtype == torch.bfloat16
+
+
+def test_the_command_line_paints_words(folder: Path, tmp_path: Path) -> None:
+    vectors = Path(__file__).parents[1] / "vectors"
+    vae = str(vectors / "wan_vae" / "wan21_tiny_official.safetensors")
+    arguments = ["sample", "--student", str(vectors / "student_4ch"), "--vae", vae, "--text-encoder", str(folder)]
+    words = ["--prompt", "a red circle", "--prompt", "a blue ground", "--negative", "on", "--cfg", "2"]
+    assert main([*arguments, *words, "--sampler", "ddim", "--steps", "2", "--quiet", "--out", str(tmp_path)]) == 0
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["student_4ch_00001.png", "student_4ch_00002.png"]
 
 
 def test_a_long_prompt_is_cut_at_512_tokens(folder: Path) -> None:
