@@ -67,6 +67,11 @@ class VAEFile:
             config = _with_statistics(config, json.loads(sidecar.read_text()))
         return config
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision on disk."""
+        return self.read(["conv2.weight"])["conv2.weight"].dtype
+
     def read(self, names: list[str]) -> dict[str, Tensor]:
         """Tensors under the names of :class:`WanVAE`'s state dict; those that the file lacks are left out.
 

@@ -1,0 +1,326 @@
+"""Wan VAEs: layouts on disk, what is kept in memory, bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from wan_lite.cli import main
+from wan_lite.models.checkpoint import CheckpointError, read_metadata
+from wan_lite.models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from wan_lite.models.wan_vae_files import VAEFile
+from wan_lite.models.wan_vae_tiling import with_smaller_pieces
+from wan_lite.models.wan_vae_winograd import transform_kernel, winograd
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "wan_vae"
+VARIANTS = ("wan21", "wan22")
+
+
+def path_of(variant: str, layout: str = "official") -> Path:
+    return VECTORS / f"{variant}_tiny_{layout}.safetensors"
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("layout", ["official", "diffusers"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ""])
+def test_every_layout_is_written_and_read_back(variant: str, layout: str, suffix: str, tmp_path: Path) -> None:
+    if layout == "official" and not suffix:
+        pytest.skip("the official layout has no folder")
+    vae = load_wan_vae(path_of(variant), torch.float16, clips=True)
+    written = save_wan_vae(vae, tmp_path / f"vae{suffix}", layout)
+    again = load_wan_vae(tmp_path / f"vae{suffix}", torch.float16, clips=True)
+    assert again.config == vae.config
+    assert all(torch.equal(a, b) for a, b in zip(vae.state_dict().values(), again.state_dict().values(), strict=True))
+    if suffix != ".pth":
+        original = load_file(path_of(variant, layout))
+        found = load_file(written)
+        assert found.keys() == original.keys()
+        assert all(torch.equal(found[k], original[k]) for k in original)
+
+
+def test_a_pipeline_folder_is_found_and_its_statistics_are_used(tmp_path: Path) -> None:
+    config = WanVAEConfig(dim=4, latents_mean=(0.5,) * 16, latents_std=(2.0,) * 16)
+    save_wan_vae(WanVAE(config), tmp_path / "vae", "diffusers")
+    assert load_wan_vae(tmp_path).config == config
+
+
+def test_diffusers_loads_what_we_write(tmp_path: Path, variant: str) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    vae = load_wan_vae(path_of(variant))
+    save_wan_vae(vae, tmp_path / "vae", "diffusers")
+    theirs = diffusers.AutoencoderKLWan.from_pretrained(tmp_path / "vae")
+    z = torch.randn(1, vae.config.z_dim, 2, 2, 3)
+    with torch.no_grad():
+        assert torch.allclose(theirs.decode(z).sample, vae.decode_raw(z), atol=2e-5)
+
+
+def test_a_vae_for_pictures_saves_zeros_where_only_clips_look(tmp_path: Path) -> None:
+    vae = WanVAE(WanVAEConfig(dim=4))
+    save_wan_vae(vae, tmp_path / "vae.safetensors")
+    tensors = load_file(tmp_path / "vae.safetensors")
+    assert tensors.keys() == load_file(path_of("wan21")).keys()
+    assert tensors["decoder.middle.0.residual.2.weight"][:, :, :2].abs().max() == 0
+    assert torch.equal(tensors["decoder.middle.0.residual.2.weight"][:, :, 2], vae.decoder.middle[0].residual["2"].weight)
+    assert tensors["decoder.upsamples.3.time_conv.weight"].abs().max() == 0
+    assert tensors["encoder.middle.1.norm.gamma"].shape == (16, 1, 1)
+    assert tensors["encoder.head.0.gamma"].shape == (16, 1, 1, 1)
+
+
+def test_saving_a_picture_vae_from_a_file_keeps_the_files_clip_weights(tmp_path: Path) -> None:
+    vae = load_wan_vae(path_of("wan21"), torch.float16)
+    save_wan_vae(vae, tmp_path / "vae.safetensors")
+    original = load_file(path_of("wan21"))
+    assert all(torch.equal(v, original[k]) for k, v in load_file(tmp_path / "vae.safetensors").items())
+
+
+def test_pictures_keep_a_third_of_the_weights() -> None:
+    with torch.device("meta"):
+        picture, clip = WanVAE(WAN21), WanVAE(WAN21, clips=True)
+    assert sum(p.numel() for p in picture.parameters()) <= 45e6
+    assert round(sum(p.numel() for p in clip.parameters()) / 1e6, 2) == 126.89
+    with torch.device("meta"):
+        assert round(sum(p.numel() for p in WanVAE(WAN22, clips=True).parameters()) / 1e6, 2) == 704.69
+
+
+def test_clip_weights_come_when_a_clip_comes(variant: str) -> None:
+    vae = load_wan_vae(path_of(variant))
+    z = torch.randn(1, vae.config.z_dim, 2, 2, 2)
+    vae.decode(z[:, :, :1])
+    assert not vae.has_clip_weights
+    lazy = vae.decode(z)
+    assert vae.has_clip_weights
+    assert torch.equal(lazy, load_wan_vae(path_of(variant), clips=True).decode(z))
+    with pytest.raises(ValueError, match="clips=True"):
+        load_wan_vae(path_of(variant), clips=False).decode(z)
+
+
+def test_clips_carry_no_gradient() -> None:
+    vae = WanVAE(WanVAEConfig(dim=4), clips=True)
+    with pytest.raises(ValueError, match="no_grad"):
+        vae.decode(torch.randn(1, 16, 2, 2, 2))
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_half_precisions_stay_close(variant: str, precision: torch.dtype) -> None:
+    io = load_file(VECTORS / f"{variant}_tiny_io.safetensors")
+    vae = load_wan_vae(path_of(variant), precision)
+    found = vae.decode(io["img.latent_norm"], clamp=False)
+    assert found.dtype == torch.float32
+    scale = io["img.decoded_unclamped"].abs().max()
+    assert (found - io["img.decoded_unclamped"]).square().mean().sqrt() <= 1e-2 * scale
+    assert torch.isfinite(vae.encode(io["img.pixels"].to(precision))).all()
+
+
+@pytest.mark.parametrize("frames, pad", [(2, "repeat"), (4, "reflect"), (7, "reflect"), (8, "repeat"), (5, "repeat")])
+def test_a_clip_of_another_length_is_padded_by_choice(frames: int, pad: str) -> None:
+    vae = load_wan_vae(path_of("wan21"))
+    pixels = torch.rand(1, 3, frames, 16, 16) * 2 - 1
+    z = vae.encode(pixels, pad=pad)
+    assert z.shape[2] == 1 + -(-(frames - 1) // 4)
+    order = list(range(frames)) + ([frames - 1] * 4 if pad == "repeat" else [*range(frames - 2, -1, -1), *range(1, 4)])
+    longer = pixels[:, :, order[: 1 + 4 * (z.shape[2] - 1)]]
+    assert torch.equal(z, vae.encode(longer))
+
+
+def test_a_clip_of_another_length_is_refused_otherwise() -> None:
+    vae = load_wan_vae(path_of("wan21"))
+    with pytest.raises(ValueError, match="4 frames.*4n\\+1.*cut it to 1, lengthen it to 5"):
+        vae.encode(torch.zeros(1, 3, 4, 16, 16))
+    with pytest.raises(ValueError, match="pad is 'zeros'"):
+        vae.encode(torch.zeros(1, 3, 4, 16, 16), pad="zeros")
+
+
+BAD_PIXELS = [
+    (torch.zeros(1, 3, 1, 20, 16), "16x20.*multiples of 8.*16x16.*16x24"),
+    (torch.zeros(1, 4, 1, 16, 16), "4 channels.*alpha"),
+    (torch.zeros(1, 3, 16, 16), r"unsqueeze\(2\)"),
+    (torch.zeros(3, 16), "reshape"),
+    (torch.zeros(1, 3, 1, 16, 16, dtype=torch.uint8), "uint8.*floating-point"),
+    (torch.zeros(1, 3, 1, 0, 16), "16x0"),
+]
+
+
+@pytest.mark.parametrize("pixels, sentence", BAD_PIXELS)
+def test_bad_pixels_are_one_sentence(pixels: torch.Tensor, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        WanVAE(WanVAEConfig(dim=4)).encode(pixels)
+    assert "\n" not in str(caught.value)
+
+
+BAD_LATENTS = [
+    (torch.zeros(1, 48, 1, 4, 4), "48 channels.*VAE of 16.*A14B uses the Wan 2.1 VAE.*TI2V-5B the Wan 2.2"),
+    (torch.zeros(1, 4, 1, 4, 4), "another model"),
+    (torch.zeros(1, 16, 4, 4), r"unsqueeze\(2\)"),
+    (torch.zeros(1, 16, 1, 0, 4), "no side may be 0"),
+    (torch.zeros(1, 16, 1, 4, 4, dtype=torch.int64), "int64"),
+]
+
+
+@pytest.mark.parametrize("latent, sentence", BAD_LATENTS)
+def test_bad_latents_are_one_sentence(latent: torch.Tensor, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        WanVAE(WanVAEConfig(dim=4)).decode(latent)
+    assert "\n" not in str(caught.value)
+
+
+FOREIGN = [
+    ({"decoder.up.0.block.0.conv1.weight": torch.zeros(4, 4, 3, 3)}, "Stable Diffusion or Flux"),
+    ({"blocks.0.attn.lora_A.weight": torch.zeros(4, 4)}, "a LoRA"),
+    ({"patch_embedding.weight": torch.zeros(4, 4, 1, 2, 2)}, "DiT"),
+    ({"something": torch.zeros(1)}, "unknown model"),
+]
+
+
+@pytest.mark.parametrize("tensors, sentence", FOREIGN)
+def test_a_foreign_file_is_named(tensors: dict[str, torch.Tensor], sentence: str, tmp_path: Path) -> None:
+    save_file(tensors, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=f"other.safetensors.*not a Wan VAE.*{sentence}.*Choose"):
+        load_wan_vae(tmp_path / "other.safetensors")
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    whole = path_of("wan21").read_bytes()
+    for name, content in (("cut.safetensors", whole[: len(whole) // 2]), ("cut.pth", b"no"), ("empty.safetensors", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=name):
+            load_wan_vae(tmp_path / name)
+    with pytest.raises(CheckpointError, match="folder without"):
+        load_wan_vae(tmp_path)
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_wan_vae(tmp_path / "missing.safetensors")
+
+
+def damaged(tmp_path: Path, name: str, change: torch.Tensor | None) -> Path:
+    tensors = load_file(path_of("wan21"))
+    if change is None:
+        del tensors[name]
+    else:
+        tensors[name] = change
+    save_file(tensors, tmp_path / "damaged.safetensors")
+    return tmp_path / "damaged.safetensors"
+
+
+@pytest.mark.parametrize(
+    "name, change, sentence",
+    [
+        ("decoder.conv1.bias", None, "1 tensors missing.*decoder.conv1.bias"),
+        ("decoder.conv1.bias", torch.full((32,), float("nan")), "decoder.conv1.bias holds NaN"),
+        ("decoder.conv1.bias", torch.zeros(31), r"decoder.conv1.bias has shape \[31\].*\[32\]"),
+        ("decoder.extra.bias", torch.zeros(31), "1 unexpected.*decoder.extra.bias"),
+    ],
+)
+def test_a_damaged_vae_is_named(name: str, change: torch.Tensor | None, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"damaged.safetensors.*{sentence}"):
+        load_wan_vae(damaged(tmp_path, name, change))
+
+
+def test_nan_that_only_clips_read_stops_clips_only(tmp_path: Path) -> None:
+    name = "decoder.upsamples.3.time_conv.bias"
+    vae = load_wan_vae(damaged(tmp_path, name, torch.full((64,), float("nan"))))
+    z = torch.randn(1, 16, 2, 2, 2)
+    assert torch.isfinite(vae.decode(z[:, :, :1])).all()
+    with pytest.raises(CheckpointError, match=f"{name}.*pictures only"):
+        vae.decode(z)
+
+
+def test_convert_keeps_the_header_and_every_number(tmp_path: Path) -> None:
+    source = tmp_path / "source.safetensors"
+    save_file(load_file(path_of("wan22")), source, metadata={"modelspec.title": "tiny"})
+    there, back = tmp_path / "there.safetensors", tmp_path / "back.safetensors"
+    assert main(["convert", str(source), str(there), "--layout", "diffusers"]) == 0
+    assert VAEFile(there).layout == "diffusers" and VAEFile(there).dtype == torch.float16
+    assert read_metadata(there)["modelspec.title"] == "tiny"
+    assert main(["convert", str(there), str(back), "--layout", "official", "--precision", "fp32"]) == 0
+    found, original = load_file(back), load_file(source)
+    assert found.keys() == original.keys()
+    assert all(torch.equal(found[k], original[k].float()) for k in original)
+
+
+def test_convert_never_overwrites_its_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "source.safetensors"
+    save_wan_vae(WanVAE(WanVAEConfig(dim=4)), source)
+    assert main(["convert", str(source), str(source), "--layout", "diffusers"]) == 2
+    assert "never overwritten" in capsys.readouterr().err
+    with safe_open(source, framework="pt") as file:
+        assert "conv1.weight" in set(file.keys())
+    with pytest.raises(ValueError, match="layout is 'flux'"):
+        save_wan_vae(WanVAE(WanVAEConfig(dim=4)), source, "flux")
+
+
+@pytest.mark.parametrize("arguments", [("halves",), ("auto", 100), ("budget",), ("budget", 0), ("budget", float("nan"))])
+def test_bad_tilings_are_refused(arguments: tuple) -> None:
+    with pytest.raises(ValueError, match="tiling mode|budget_mb"):
+        Tiling(*arguments)
+
+
+def test_the_budget_decides_the_pieces() -> None:
+    cpu = torch.device("cpu")
+
+    def pixels(tiling: Tiling) -> int:
+        return tiling.pixels(WAN21, (2048, 2048), torch.float32, cpu)
+
+    assert pixels(Tiling("budget", 1)) < pixels(Tiling("budget", 900)) <= pixels(Tiling("budget", 4000))
+    assert pixels(Tiling("budget", 4000)) == pixels(Tiling()) < pixels(Tiling("off")) == 2048 * 2048
+
+
+def test_a_budget_too_small_still_works_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    vae = load_wan_vae(path_of("wan21"))
+    z = torch.randn(1, 16, 1, 4, 4)
+    found = vae.decode(z, tiling=Tiling("budget", 0.001))
+    assert "smallest pieces" in caplog.text
+    assert torch.allclose(found, vae.decode(z, tiling=Tiling("off")), atol=1e-5)
+
+
+def test_memory_that_never_suffices_is_one_sentence() -> None:
+    def work(pixels: int) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    with pytest.raises(MemoryError, match="smallest pieces"):
+        with_smaller_pieces(work, 1000)
+
+    def broken(pixels: int) -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        with_smaller_pieces(broken, 1000)
+
+
+def test_bad_configurations_are_refused() -> None:
+    for arguments in ({"patch_size": 3}, {"temporal_downsample": (True,)}, {"latents_mean": (0.0,)}):
+        with pytest.raises(ValueError, match=next(iter(arguments))):
+            WanVAEConfig(**arguments)
+
+
+def test_minimal_filtering_is_a_convolution() -> None:
+    """Two blocks high, three wide, two frames, with the kernel of the frame before."""
+    torch.manual_seed(0)
+    window = torch.randn(2, 5, 10, 14).to(memory_format=torch.channels_last)
+    now, before, bias = torch.randn(7, 5, 3, 3), torch.randn(7, 5, 3, 3), torch.randn(7)
+    found = winograd(window, [transform_kernel(now), transform_kernel(before)], bias)
+    expected = torch.nn.functional.conv2d(window.double(), now.double(), bias.double())
+    expected[1:] += torch.nn.functional.conv2d(window[:1].double(), before.double())
+    assert (found - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3)])
+def test_a_wide_vae_equals_its_differentiable_form(size: tuple[int, int]) -> None:
+    """Wide enough that minimal filtering runs, at sizes that are no whole number of blocks and in several pieces."""
+    torch.manual_seed(0)
+    vae = WanVAE(WanVAEConfig(dim=96, dim_mult=(1, 1), temporal_downsample=(True,), num_res_blocks=1), clips=True)
+    vae.requires_grad_(False)
+    z = torch.randn(1, 16, 1, *size)
+    small = Tiling("budget", 0.01)
+    reference = vae.decode(z.clone().requires_grad_(), clamp=False).detach()
+    assert (vae.decode(z, clamp=False) - reference).abs().max() <= 2e-5
+    assert (vae.decode(z, clamp=False, tiling=small) - vae.decode(z, clamp=False)).abs().max() <= 1e-5
+    clip = torch.randn(1, 16, 3, *size)
+    assert (vae.decode(clip, tiling=small) - vae.decode(clip)).abs().max() <= 1e-5
+    assert (vae.decode(clip, clamp=False)[:, :, :1] - vae.decode(clip[:, :, :1], clamp=False)).abs().max() <= 1e-5
