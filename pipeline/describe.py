@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from ..models.wan_vae_files import VAEFile
 from ..models.world import find_checkpoints, load_world
 from ..models.world.sizes import identify
 from ..models.world.world import WORLD_CONFIG_KEY
-from ..samplers.contract import SamplingContract, read_contract
+from ..samplers.contract import CONTRACT_KEY, SamplingContract, read_contract
 from .contracts import in_words
 
 __all__ = ["Description", "describe"]
@@ -60,6 +61,8 @@ def describe(path: str | os.PathLike[str]) -> Description:
     path = Path(path)
     if path.is_dir():
         return _folder(path)
+    if path.suffix.lower() == ".png" and path.is_file():
+        return Description("a picture", tuple(_picture(path)))
     kind = _kind(path)
     facts = {STUDENT: _student, VAE: _vae, EMBEDS: _embeds, WORLD: _world}.get(kind, _contents)(path)
     return Description(kind, tuple(facts))
@@ -163,6 +166,26 @@ def _world(path: Path) -> Facts:
         ("actions", actions),
         ("parameters", _parameters(world.parameters())),
     ]
+
+
+def _picture(path: Path) -> Facts:
+    try:
+        with Image.open(path) as image:
+            size, texts = image.size, {key: json.loads(text) for key, text in image.text.items() if text[:1] in '{["'}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name}: is not a readable PNG ({error}).") from error
+    facts = [("size", f"{size[0]}x{size[1]} pixels"), ("carries", ", ".join(sorted(texts)) or "nothing")]
+    nodes = texts.get("prompt", {}) if isinstance(texts.get("prompt"), dict) else {}
+    found = [texts.get(CONTRACT_KEY), *(node.get("_meta", {}).get(CONTRACT_KEY) for node in nodes.values())]
+    contracts = {json.dumps(item) for entry in found for item in _contract_entries(entry)}
+    return facts + [("contract", in_words(SamplingContract.from_json(text))) for text in sorted(contracts)]
+
+
+def _contract_entries(entry: object) -> list[object]:
+    """The contracts in one entry: itself, or one for each node that sampled."""
+    if not isinstance(entry, dict):
+        return []
+    return [entry] if "solver" in entry else list(entry.values())
 
 
 def _contents(path: Path) -> Facts:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from wan_lite.cli import COMMANDS, main
 from wan_lite.cli.sample import split_embeds
 from wan_lite.models.text_embeds import save_text_embeds
+from wan_lite.pipeline.generate import save_png
 from wan_lite.samplers.contract import read_contract
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -248,6 +249,27 @@ def test_inspect_knows_world_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert "32x32 pixels" in whole
     assert "4, ids 0 to 3" in whole
     assert part.startswith("one network of a world model: dynamics model (the format of July 2025)")
+
+
+def test_inspect_reads_the_contract_of_a_picture(
+    embeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, hosts, plain = tmp_path / "ours.png", tmp_path / "hosts.png", tmp_path / "plain.png"
+    assert paint(f"{embeds}:0", ours, "--sampler", "ddim", "--steps", "3", "--quiet") == 0
+    with Image.open(ours) as image:
+        contract = json.loads(image.text["wan_lite.sampling_contract"])
+        # As the host writes it with no page: inside the graph.
+        graph = {"4": {"class_type": "WanLiteDDIMSampler", "_meta": {"wan_lite.sampling_contract": contract}}, "5": {}}
+        save_png(torch.rand(8, 8, 3), hosts, {"prompt": graph})
+        image.save(plain)
+    capsys.readouterr()
+    assert main(["inspect", str(ours), str(hosts), str(plain)]) == 0
+    blocks = capsys.readouterr().out.split("\n\n")
+    assert all(block.startswith("a picture\n") for block in blocks)
+    assert ["ddim, 3 steps, shift 1" in block for block in blocks] == [True, True, False]
+    plain.write_bytes(b"no picture")
+    assert main(["inspect", str(plain)]) == 2
+    assert "plain.png: is not a readable PNG" in sentence(capsys)
 
 
 def test_inspect_names_nan_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
