@@ -11,13 +11,16 @@ whatever the pictures show:
   nothing but the spread would (a Wiener filter). A wrong reading is worse than that.
 
 And a result that cannot be told from white noise is no picture. Each of these adds to a score; 0 is perfect.
+
+Steps and shift leave no such mark: they are a matter of accuracy. So candidates of one reading stay together, and among
+them the cheapest comes first whose result is that of the finest run, to 5 %.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import reduce
@@ -35,7 +38,7 @@ RENOISE_TIMESTEPS = (50, 150, 300, 500, 700)
 _RENOISE_SEED = 0x5EED  # away from the seeds that the pictures start from
 _CAP = 3.0  # no single measure decides alone
 CLEAR = 0.3  # a lead over the best other reading that leaves no doubt
-TIED = 0.05  # scores this near are the same; the cheaper run is put first
+CONVERGED = 0.05  # a result this near the finest run's is the same
 GOOD = 1.6  # a score above this is no picture of Wan's kind
 
 
@@ -59,7 +62,8 @@ class Evidence:
 
     ``latent`` (b, c, h, w) is the network's own; ``level`` is the latent's root mean square over what it should be,
     after each step; ``denoising`` the error of finding the result back over a Wiener filter's, at each timestep of
-    ``RENOISE_TIMESTEPS``; ``penalties`` what each measure adds to ``score``.
+    ``RENOISE_TIMESTEPS``; ``penalties`` what each measure adds to ``score``; ``distance`` how far the result is from
+    that of the finest run of the same reading, relative to its size.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Evidence:
     level: tuple[float, ...]
     denoising: tuple[float, ...]
     penalties: Mapping[str, float]
+    distance: float = 0.0
 
     @property
     def score(self) -> float:
@@ -86,7 +91,7 @@ class Evidence:
         return (
             f"{self.name}: score {self.score:.2f} ({against}); channel std {mean_std:.2f}, high-frequency share "
             f"{self.statistics.high_frequency:.2f}, neighbour correlation {self.statistics.autocorrelation:+.2f}, "
-            f"largest level along the run {max(self.level):.2f} of 1"
+            f"largest level along the run {max(self.level):.2f} of 1, {self.distance:.0%} from the finest run"
         )
 
 
@@ -231,15 +236,20 @@ def _is_high(size: Sequence[int]) -> Tensor:
 
 
 def _ranked(found: Sequence[Evidence]) -> tuple[Evidence, ...]:
-    """Sort by score; among candidates of one reading whose scores are tied the cheapest run comes first."""
-    waiting, ranking = sorted(found, key=lambda item: item.score), []
-    while waiting:
-        best = waiting[0]
-        tied = [item for item in waiting if item.reading == best.reading and item.score <= best.score + TIED]
-        chosen = min(tied, key=lambda item: item.contract.steps)
-        waiting.remove(chosen)
-        ranking.append(chosen)
-    return tuple(ranking)
+    """Sort readings by their best score, and within one first the runs that equal its finest, cheapest first."""
+    groups: dict[str, list[Evidence]] = {}
+    for item in sorted(found, key=lambda item: item.score):
+        groups.setdefault(item.reading, []).append(item)
+    return tuple(item for group in groups.values() for item in _ranked_by_accuracy(group))
+
+
+def _ranked_by_accuracy(group: Sequence[Evidence]) -> list[Evidence]:
+    finest = max(group, key=lambda item: (math.isfinite(item.score), item.contract.steps))
+    size = _rms(finest.latent)
+    placed = [replace(item, distance=_rms(item.latent - finest.latent) / max(size, 1e-12)) for item in group]
+    same = [item for item in placed if item.distance <= CONVERGED]
+    rest = [item for item in placed if not item.distance <= CONVERGED]
+    return sorted(same, key=lambda item: item.contract.steps) + rest
 
 
 def _sentence(ranking: Sequence[Evidence]) -> str:

@@ -56,10 +56,13 @@ def test_one_item_is_enough_here() -> None:
         assert probe(network, PRESETS, (1, 16, 8, 8)).best.reading == reading
 
 
-def test_candidates_of_one_score_are_ordered_by_their_cost() -> None:
-    candidates = {f"{steps} steps": replace(PRESETS[FLOW20], steps=steps) for steps in (40, 20, 30)}
+def test_within_one_reading_the_cheapest_run_that_equals_the_finest_comes_first() -> None:
+    steps = (40, 2, 20, 30)
+    candidates = {f"{n} steps": replace(PRESETS[FLOW20], steps=n) for n in steps}
     report = probe(velocity_network, candidates, SHAPE)
-    assert [item.contract.steps for item in report.ranking] == [20, 30, 40]
+    assert [item.contract.steps for item in report.ranking] == [20, 30, 40, 2]
+    distances = {item.contract.steps: item.distance for item in report.ranking}
+    assert distances[40] == 0 < distances[30] < distances[20] < 0.05 < distances[2]
     assert "no candidate with another reading" in report.sentence
 
 
