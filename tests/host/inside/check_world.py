@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from harness import base, node, raises, run, submodule
 
-CURRENT = "tinyworlds/current/checkpoints_singlefile_pth"
+CURRENT = "tinyworlds/current/checkpoints_current/results/2026_01_01_00_00_00"
 JULY = "tinyworlds/legacy"
 
 
@@ -49,7 +49,7 @@ def check_the_list_has_one_entry_for_each_world() -> None:
 def check_a_world_is_the_same_from_a_folder_and_from_its_three_files() -> None:
     names = submodule("nodes.world_model").list_worlds()
     parts = {
-        stage: next(name for name in names if name.startswith(f"{CURRENT}/{stage}") and name.endswith(".pth"))
+        stage: next(name for name in names if name.startswith(f"{CURRENT}/{stage}"))
         for stage in ("video_tokenizer", "latent_actions", "dynamics")
     }
     apart, *_ = run(
@@ -63,7 +63,7 @@ def check_a_world_is_the_same_from_a_folder_and_from_its_three_files() -> None:
 
 def check_a_file_in_the_wrong_slot_is_named() -> None:
     names = submodule("nodes.world_model").list_worlds()
-    dynamics = next(name for name in names if name.startswith(f"{CURRENT}/dynamics") and name.endswith(".pth"))
+    dynamics = next(name for name in names if name.endswith(".pth") and "current" in name and "dynamics" in name)
     message = raises(ValueError, run, "WanLiteWorldLoader", world_name=dynamics, dynamics_name=dynamics)
     assert "dynamics model" in message and "video tokenizer" in message, message
 
