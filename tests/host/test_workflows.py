@@ -67,12 +67,11 @@ def test_every_node_link_and_value_is_one_that_exists(comfy: Client, path: Path)
             assert allowed(kind, settings, value), (node["type"], name, value)
         declared = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
         assert {entry["name"] for entry in node["inputs"]} <= set(declared)
-        assert [entry["type"] for entry in node["outputs"]] == info["output"]
+        outputs = [entry["type"] for entry in node["outputs"]]
+        assert outputs == info["output"][: len(outputs)]  # core's SaveImage has got one that older hosts lack
     for link, start, start_slot, end, end_slot, kind in graph["links"]:
-        assert (
-            link in nodes[start]["outputs"][start_slot]["links"] and nodes[start]["outputs"][start_slot]["type"] == kind
-        )
-        assert nodes[end]["inputs"][end_slot]["link"] == link and nodes[end]["inputs"][end_slot]["type"] == kind
+        leaves, arrives = nodes[start]["outputs"][start_slot], nodes[end]["inputs"][end_slot]
+        assert link in leaves["links"] and arrives["link"] == link and leaves["type"] == arrives["type"] == kind
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=name_of)
