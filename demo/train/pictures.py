@@ -80,7 +80,7 @@ class Pattern:
 PATTERNS: dict[str, Pattern] = {
     "horizontal stripes": Pattern(_stripes, (8, 16), "{} horizontal stripes"),
     "vertical stripes": Pattern(_upright, (8, 16), "{} vertical stripes"),
-    "checks": Pattern(_checks, (8, 16), "{} checks"),
+    "checks": Pattern(_checks, (16,), "{} checks"),
     "dots": Pattern(_dots, (8, 16), "rows of {} dots"),
     "rings": Pattern(_rings, (16,), "a lattice of {} rings"),
     "plain": Pattern(_plain, (16,), "plain {} with grain"),
