@@ -29,7 +29,7 @@ __all__ = ["KINDS", "Kind", "Noised", "main", "picture_latents", "train"]
 
 CLASSES = len(COLOURS) * len(PATTERNS)
 PICTURES = 12_000
-BATCH = 32
+BATCH = 16
 SHIFT = 5.0  # of the flow students' sampling
 TRAIN_SHIFT = 3.0  # their training looks a little more at low noise than their sampling does
 FIRST_STEP = 1 / 6  # share of an epsilon batch that is at t = 999, where sampling starts
@@ -82,9 +82,9 @@ def _sizes(hidden: int, depth: int, channels: int = 16) -> StudentConfig:
 
 
 KINDS = {
-    "flow": Kind(_sizes(96, 4), noised_for_flow, "flow_unipc-20 shift 5", 2500),
-    "ddim": Kind(_sizes(128, 4), noised_for_ddim, "ddim-20 run_inference", 4500),
-    "4ch": Kind(_sizes(96, 4, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 2500),
+    "flow": Kind(_sizes(96, 4), noised_for_flow, "flow_unipc-20 shift 5", 3000),
+    "ddim": Kind(_sizes(128, 4), noised_for_ddim, "ddim-20 run_inference", 5000),
+    "4ch": Kind(_sizes(96, 4, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 3000),
 }
 
 

@@ -25,6 +25,7 @@ __all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "psnr", "trai
 DIM = 12  # the real one is 96 wide
 KEPT = 4  # channels that carry the picture alone in a quarter of the training
 RATE = 3e-3
+STATISTICS = 1024  # pictures that mean and standard deviation are taken over
 NOISE = 0.10  # on the latent, relative to each channel's standard deviation
 CLASSES = len(COLOURS) * len(PATTERNS)
 
@@ -94,7 +95,7 @@ def train(steps: int, seed: int, weights: Path) -> WanVAE:
         loss = _distance(again, pixels)
         value = step(loss + 1e-3 * penalty, vae, optimizer)
         log.add(i, loss=value, **_measured(vae, i, seed))
-    fold_statistics(vae, _pictures(1024, Generator().manual_seed(seed)))
+    fold_statistics(vae, _pictures(STATISTICS, Generator().manual_seed(seed)))
     return vae
 
 

@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train the three networks and write ``world.safetensors`` and ``world_clip.safetensors``."""
     parser = parser_for(main.__doc__)
     stages = ("TOKENIZER", "ACTIONS", "DYNAMICS")
-    parser.add_argument("--steps", type=int, nargs=3, default=(600, 400, 2500), metavar=stages)
+    parser.add_argument("--steps", type=int, nargs=3, default=(600, 1200, 2500), metavar=stages)
     parser.add_argument("--scheduled-sampling", action="store_true", help="own predictions in the context, too")
     parser.add_argument("--keep", action="store_true", help="take tokenizer and actions from the existing file")
     parser.add_argument("--windows", type=int, default=8192, help="clips that the dynamics model learns from")

@@ -1,0 +1,156 @@
+"""The demo's training scripts run, are seeded, log their losses, and write files that the library opens."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Generator, nn
+
+from wan_lite.demo.train import captions, students, vae, world
+from wan_lite.demo.train.loop import Averaged, Log, optimizer_for, train_steps
+from wan_lite.demo.train.pictures import draw
+from wan_lite.models import load_student, load_wan_vae, load_world
+from wan_lite.models.wan_vae import WanVAE, WanVAEConfig
+from wan_lite.samplers.process import VP
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(vae, "DIM", 4)
+    monkeypatch.setattr(vae, "STATISTICS", 16)
+    return tmp_path / "demo" / "weights"
+
+
+def rows(weights: Path, name: str) -> list[dict[str, str]]:
+    with (weights.parent / "train" / "logs" / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_vae_then_its_decoder_then_students(weights: Path) -> None:
+    common = ["--weights", str(weights), "--steps", "2"]
+    vae.main(common)
+    before = load_file(weights / "vae.safetensors")
+    vae.main([*common, "--decoder"])
+    after = load_file(weights / "vae.safetensors")
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed <= {"decoder", "conv2"}  # the latents stayed as they were
+    assert "decoder" in changed
+    assert load_wan_vae(weights / "vae.safetensors", clips=False).config.dim == 4
+    students.main([*common, "--pictures", "8", "ddim", "4ch"])
+    student = load_student(weights / "student_4ch.safetensors")
+    assert student.contract is not None
+    assert student.contract.latent == (4, 8, 8)
+    assert student.contract.output_projection
+    assert student.to_vae_latent(torch.zeros(1, 4, 8, 8)).shape == (1, 16, 8, 8)
+    ddim = load_student(weights / "student_ddim.safetensors")
+    assert ddim.contract is not None
+    assert (ddim.contract.solver, ddim.contract.prediction, ddim.contract.source) == ("ddim", "epsilon", "declared")
+    assert rows(weights, "student_ddim")[-1]["step"] == "2"
+    assert float(rows(weights, "vae")[-1]["loss"]) > 0
+
+
+def test_a_world_and_its_scheduled_twin(weights: Path) -> None:
+    common = ["--weights", str(weights), "--steps", "2", "2", "3", "--windows", "20"]
+    world.main(common)
+    world.main([*common, "--keep", "--scheduled-sampling", "--name", "twin.safetensors"])
+    one, two = load_world(weights / "world.safetensors"), load_world(weights / "twin.safetensors")
+    assert one.n_actions == 4
+    assert torch.equal(one.tokenizer.encoder.latent_head[1].weight, two.tokenizer.encoder.latent_head[1].weight)
+    assert float(rows(weights, "world_dynamics_scheduled")[-1]["ratio"]) < 1
+    assert float(rows(weights, "world_dynamics")[-1]["ratio"]) == 1
+    clip = load_file(weights / "world_clip.safetensors")
+    assert clip["frames"].shape[1] == clip["actions"].shape[1] + 1
+
+
+def test_a_batch_behind_an_own_prediction_has_the_right_shape(weights: Path) -> None:
+    tokenizer = world.VideoTokenizer(world.TOKENIZER).requires_grad_(False)
+    model = world.DynamicsModel(world.DYNAMICS)
+    windows = world.Windows(tokenizer, 4, Generator().manual_seed(0))
+    tokens, actions = world._after_own_prediction(tokenizer, model, windows, torch.arange(4))
+    assert tokens.shape == (4, 3, 64)
+    assert actions.shape == (4, 2, 2)
+    assert world.Plan(100, 0, scheduled_sampling=True).ratio(100) == 0.5
+
+
+def test_training_is_seeded(tmp_path: Path) -> None:
+    one, two = (world.train_actions(2, 3, tmp_path / str(i)).state_dict() for i in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_captions_are_written_with_their_texts(weights: Path) -> None:
+    captions.main(["--weights", str(weights)])
+    rows = load_file(weights / "captions.safetensors")
+    assert torch.equal(rows["text.7"], captions.embed(captions.captions()[7]))
+
+
+def test_folding_the_statistics_changes_latents_only() -> None:
+    torch.manual_seed(0)
+    model = WanVAE(WanVAEConfig(dim=4))
+    vae.initialise(model)
+    pixels = draw(torch.arange(24), Generator().manual_seed(0)).pixels.unsqueeze(2)
+    with torch.no_grad():
+        before = model.decode(model.encode(pixels), clamp=False)
+        vae.fold_statistics(model, pixels.squeeze(2))
+        z = model.encode(pixels)
+        after = model.decode(z, clamp=False)
+    torch.testing.assert_close(after, before, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(z.mean((0, 2, 3, 4)), torch.zeros(16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z.transpose(0, 1).flatten(1).std(1), torch.ones(16), atol=1e-3, rtol=0)
+
+
+def test_ddim_batches_begin_where_sampling_begins() -> None:
+    x0 = torch.randn(60, 16, 8, 8, generator=Generator().manual_seed(0))
+    shown = students.noised_for_ddim(x0, Generator().manual_seed(1))
+    assert (shown.timestep[:10] == 999).all()
+    assert shown.timestep[10:].float().mean() < 700
+    assert shown.weight.max() <= 20 and shown.weight.min() >= 1
+    signal = (1 - shown.timestep / 1000).clamp(1e-3, 0.999)
+    expected = VP.add_noise(x0, shown.target, (1 - signal).sqrt())
+    assert torch.equal(shown.latent, expected)
+
+
+def test_flow_batches_are_truncated_timesteps() -> None:
+    x0 = torch.randn(200, 4, 2, 2, generator=Generator().manual_seed(0))
+    shown = students.noised_for_flow(x0, Generator().manual_seed(1))
+    assert shown.timestep.dtype == torch.int64
+    assert shown.timestep.min() >= 0 and shown.timestep.max() <= 999
+    # latent = x0 + s * velocity, so s can be read back: its thousandfold, truncated, is the timestep
+    sigma = ((shown.latent - x0) / shown.target).flatten(1).median(1).values
+    assert ((sigma * 1000 - shown.timestep) > -0.1).all() and ((sigma * 1000 - shown.timestep) < 1.1).all()
+
+
+def test_a_projection_finds_an_affine_map() -> None:
+    generator = Generator().manual_seed(0)
+    known = torch.randn(5, 4, 8, 8, generator=generator)
+    mixing = torch.randn(12, 4, generator=generator)
+    latents = torch.cat([known, torch.einsum("oc,bchw->bohw", mixing, known) + 0.5], dim=1)
+    torch.testing.assert_close(students.projection_to_vae(latents)(known), latents, atol=1e-3, rtol=1e-3)
+
+
+def test_the_rate_rises_and_falls(tmp_path: Path) -> None:
+    optimizer = optimizer_for(nn.Linear(2, 2), 1.0)
+    rates = [optimizer.param_groups[0]["lr"] for _ in train_steps(200, optimizer)]
+    assert rates[0] < 0.02 and max(rates) > 0.5 and rates[-1] < 0.03
+
+
+def test_an_average_follows_its_module() -> None:
+    module = nn.Linear(1, 1)
+    averaged = Averaged(module, decay=0.5)
+    with torch.no_grad():
+        module.weight.fill_(8.0)
+    for _ in range(50):
+        averaged.update()
+    averaged.write_back()
+    assert module.weight.item() == pytest.approx(8.0, abs=1e-3)
+
+
+def test_a_log_keeps_means_and_shows_a_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = Log("x", 4, tmp_path / "weights", every=2)
+    for i in range(4):
+        log.add(i, loss=float(i))
+    assert [row["loss"] for row in rows(tmp_path / "weights", "x")] == ["0.5", "2.5"]
+    assert "4/4" in capfd.readouterr().err
