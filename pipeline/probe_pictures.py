@@ -24,7 +24,8 @@ def probe_grid(report: ProbeReport, decode: Callable[[Tensor], Tensor], *, cell:
     for rank, item in enumerate(report.ranking, 1):
         # a run that blew up may hold infinities, which no decoder takes
         latent = item.latent[:1].nan_to_num(0.0, 0.0, 0.0)
-        pictures.append((f"{rank}. {item.name}\nscore {item.score:.2f}", to_pil(decode(latent)[0])))
+        label = f"{rank}. {item.name}\nscore {item.score:.2f}, {item.distance:.0%} from its finest run"
+        pictures.append((label, to_pil(decode(latent)[0])))
     return image_grid(pictures, title="The same noise, each candidate's sampling", cell=cell)
 
 
