@@ -35,7 +35,7 @@ from .wan_vae_layers import (
     UpLevel,
     Upsample,
 )
-from .wan_vae_winograd import BLOCK, pays, transform_kernel, winograd
+from .wan_vae_winograd import BLOCK, Scratch, pays, transform_kernel, winograd
 
 __all__ = ["decode_rows", "encode_rows"]
 
@@ -51,19 +51,20 @@ def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int
     Shapes: (t, 3 or 12, H, W) -> (t, 2 z, h, w).
     """
     found: list[Tensor] = []
+    scratch = Scratch()
 
     def collect(rows: Tensor, last: bool) -> None:
         found.append(rows)
 
     sink: Sink = collect
-    for level in reversed(_levels([rows_of(layer) for layer in (encoder.conv1, *encoder.downsamples)])):
+    for level in reversed(_levels([rows_of(layer, scratch) for layer in (encoder.conv1, *encoder.downsamples)])):
         sink = _Gather(level, pixels, sink).push
     done = 0
     for piece in x.split(max(1, pixels // (x.shape[0] * x.shape[3])), dim=2):
         done += piece.shape[2]
         sink(piece, done == x.shape[2])
         on_rows(done)
-    return whole(encoder.head, _middle(encoder.middle, torch.cat(found, dim=2)))
+    return whole(encoder.head, _middle(encoder.middle, torch.cat(found, dim=2), scratch), scratch)
 
 
 def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink) -> None:
@@ -71,8 +72,9 @@ def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink) -> None:
 
     Shapes: (t, z, h, w) -> pieces of (t, 3 or 12, rows, W).
     """
-    x = _middle(decoder.middle, whole(decoder.conv1, x))
-    flow([rows_of(layer) for layer in (*decoder.upsamples, decoder.head)], x, True, pixels, sink)
+    scratch = Scratch()
+    x = _middle(decoder.middle, whole(decoder.conv1, x, scratch), scratch)
+    flow([rows_of(layer, scratch) for layer in (*decoder.upsamples, decoder.head)], x, True, pixels, sink)
 
 
 Sink = Callable[[Tensor, bool], None]
@@ -87,18 +89,18 @@ class RowStage(Protocol):
         ...
 
 
-def rows_of(layer: nn.Module) -> RowStage:
+def rows_of(layer: nn.Module, scratch: Scratch) -> RowStage:
     """The row-wise form of a layer, at the top of a picture."""
     kinds = {
         CausalConv: ConvRows, Head: HeadRows, Residual: ResidualRows, Downsample: DownRows, Upsample: UpRows,
         DownLevel: LevelRows, UpLevel: LevelRows,
     }  # fmt: skip
-    return kinds[type(layer)](layer)
+    return kinds[type(layer)](layer, scratch)
 
 
-def whole(layer: nn.Module, x: Tensor) -> Tensor:
+def whole(layer: nn.Module, x: Tensor, scratch: Scratch) -> Tensor:
     """Run a local layer on a whole picture at once."""
-    return rows_of(layer).push(x, True)
+    return rows_of(layer, scratch).push(x, True)
 
 
 def flow(stages: list[RowStage], x: Tensor, last: bool, pixels: int, sink: Sink) -> None:
@@ -146,8 +148,8 @@ class _Rows3:
     the top of the picture, so that the blocks, and thereby the numbers, do not depend on the pieces.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
-        self.conv = conv
+    def __init__(self, conv: nn.Conv2d, scratch: Scratch) -> None:
+        self.conv, self.scratch = conv, scratch
         self.kept: Tensor | None = None  # input rows still needed; at first the row of zeros above the picture
         self.block = BLOCK if pays(conv.weight) else 1
         self.side = 1 if self.block > 1 else 0  # columns of zeros in the window; else the convolution adds them
@@ -181,7 +183,7 @@ class _Rows3:
             if self.kernels is None:
                 weights = [self.conv.weight, *([self.conv.past[1], self.conv.past[0]] if past else [])]
                 self.kernels = [transform_kernel(weight) for weight in weights]
-            return winograd(window, self.kernels, self.conv.bias)
+            return winograd(window, self.kernels, self.conv.bias, self.scratch)
         y = F.conv2d(window, self.conv.weight, self.conv.bias, padding=(0, 1))
         if past:
             for ago in range(1, min(3, window.shape[0])):
@@ -192,8 +194,8 @@ class _Rows3:
 class ConvRows(_Rows3):
     """A 3x3 convolution with zeros around the picture, after an optional norm and SiLU."""
 
-    def __init__(self, conv: nn.Conv2d, norm: PixelNorm | None = None) -> None:
-        super().__init__(conv)
+    def __init__(self, conv: nn.Conv2d, scratch: Scratch, norm: PixelNorm | None = None) -> None:
+        super().__init__(conv, scratch)
         self.norm = norm
 
     def push(self, x: Tensor, last: bool) -> Tensor:
@@ -211,15 +213,15 @@ class ConvRows(_Rows3):
 class HeadRows(ConvRows):
     """The last norm, SiLU and convolution."""
 
-    def __init__(self, head: Head) -> None:
-        super().__init__(head["2"], head["0"])
+    def __init__(self, head: Head, scratch: Scratch) -> None:
+        super().__init__(head["2"], scratch, head["0"])
 
 
 class UpRows(_Rows3):
     """Pixels repeated 2x2, then a 3x3 convolution; before that, a clip's frames doubled where the layer does so."""
 
-    def __init__(self, layer: Upsample) -> None:
-        super().__init__(layer.conv)
+    def __init__(self, layer: Upsample, scratch: Scratch) -> None:
+        super().__init__(layer.conv, scratch)
         self.layer = layer
 
     def push(self, x: Tensor, last: bool) -> Tensor:
@@ -239,7 +241,7 @@ class UpRows(_Rows3):
 class DownRows:
     """A 3x3 convolution of stride 2 with zeros on the right and below."""
 
-    def __init__(self, layer: Downsample) -> None:
+    def __init__(self, layer: Downsample, scratch: Scratch) -> None:
         self.layer, self.conv = layer, layer.conv
         self.kept: Tensor | None = None
 
@@ -263,8 +265,8 @@ class DownRows:
 class ResidualRows:
     """A residual block; the shortcut's rows wait until the two convolutions have caught up."""
 
-    def __init__(self, block: Residual) -> None:
-        self.halves = [ConvRows(conv, norm) for norm, conv in block.halves()]
+    def __init__(self, block: Residual, scratch: Scratch) -> None:
+        self.halves = [ConvRows(conv, scratch, norm) for norm, conv in block.halves()]
         self.shortcut = block.shortcut
         self.waiting = _Waiting()
 
@@ -279,9 +281,9 @@ class ResidualRows:
 class LevelRows:
     """A level of Wan 2.2 with the shortcut around it."""
 
-    def __init__(self, level: DownLevel | UpLevel) -> None:
+    def __init__(self, level: DownLevel | UpLevel, scratch: Scratch) -> None:
         self.level = level
-        self.stages = [rows_of(layer) for layer in level.layers]
+        self.stages = [rows_of(layer, scratch) for layer in level.layers]
         self.pair = level.size if isinstance(level, DownLevel) else 1  # rows that the shortcut takes together
         self.odd: Tensor | None = None
         self.waiting = _Waiting()
@@ -347,9 +349,9 @@ def _levels(stages: list[RowStage]) -> list[list[RowStage]]:
     return [level for level in levels if level]
 
 
-def _middle(layers: nn.Sequential, x: Tensor) -> Tensor:
+def _middle(layers: nn.Sequential, x: Tensor, scratch: Scratch) -> Tensor:
     """The middle block, which needs the whole picture because of its attention."""
-    return whole(layers[2], attend(layers[1], whole(layers[0], x)))
+    return whole(layers[2], attend(layers[1], whole(layers[0], x, scratch)), scratch)
 
 
 def _empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:

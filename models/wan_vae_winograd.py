@@ -10,10 +10,12 @@ matrices follow from interpolation at 0, 1, -1, 2, -2 and infinity.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "pays", "transform_kernel", "winograd"]
+__all__ = ["BLOCK", "Scratch", "pays", "transform_kernel", "winograd"]
 
 BLOCK = 4  # outputs of a block, along each side
 _LEAST_CHANNELS = 96
@@ -41,7 +43,22 @@ def transform_kernel(weight: Tensor) -> Tensor:
     return (both @ taps).view(36, weight.shape[1], weight.shape[0])
 
 
-def winograd(window: Tensor, kernels: list[Tensor], bias: Tensor) -> Tensor:
+class Scratch:
+    """Buffers that are used again and again: fresh memory would cost more than the arithmetic done in it."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Tensor] = {}
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """A float32 tensor of this shape with anything in it; it lasts until the name is taken again."""
+        size = math.prod(shape)
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.numel() < size:
+            buffer = self._buffers[name] = torch.empty(size)
+        return buffer[:size].view(shape)
+
+
+def winograd(window: Tensor, kernels: list[Tensor], bias: Tensor, scratch: Scratch) -> Tensor:
     """Convolve a window that has its zeros on all sides already.
 
     Shapes: window (t, c, 4a + 2, 4b + 2), channels_last; kernels (36, c, o): that of the frame itself, then (for a
@@ -49,26 +66,36 @@ def winograd(window: Tensor, kernels: list[Tensor], bias: Tensor) -> Tensor:
     """
     x = window.permute(0, 2, 3, 1)  # t H W c
     frames, a, b = x.shape[0], (x.shape[1] - 2) // BLOCK, (x.shape[2] - 2) // BLOCK
-    by_row = _to_points([x[:, i : i + BLOCK * a - 3 : BLOCK] for i in range(6)])
-    points = _to_points([by_row[:, :, :, j : j + BLOCK * b - 3 : BLOCK] for j in range(6)]).view(36, frames * a * b, -1)
-    products = torch.bmm(points, kernels[0])
-    for ago, kernel in enumerate(kernels[1:frames], 1):
-        shift = ago * a * b
-        products[:, shift:].baddbmm_(points[:, :-shift], kernel)
+    by_row = scratch.take("rows", 6, frames, a, *x.shape[2:])
+    _to_points([x[:, i : i + BLOCK * a - 3 : BLOCK] for i in range(6)], by_row, scratch)
+    points = scratch.take("points", 6, 6, frames, a, b, x.shape[3])
+    _to_points([by_row[:, :, :, j : j + BLOCK * b - 3 : BLOCK] for j in range(6)], points, scratch)
+    products = _multiply(points.view(36, frames * a * b, -1), kernels, frames, scratch)
     products[_CORNER] += bias
     products = products.view(6, 6, frames, a, b, -1)
-    by_row = torch.empty(BLOCK, *products.shape[1:])
-    _from_points(list(products), list(by_row))
+    by_row = scratch.take("rows", BLOCK, *products.shape[1:])
+    _from_points(list(products), list(by_row), scratch)
     y = torch.empty(frames, a * BLOCK, b * BLOCK, products.shape[-1])
     blocks = y.unflatten(2, (b, BLOCK)).unflatten(1, (a, BLOCK))  # t a 4 b 4 o
-    _from_points(list(by_row.unbind(1)), [blocks[:, :, i].movedim(3, 0) for i in range(BLOCK)])
+    _from_points(list(by_row.unbind(1)), [blocks[:, :, i].movedim(3, 0) for i in range(BLOCK)], scratch)
     return y.permute(0, 3, 1, 2)
 
 
-def _to_points(d: list[Tensor]) -> Tensor:
-    """Six neighbours -> their values at the six points, stacked in front."""
-    out = torch.empty(6, *d[0].shape)
-    even, odd = torch.sub(d[4], d[2], alpha=4), torch.sub(d[3], d[1], alpha=4)
+def _multiply(points: Tensor, kernels: list[Tensor], frames: int, scratch: Scratch) -> Tensor:
+    """The 36 matrix products (36, t n, c) x (36, c, o); the kernels of earlier frames act on those further on."""
+    products = scratch.take("products", 36, points.shape[1], kernels[0].shape[2])
+    torch.bmm(points, kernels[0], out=products)
+    for ago, kernel in enumerate(kernels[1:frames], 1):
+        shift = ago * points.shape[1] // frames
+        products[:, shift:].baddbmm_(points[:, :-shift], kernel)
+    return products
+
+
+def _to_points(d: list[Tensor], out: Tensor, scratch: Scratch) -> None:
+    """Six neighbours -> their values at the six points."""
+    even, odd = scratch.take("even", *d[0].shape), scratch.take("odd", *d[0].shape)
+    torch.sub(d[4], d[2], alpha=4, out=even)
+    torch.sub(d[3], d[1], alpha=4, out=odd)
     torch.add(even, odd, out=out[1])
     torch.sub(even, odd, out=out[2])
     torch.sub(d[4], d[2], out=even)
@@ -77,14 +104,15 @@ def _to_points(d: list[Tensor]) -> Tensor:
     torch.sub(even, odd, alpha=2, out=out[4])
     torch.add(even, torch.sub(d[0], d[2], out=out[0]), alpha=4, out=out[0])
     torch.sub(torch.sub(d[5], d[3], out=out[5]), odd, alpha=4, out=out[5])
-    return out
 
 
-def _from_points(m: list[Tensor], out: list[Tensor]) -> None:
-    """Products at the six points -> four outputs."""
-    sum1, diff1 = m[1] + m[2], m[1] - m[2]
-    sum2, diff2 = m[3] + m[4], m[3] - m[4]
-    torch.add(m[0], sum1, out=out[0]).add_(sum2)
+def _from_points(m: list[Tensor], out: list[Tensor], scratch: Scratch) -> None:
+    """Products at the six points -> four outputs; the products are lost."""
+    sum1 = torch.add(m[1], m[2], out=scratch.take("even", *m[1].shape))
+    diff1 = torch.sub(m[1], m[2], out=m[2])
+    sum2 = torch.add(m[3], m[4], out=m[1])
+    diff2 = torch.sub(m[3], m[4], out=m[4])
+    torch.add(torch.add(m[0], sum1, out=m[0]), sum2, out=out[0])
     torch.add(diff1, diff2, alpha=2, out=out[1])
     torch.add(sum1, sum2, alpha=4, out=out[2])
-    torch.add(diff1, diff2, alpha=8, out=out[3]).add_(m[5])
+    torch.add(torch.add(m[5], diff1, out=m[5]), diff2, alpha=8, out=out[3])

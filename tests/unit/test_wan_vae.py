@@ -14,7 +14,7 @@ from wan_lite.models.checkpoint import CheckpointError, read_metadata
 from wan_lite.models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 from wan_lite.models.wan_vae_files import VAEFile
 from wan_lite.models.wan_vae_tiling import with_smaller_pieces
-from wan_lite.models.wan_vae_winograd import transform_kernel, winograd
+from wan_lite.models.wan_vae_winograd import Scratch, transform_kernel, winograd
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "wan_vae"
 VARIANTS = ("wan21", "wan22")
@@ -304,7 +304,7 @@ def test_minimal_filtering_is_a_convolution() -> None:
     torch.manual_seed(0)
     window = torch.randn(2, 5, 10, 14).to(memory_format=torch.channels_last)
     now, before, bias = torch.randn(7, 5, 3, 3), torch.randn(7, 5, 3, 3), torch.randn(7)
-    found = winograd(window, [transform_kernel(now), transform_kernel(before)], bias)
+    found = winograd(window, [transform_kernel(now), transform_kernel(before)], bias, Scratch())
     expected = torch.nn.functional.conv2d(window.double(), now.double(), bias.double())
     expected[1:] += torch.nn.functional.conv2d(window[:1].double(), before.double())
     assert (found - expected).abs().max() <= 1e-4
