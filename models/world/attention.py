@@ -10,8 +10,9 @@ from torch.nn import functional as F
 __all__ = ["attend_over_patches", "attend_over_time"]
 
 # Below this width the CPU's fused kernel spends most of its time in products that are too narrow for it; three plain
-# calls on one frame at a time are faster (docs/benchmarks-world.md).
+# calls on parts of a batch are faster (docs/benchmarks-world.md).
 _NARROW_HEAD = 16
+_SCORES_AT_ONCE = 2**19
 # The elementwise form holds (b, queries, keys, p, e) numbers: faster for the short windows of a rollout only.
 _ELEMENTWISE_FRAMES = 8
 
@@ -27,17 +28,20 @@ def attend_over_patches(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 def _narrow_over_patches(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Attend frame by frame with one buffer of scores and transposed values: (d, p) x (p, p) is the fast shape."""
+    """Attend in parts that stay in the cache, with transposed values: (d, p) x (p, p) is the fast shape."""
     b, _, patches, width = *q.shape[:3], q.shape[-1] // heads
-    q = rearrange(q * width**-0.5, "b t p (h d) -> (b t) h p d", h=heads).contiguous()
-    k, v = (rearrange(x, "b t p (h d) -> (b t) h d p", h=heads).contiguous() for x in (k, v))
-    scores = q.new_empty(heads, patches, patches)
+    q = rearrange(q * width**-0.5, "b t p (h d) -> (b t h) p d", h=heads).contiguous()
+    k, v = (rearrange(x, "b t p (h d) -> (b t h) d p", h=heads).contiguous() for x in (k, v))
+    part = min(len(q), max(heads, _SCORES_AT_ONCE // patches**2))
+    buffer = q.new_empty(part, patches, patches)
     out = torch.empty_like(v)
-    for frame in range(len(q)):
-        torch.bmm(q[frame], k[frame], out=scores)
+    for start in range(0, len(q), part):
+        now = slice(start, start + part)
+        scores = buffer[: len(q[now])]
+        torch.bmm(q[now], k[now], out=scores)
         torch.softmax(scores, -1, out=scores)
-        torch.bmm(v[frame], scores.transpose(1, 2), out=out[frame])
-    return rearrange(out, "(b t) h d p -> b t p (h d)", b=b)
+        torch.bmm(v[now], scores.transpose(1, 2), out=out[now])
+    return rearrange(out, "(b t h) d p -> b t p (h d)", b=b, h=heads)
 
 
 def attend_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

@@ -151,19 +151,28 @@ def _load_single(path: Path) -> World:
         raise CheckpointError(
             f"{path.name}: does not hold a whole world; give tokenizer=, actions= and dynamics=, or a folder of them."
         )
-    config = json.loads(header[WORLD_CONFIG_KEY])
+    try:
+        config = json.loads(header[WORLD_CONFIG_KEY])
+        networks = {stage: _built(config["generation"], stage, config[stage]) for stage in NAMES if stage in config}
+        needed = networks["tokenizer"], networks["dynamics"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path.name}: its header does not describe a world ({type(error).__name__}: {str(error)[:80]}); "
+            "convert the original checkpoints again."
+        ) from error
     tensors = read_tensors(path)
-    parts = {}
-    for stage in NAMES:
-        if stage in config:
-            cls, build = _NETWORKS[stage, config["generation"]]
-            prefix = f"{stage}."
-            mine = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            known = {field.name for field in fields(cls)}
-            network = build(cls(**{key: value for key, value in config[stage].items() if key in known}))
-            load_into(network, mine, source=path.name, what=NAMES[stage])
-            parts[stage] = network
-    return World(parts["tokenizer"], parts.get("latent_actions"), parts["dynamics"], source=path.stem)
+    for stage, network in networks.items():
+        prefix = f"{stage}."
+        mine = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        load_into(network, mine, source=path.name, what=NAMES[stage])
+    return World(needed[0], networks.get("latent_actions"), needed[1], source=path.stem)
+
+
+def _built(generation: str, stage: str, sizes: Mapping[str, Any]) -> nn.Module:
+    """Build a network from the sizes in a header; entries of later versions are left out."""
+    cls, build = _NETWORKS[stage, generation]
+    known = {field.name for field in fields(cls)}
+    return build(cls(**{key: value for key, value in sizes.items() if key in known}))
 
 
 def _assemble(paths: Mapping[str, Path], source: str | None = None) -> World:

@@ -160,8 +160,9 @@ def _likeliest(probs: Tensor, top_k: int, top_p: float) -> Tensor:
     if top_p < 1.0:
         ordered, order = probs.sort(dim=-1, descending=True)
         before = ordered.cumsum(-1) - ordered
-        reached = torch.zeros_like(probs, dtype=torch.bool).scatter(-1, order, before >= top_p * ordered.sum(-1, True))
-        probs = probs.masked_fill(reached, 0)
+        enough = before >= top_p * ordered.sum(-1, keepdim=True)
+        enough[..., 0] = False
+        probs = probs.masked_fill(torch.zeros_like(enough).scatter(-1, order, enough), 0)
     return probs
 
 
