@@ -1,0 +1,117 @@
+"""``wan-lite rollout`` and ``wan-lite diagnose``, and the clips that they read and write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from wan_lite.cli import main
+from wan_lite.models.world import find_checkpoints
+from wan_lite.pipeline.clips import read_clip, write_clip
+
+HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
+WORLD = HERE / "current" / "checkpoints_current"
+
+
+@pytest.fixture(scope="module")
+def truth() -> Tensor:
+    return load_file(HERE / "current" / "rollout.io.safetensors")["ground_truth_frames"][0, :6]
+
+
+@pytest.fixture
+def clip(tmp_path: Path, truth: Tensor) -> str:
+    write_clip(truth.permute(0, 2, 3, 1) / 2 + 0.5, tmp_path / "true.webp", fps=4)
+    return str(tmp_path / "true.webp")
+
+
+def run(*words: str | Path) -> int:
+    return main([*map(str, words), "--quiet"])
+
+
+@pytest.mark.parametrize("ending, frames", [("gif", 6), ("webp", 6), ("png", 6)])
+def test_rollout_writes_an_animation(
+    tmp_path: Path, clip: str, capsys: pytest.CaptureFixture[str], ending: str, frames: int
+) -> None:
+    out = tmp_path / "deep" / f"r.{ending}"
+    assert run("rollout", "--world", WORLD, "--clip", clip, "--steps", "4", "--actions", "0,1x2", "--out", out) == 0
+    with Image.open(out) as image:
+        assert image.n_frames == frames and image.size == (128, 128)
+    assert "actions: 0, 1, 1, 1" in capsys.readouterr().out
+
+
+def test_rollout_of_three_files_with_everything_shown(tmp_path: Path, clip: str) -> None:
+    stages, out, sheet = find_checkpoints(WORLD), tmp_path / "r.gif", tmp_path / "sheet.png"
+    files = ["--tokenizer", stages["tokenizer"], "--action-model", stages["latent_actions"]]
+    words = ["--dynamics", stages["dynamics"], "--clip", clip, "--batch", "2", "--overlay", "--scale", "2"]
+    assert run("rollout", *files, *words, "--steps", "2", "--out", out, "--sheet", sheet) == 0
+    with Image.open(out) as image:
+        assert image.size == (2 * 64 + 2, 64 + 14)
+    assert sheet.exists()
+
+
+def test_rollout_as_video(tmp_path: Path, clip: str) -> None:
+    pytest.importorskip("av")
+    out = tmp_path / "r.mp4"
+    assert run("rollout", "--world", WORLD, "--clip", clip, "--steps", "3", "--out", out, "--scale", "3") == 0
+    assert read_clip(out).shape == (5, 3, 96, 96)
+
+
+def test_actions_of_the_clip(tmp_path: Path, clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--world", WORLD, "--clip", clip, "--steps", "3", "--out", tmp_path / "r.gif"]
+    assert run("rollout", *words, "--actions", "infer") == 0
+    assert capsys.readouterr().out.count(",") == 2
+    assert run("rollout", *words, "--actions", "infer", "--frames", "2") == 2
+
+
+def test_diagnose(tmp_path: Path, clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "d"
+    assert run("diagnose", "--world", WORLD, "--clip", clip, "--out", out) == 0
+    assert (out / "report.txt").read_text() in capsys.readouterr().out + "\n"
+    assert (out / "drift.png").exists() and (out / "frames.png").exists()
+
+
+def test_another_frame_size_is_refused_or_resized(
+    tmp_path: Path, truth: Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = tmp_path / "large.webp"
+    write_clip(truth.permute(0, 2, 3, 1).repeat_interleave(2, 1).repeat_interleave(2, 2) / 2 + 0.5, large, fps=4)
+    words = ["rollout", "--world", WORLD, "--clip", large, "--steps", "1", "--out", tmp_path / "r.gif"]
+    assert run(*words) == 2
+    said = capsys.readouterr().err
+    assert "64x64" in said and "32x32" in said and "--resize" in said
+    assert run(*words, "--resize") == 0
+
+
+def test_clips_survive_the_disk(tmp_path: Path, truth: Tensor) -> None:
+    frames = truth.permute(0, 2, 3, 1) / 2 + 0.5
+    eight_bit = (frames * 255).to(torch.uint8).float() / 127.5 - 1
+    for ending in (".webp", ".png"):
+        write_clip(frames, tmp_path / f"c{ending}", fps=4)
+        torch.testing.assert_close(read_clip(tmp_path / f"c{ending}"), eight_bit.permute(0, 3, 1, 2))
+    part = read_clip(tmp_path / "c.webp", start=1, every=2, limit=2)
+    torch.testing.assert_close(part, read_clip(tmp_path / "c.webp")[[1, 3]])
+
+
+def test_a_folder_of_pictures(tmp_path: Path) -> None:
+    for i in range(3):
+        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"{i}.png")
+    assert read_clip(tmp_path)[:, 0, 0, 0].tolist() == pytest.approx([i / 127.5 - 1 for i in range(3)])
+    Image.new("RGB", (9, 8)).save(tmp_path / "9.png")
+    with pytest.raises(ValueError, match="2 different sizes"):
+        read_clip(tmp_path)
+
+
+def test_clips_that_cannot_be_read(tmp_path: Path, clip: str) -> None:
+    (tmp_path / "x.png").write_text("no picture")
+    for path, said in ((tmp_path / "x.png", "not a picture"), (tmp_path / "none.gif", "no such clip")):
+        with pytest.raises(ValueError, match=said):
+            read_clip(path)
+    with pytest.raises(ValueError, match="no frame from number 99"):
+        read_clip(clip, start=99)
+    with pytest.raises(ValueError, match="not an ending"):
+        write_clip(torch.zeros(1, 8, 8, 3), tmp_path / "x.txt", fps=1)
