@@ -61,6 +61,11 @@ def shipped_workflows() -> list[Path]:
     return sorted(WORKFLOWS.glob("*.json"))
 
 
+def needs_download(workflow: Path) -> bool:
+    """Whether a workflow names models that the user has to download: it opens everywhere, but cannot run here."""
+    return any(node.get("properties", {}).get("models") for node in json.loads(workflow.read_text("utf-8"))["nodes"])
+
+
 def paths_for(workflow: Path) -> tuple[Path, Path]:
     """The API form and the thumbnail that belong to a workflow."""
     return workflow.parent / "api" / workflow.name, workflow.with_suffix(".jpg")
