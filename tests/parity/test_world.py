@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,14 @@ def test_diversity_rule() -> None:
             weight = case["diversity_weight"]
             history.append(choose_action("diversity", history, case["n_actions"], generator, weight))
         assert history[len(case["history"]) :] == case["next8"]
+
+
+@pytest.mark.parametrize("case", JULY_CASES["real_context_test"], ids=lambda case: f"{case['context_frames']}-frames")
+def test_july_diagnostic_with_real_context(july: World, case: dict[str, float]) -> None:
+    clip, count = load_file(JULY / "modules.io.safetensors")["frames"], int(case["context_frames"])
+    action = july.latent_actions.infer(clip[:, count - 1 : count + 1])
+    result = rollout(july, clip[:, :count], steps=1, actions=action, context_window=0, clamp=False)
+    error = (result.new_frames[:, 0] - clip[:, count]).square().mean().item()
+    assert error == pytest.approx(case["mse_loss"], abs=1e-5)
+    # that program measured in [-1, 1]: a peak of 2 instead of 1
+    assert 20 * math.log10(2) - 10 * math.log10(error) == pytest.approx(case["psnr"], abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,9 @@ def test_clips_that_cannot_be_read(tmp_path: Path, clip: str) -> None:
         read_clip(clip, start=99)
     with pytest.raises(ValueError, match="not an ending"):
         write_clip(torch.zeros(1, 8, 8, 3), tmp_path / "x.txt", fps=1)
+
+
+def test_videos_need_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ValueError, match="pip install av"):
+        write_clip(torch.zeros(1, 8, 8, 3), tmp_path / "x.mp4", fps=1)
