@@ -101,14 +101,16 @@ class ComfyPage:
             RunFailed: the graph was refused or ended in an error.
         """
         self.page.evaluate(LISTEN, EVENTS)
-        self.page.get_by_test_id("queue-button").click()
-        last = "window.__events.some(e => !['execution_start', 'executed'].includes(e.kind))"
-        refused = "app.lastNodeErrors && Object.keys(app.lastNodeErrors).length > 0"
-        self.page.wait_for_function(f"!!({last} || {refused})", timeout=timeout * 1000)
+        with self.page.expect_response(_is_posted_graph, timeout=60_000) as posted:
+            self.page.get_by_test_id("queue-button").click()
+        answer = posted.value.json()
+        if not posted.value.ok or answer.get("node_errors"):
+            raise RunFailed(f"refused: {answer}")
+        ended = "window.__events.some(e => !['execution_start', 'executed'].includes(e.kind))"
+        self.page.wait_for_function(ended, timeout=timeout * 1000)
         events = list(self.page.evaluate("window.__events"))
-        if not events or events[-1]["kind"] != "execution_success":
-            said = events[-1]["detail"].get("exception_message") if events else None
-            raise RunFailed(said or str(self.page.evaluate("app.lastNodeErrors")))
+        if events[-1]["kind"] != "execution_success":
+            raise RunFailed(events[-1]["detail"].get("exception_message") or events[-1]["kind"])
         self.page.wait_for_timeout(500)
         return events
 
@@ -150,6 +152,10 @@ class ComfyPage:
         self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
         self.page.on("response", on_response)
         self.page.route("**/*", keep_inside)
+
+
+def _is_posted_graph(response: Response) -> bool:
+    return response.request.method == "POST" and response.url.endswith("/prompt")
 
 
 @contextmanager
