@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -136,7 +137,7 @@ def compare(names: list[str], path: Path, options: argparse.Namespace) -> None:
         results: dict[str, Tensor] = {}
         for _ in range(options.rounds):
             for name in names:
-                clock, used, results[name] = timed(lambda name=name: codecs[name][index](given))
+                clock, used, results[name] = timed(partial(codecs[name][index], given))
                 rows[name].append((clock, used))
         base = results[names[0]]
         for name in names:
@@ -197,7 +198,8 @@ def memory_table(names: list[str], path: Path, arguments: list[str], options: ar
     for action in options.actions:
         found = {}
         for name in names:
-            command = [sys.executable, "-m", "wan_lite.benchmarks.vae", *arguments, "--memory-of", name, action, str(path)]
+            what = ["--memory-of", name, action, str(path)]
+            command = [sys.executable, "-m", "wan_lite.benchmarks.vae", *arguments, *what]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             found[name] = json.loads(done.stdout.splitlines()[-1])["mb"] if done.returncode == 0 else float("nan")
             against = f"   ours/this {found[names[0]] / found[name]:.2f}"

@@ -1,4 +1,4 @@
-"""``wan-lite convert``: a Wan VAE from any layout in circulation to the official or diffusers' one, in any precision."""
+"""``wan-lite convert``: a Wan VAE from any layout in circulation to the official or diffusers' one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def convert(options: argparse.Namespace) -> None:
     from ..models.wan_vae_files import VAEFile
 
     if options.target.resolve() == options.source.resolve():
-        raise ValueError(f"{options.target}: is also the source; choose another target, the source is never overwritten.")
+        raise ValueError(f"{options.target}: is the source, which is never overwritten; choose another target.")
     file = VAEFile(options.source)
     precision = torch_dtype(options.precision) if options.precision else None
     vae = load_wan_vae(options.source, dtype=precision or file.dtype, clips=True)

@@ -7,6 +7,8 @@ absent until a clip is asked for. ``docs/notes/0001-image-vae-in-2d.md`` has the
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -71,9 +73,8 @@ class Residual(nn.Module):
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
-        self.residual = nn.ModuleDict(
-            {"0": PixelNorm(dim), "2": CausalConv(dim, out_dim), "3": PixelNorm(out_dim), "6": CausalConv(out_dim, out_dim)}
-        )
+        first, second = CausalConv(dim, out_dim), CausalConv(out_dim, out_dim)
+        self.residual = nn.ModuleDict({"0": PixelNorm(dim), "2": first, "3": PixelNorm(out_dim), "6": second})
         self.shortcut = nn.Conv2d(dim, out_dim, 1) if dim != out_dim else None
 
     def halves(self) -> tuple[tuple[PixelNorm, CausalConv], tuple[PixelNorm, CausalConv]]:
@@ -274,7 +275,7 @@ def _middle(dim: int) -> nn.Sequential:
 def _encoder_level(config: WanVAEConfig, i: int) -> list[nn.Module]:
     dim, out_dim = config.encoder_dims[i : i + 2]
     widths = [dim] + [out_dim] * config.num_res_blocks
-    layers: list[nn.Module] = [Residual(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    layers: list[nn.Module] = [Residual(a, b) for a, b in pairwise(widths)]
     if i < len(config.temporal_downsample):
         layers.append(Downsample(out_dim, config.temporal_downsample[i]))
     return layers
@@ -286,7 +287,7 @@ def _decoder_level(config: WanVAEConfig, i: int) -> list[nn.Module]:
     if halving and i > 0:
         dim //= 2
     widths = [dim] + [out_dim] * (config.num_res_blocks + 1)
-    layers: list[nn.Module] = [Residual(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    layers: list[nn.Module] = [Residual(a, b) for a, b in pairwise(widths)]
     if i < len(config.temporal_downsample):
         temporal = config.temporal_downsample[::-1][i]
         layers.append(Upsample(out_dim, out_dim // 2 if halving else out_dim, temporal))

@@ -120,9 +120,9 @@ def infer_config(shapes: Mapping[str, Sequence[int]]) -> WanVAEConfig | None:
 def _encoder_layers(shapes: Mapping[str, Sequence[int]]) -> list[tuple[Sequence[int], bool, bool]]:
     """The encoder's layers in order: (shape of its weight, whether it halves, whether it halves frames too)."""
     found = {}
+    layer = re.compile(r"(encoder\.downsamples\.(\d+)(?:\.downsamples\.(\d+))?)\.(residual\.2|resample\.1)\.weight")
     for name, shape in shapes.items():
-        match = re.match(r"(encoder\.downsamples\.(\d+)(?:\.downsamples\.(\d+))?)\.(residual\.2|resample\.1)\.weight", name)
-        if match:
+        if match := layer.match(name):
             place = (int(match[2]), int(match[3] or 0))
             found[place] = (shape, match[4] == "resample.1", f"{match[1]}.time_conv.weight" in shapes)
     return [found[place] for place in sorted(found)]

@@ -84,6 +84,9 @@ Sink = Callable[[Tensor, bool], None]
 class RowStage(Protocol):
     """A layer that takes rows in pieces."""
 
+    growth: int
+    """Pixels that come out for one that goes in; pieces are smaller where it is more than one."""
+
     def push(self, x: Tensor, last: bool) -> Tensor:
         """Take the next rows; return those that are complete now (all that are left when ``last``)."""
         ...
@@ -104,12 +107,13 @@ def whole(layer: nn.Module, x: Tensor, scratch: Scratch) -> Tensor:
 
 
 def flow(stages: list[RowStage], x: Tensor, last: bool, pixels: int, sink: Sink) -> None:
-    """Push rows through all stages, in pieces of about ``pixels`` pixels at each of them, and the result to ``sink``."""
+    """Push rows through all stages, in pieces of about ``pixels`` pixels at each, and the result to ``sink``."""
     if not stages:
         sink(x, last)
         return
     stage, rest = stages[0], stages[1:]
-    pieces = x.split(max(1, pixels // (x.shape[0] * x.shape[3])), dim=2)
+    rows = pixels // (x.shape[0] * x.shape[3] * stage.growth)
+    pieces = x.split(max(1, rows), dim=2)
     for i, piece in enumerate(pieces):
         final = last and i == len(pieces) - 1
         y = stage.push(piece, final)
@@ -148,6 +152,8 @@ class _Rows3:
     the top of the picture, so that the blocks, and thereby the numbers, do not depend on the pieces.
     """
 
+    growth = 1
+
     def __init__(self, conv: nn.Conv2d, scratch: Scratch) -> None:
         self.conv, self.scratch = conv, scratch
         self.kept: Tensor | None = None  # input rows still needed; at first the row of zeros above the picture
@@ -175,7 +181,8 @@ class _Rows3:
         y = self._run(window[:, :, : done + fill + 2])
         if last:
             self.kernels = None
-        return y if y.shape[2:] == (done, width) else y[:, :, :done, :width].contiguous(memory_format=torch.channels_last)
+        cut = y.shape[2:] != (done, width)
+        return y[:, :, :done, :width].contiguous(memory_format=torch.channels_last) if cut else y
 
     def _run(self, window: Tensor) -> Tensor:
         past = window.shape[0] > 1 and isinstance(self.conv, CausalConv)
@@ -220,6 +227,8 @@ class HeadRows(ConvRows):
 class UpRows(_Rows3):
     """Pixels repeated 2x2, then a 3x3 convolution; before that, a clip's frames doubled where the layer does so."""
 
+    growth = 4
+
     def __init__(self, layer: Upsample, scratch: Scratch) -> None:
         super().__init__(layer.conv, scratch)
         self.layer = layer
@@ -240,6 +249,8 @@ class UpRows(_Rows3):
 
 class DownRows:
     """A 3x3 convolution of stride 2 with zeros on the right and below."""
+
+    growth = 1
 
     def __init__(self, layer: Downsample, scratch: Scratch) -> None:
         self.layer, self.conv = layer, layer.conv
@@ -265,6 +276,8 @@ class DownRows:
 class ResidualRows:
     """A residual block; the shortcut's rows wait until the two convolutions have caught up."""
 
+    growth = 1
+
     def __init__(self, block: Residual, scratch: Scratch) -> None:
         self.halves = [ConvRows(conv, scratch, norm) for norm, conv in block.halves()]
         self.shortcut = block.shortcut
@@ -283,6 +296,7 @@ class LevelRows:
 
     def __init__(self, level: DownLevel | UpLevel, scratch: Scratch) -> None:
         self.level = level
+        self.growth = 4 if isinstance(level, UpLevel) and level.size == 2 else 1
         self.stages = [rows_of(layer, scratch) for layer in level.layers]
         self.pair = level.size if isinstance(level, DownLevel) else 1  # rows that the shortcut takes together
         self.odd: Tensor | None = None
@@ -367,7 +381,7 @@ def _norm_into(x: Tensor, norm: PixelNorm, out: Tensor) -> None:
 
 
 def _double_frames(x: Tensor, conv: TimeConv) -> Tensor:
-    """The first frame as it is, two for each of the others; the first takes no part in theirs (as in the official code).
+    """The first frame as it is, two for each of the others; the first takes no part in theirs, as officially.
 
     Shapes: (t, c, n, w) -> (2t - 1, c, n, w).
     """

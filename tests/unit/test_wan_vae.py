@@ -68,7 +68,8 @@ def test_a_vae_for_pictures_saves_zeros_where_only_clips_look(tmp_path: Path) ->
     tensors = load_file(tmp_path / "vae.safetensors")
     assert tensors.keys() == load_file(path_of("wan21")).keys()
     assert tensors["decoder.middle.0.residual.2.weight"][:, :, :2].abs().max() == 0
-    assert torch.equal(tensors["decoder.middle.0.residual.2.weight"][:, :, 2], vae.decoder.middle[0].residual["2"].weight)
+    now = vae.decoder.middle[0].residual["2"].weight
+    assert torch.equal(tensors["decoder.middle.0.residual.2.weight"][:, :, 2], now)
     assert tensors["decoder.upsamples.3.time_conv.weight"].abs().max() == 0
     assert tensors["encoder.middle.1.norm.gamma"].shape == (16, 1, 1)
     assert tensors["encoder.head.0.gamma"].shape == (16, 1, 1, 1)
@@ -132,7 +133,7 @@ def test_a_clip_of_another_length_is_padded_by_choice(frames: int, pad: str) -> 
 
 def test_a_clip_of_another_length_is_refused_otherwise() -> None:
     vae = load_wan_vae(path_of("wan21"))
-    with pytest.raises(ValueError, match="4 frames.*4n\\+1.*cut it to 1, lengthen it to 5"):
+    with pytest.raises(ValueError, match=r"4 frames.*4n\+1.*cut it to 1, lengthen it to 5"):
         vae.encode(torch.zeros(1, 3, 4, 16, 16))
     with pytest.raises(ValueError, match="pad is 'zeros'"):
         vae.encode(torch.zeros(1, 3, 4, 16, 16), pad="zeros")
@@ -188,7 +189,8 @@ def test_a_foreign_file_is_named(tensors: dict[str, torch.Tensor], sentence: str
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     whole = path_of("wan21").read_bytes()
-    for name, content in (("cut.safetensors", whole[: len(whole) // 2]), ("cut.pth", b"no"), ("empty.safetensors", b"")):
+    files = {"cut.safetensors": whole[: len(whole) // 2], "cut.pth": b"no", "empty.safetensors": b""}
+    for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(CheckpointError, match=name):
             load_wan_vae(tmp_path / name)
@@ -255,9 +257,12 @@ def test_convert_never_overwrites_its_source(tmp_path: Path, capsys: pytest.Capt
         save_wan_vae(WanVAE(WanVAEConfig(dim=4)), source, "flux")
 
 
-@pytest.mark.parametrize("arguments", [("halves",), ("auto", 100), ("budget",), ("budget", 0), ("budget", float("nan"))])
+BAD_TILINGS = [("halves",), ("auto", 100), ("budget",), ("budget", 0), ("budget", float("nan"))]
+
+
+@pytest.mark.parametrize("arguments", BAD_TILINGS)
 def test_bad_tilings_are_refused(arguments: tuple) -> None:
-    with pytest.raises(ValueError, match="tiling mode|budget_mb"):
+    with pytest.raises(ValueError, match=r"tiling mode|budget_mb"):
         Tiling(*arguments)
 
 
