@@ -32,7 +32,15 @@ MODEL_FOLDERS = {
     "world_models": {".safetensors", ".pth", ".pt"},
 }
 SAVED_INTO = ("wan_students", "wan_lite_embeds")
-DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
+# The demo's weights lie in one folder; in the lists they are files of their kind under a prefix of their own.
+DEMO_WEIGHTS = Path(__file__).resolve().parent.parent / "demo" / "weights"
+DEMO_PREFIX = "wan-lite-demo/"
+DEMO_FILES = {
+    "vae": "vae*.safetensors",
+    "wan_students": "student_*.safetensors",
+    "wan_lite_embeds": "captions*.safetensors",
+    "world_models": "world*.safetensors",
+}
 METADATA_KEY = "wan_lite.sampling_contract"
 PRECISIONS: dict[str, torch.dtype | None] = {
     "auto": None,
@@ -55,19 +63,20 @@ def schema(**fields: Any) -> io.Schema:
 
 
 def register_folders() -> None:
-    """Tell the host about this pack's model folders; the user's own come first, the demo's last.
-
-    What ``extra_model_paths.yaml`` has already put there is kept. The demo's files appear under ``wan-lite-demo/``.
-    """
+    """Tell the host about this pack's model folders; what ``extra_model_paths.yaml`` has put there is kept."""
     for kind, extensions in MODEL_FOLDERS.items():
         folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.models_dir, kind))
         folders, known = folder_paths.folder_names_and_paths[kind]
         folder_paths.folder_names_and_paths[kind] = (folders, set(known) | extensions)
     for kind in SAVED_INTO:
         folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.get_output_directory(), kind))
-    for kind in (*MODEL_FOLDERS, "vae"):
-        if (DEMO_MODELS / kind).is_dir():
-            folder_paths.add_model_folder_path(kind, str(DEMO_MODELS / kind))
+
+
+def file_names(kind: str) -> list[str]:
+    """Return the files of a model folder by name: the user's as the host lists them, then the demo's."""
+    names = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(kind)]
+    demo = [DEMO_PREFIX + file.name for file in sorted(DEMO_WEIGHTS.glob(DEMO_FILES[kind]))]
+    return names + [name for name in demo if name not in names]
 
 
 def list_models(kind: str) -> list[str]:
@@ -75,10 +84,9 @@ def list_models(kind: str) -> list[str]:
 
     A folder is a model where it holds a ``config.json`` and, in itself, at least one file of weights.
     """
-    names = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(kind)]
     extensions = folder_paths.folder_names_and_paths[kind][1]
-    listed = []
-    for name in names:
+    listed: list[str] = []
+    for name in file_names(kind):
         folder = name.rpartition("/")[0]
         whole = folder if folder and is_model_folder(kind, folder) else name
         if whole not in listed and (whole == folder or os.path.splitext(name)[1].lower() in extensions):
@@ -108,6 +116,9 @@ def model_path(kind: str, name: str, what: str) -> Path:
     for base in folder_paths.get_folder_paths(kind):
         if (Path(base) / name).exists():
             return Path(base) / name
+    demo = DEMO_WEIGHTS / name.removeprefix(DEMO_PREFIX)
+    if name.startswith(DEMO_PREFIX) and demo.is_file() and demo.match(DEMO_FILES[kind]):
+        return demo
     available = ", ".join(list_models(kind)[:5]) or "nothing"
     raise ValueError(
         f"{what}: there is no {name!r} under models/{kind} (found {available}); copy it there and press R to refresh."
@@ -177,5 +188,5 @@ def show_text(hidden: io.HiddenHolder, text: str) -> None:
     from server import PromptServer
 
     server = getattr(PromptServer, "instance", None)
-    if hidden.unique_id is not None and hasattr(server, "send_progress_text"):
+    if server is not None and hidden.unique_id is not None and hasattr(server, "send_progress_text"):
         server.send_progress_text(text, hidden.unique_id)

@@ -147,7 +147,7 @@ def requested_contract(
 def check(model: Any, requested: SamplingContract, process: NoiseProcess, on_mismatch: str) -> None:
     """Compare with the checkpoint's contract; without one, at least with the MODEL's noise process."""
     declared = contract_of(model)
-    problems = contract_problems(declared, requested)
+    problems: list[str | None] = [*contract_problems(declared, requested)]
     if declared is None:
         problems = [process_problem(model, process, f"sampling with {requested.solver}")]
     settle([shift_problem(model, requested.shift), *problems], on_mismatch)

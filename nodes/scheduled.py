@@ -30,6 +30,9 @@ class ScheduledSampling(nn.Module):
     do the arithmetic. So a run in the host is the library's run, digit for digit.
     """
 
+    levels: Tensor
+    sigmas: Tensor
+
     def __init__(self, schedule: Schedule, prediction: Prediction, shift: float) -> None:
         super().__init__()
         self.schedule = schedule
@@ -157,6 +160,7 @@ class SolverSampler(comfy.samplers.Sampler):
             if callback is not None:
                 callback(i, x0, x, self.schedule.steps)
 
-        first = self.schedule.levels[0]
-        start = noise if self.from_noise else self.schedule.process.add_noise(latent_image, noise, first)
+        start = noise
+        if latent_image is not None and not self.from_noise:
+            start = self.schedule.process.add_noise(latent_image, noise, self.schedule.levels[0])
         return integrate(denoise, start, self.schedule, self.solver, on_step=on_step)[0]

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..models.student import fit_contract, read_student, save_student
 from ..samplers.contract import PRESETS, SamplingContract
-from .guards import contract_of
+from .guards import CONTRACT_ATTACHMENT
 from .host import (
     ADVANCED,
     CATEGORY,
@@ -100,7 +100,7 @@ class WanLiteStudentLoader(io.ComfyNode):
         checkpoint = read_student(model_path(KIND, student_name, "student_name"), preset=contract_preset)
         dtype = torch.float8_e4m3fn if precision == "fp8_e4m3fn" else PRECISIONS[precision]
         model = build_model(checkpoint, dtype)
-        contract = contract_of(model)
+        contract: SamplingContract = model.get_attachment(CONTRACT_ATTACHMENT)
         show_text(cls.hidden, describe(model.get_attachment(STUDENT_ATTACHMENT), contract))
         return io.NodeOutput(model, contract)
 
@@ -183,7 +183,9 @@ class WanLiteMakeContract(io.ComfyNode):
 
     @classmethod
     def execute(cls, preset: str, steps: int, shift: float, cfg: float, model: Any = None) -> io.NodeOutput:
-        numbers = {key: value for key, value in (("steps", steps), ("shift", shift), ("cfg", cfg)) if value}
+        numbers: dict[str, Any] = {
+            key: value for key, value in (("steps", steps), ("shift", shift), ("cfg", cfg)) if value
+        }
         info: StudentInfo | None = model.get_attachment(STUDENT_ATTACHMENT) if model else None
         contract = replace(PRESETS[preset], **numbers, source="declared")
         return io.NodeOutput(fit_contract(contract, info.config, info.vae_channels) if info else contract)
@@ -219,8 +221,7 @@ class WanLiteSaveStudent(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, filename_prefix: str, contract: SamplingContract | None = None) -> io.NodeOutput:
         path, file, subfolder = save_path(filename_prefix, ".safetensors")
-        student = to_student(model)
-        save_student(student, path, contract=contract or replace(contract_of(model), source="declared"))
+        save_student(to_student(model), path, contract=contract)
         return io.NodeOutput(ui={"files": [{"filename": file, "subfolder": subfolder, "type": "output"}]})
 
 

@@ -63,7 +63,7 @@ class HostNetwork(StudentNetwork):
         super().__init__(student_config, dtype=dtype, device=device, operations=operations)
         self.dtype = dtype
 
-    def forward(
+    def forward(  # type: ignore[override] # the host's call
         self,
         x: Tensor,
         timestep: Tensor,
@@ -93,15 +93,17 @@ class ProjectedLatent(comfy.latent_formats.LatentFormat):
     latent_dimensions = 3
 
     def __init__(self, vae_format: comfy.latent_formats.LatentFormat, projection: nn.Conv2d) -> None:
+        if projection.bias is None:
+            raise ValueError("projection has no bias; give the 1x1 convolution that a student was saved with.")
         self.vae_format = vae_format
-        self.projection = projection
+        self.weight, self.bias = projection.weight, projection.bias
         self.latent_channels = projection.in_channels
         self.spacial_downscale_ratio = vae_format.spacial_downscale_ratio
         self.temporal_downscale_ratio = getattr(vae_format, "temporal_downscale_ratio", 1)
         factors = torch.tensor(vae_format.latent_rgb_factors)
-        matrix = rearrange(projection.weight.cpu(), "vae own 1 1 -> vae own")
+        matrix = rearrange(self.weight.cpu(), "vae own 1 1 -> vae own")
         self.latent_rgb_factors = (matrix.T @ factors).tolist()
-        bias = torch.tensor(vae_format.latent_rgb_factors_bias) + projection.bias.cpu() @ factors
+        bias = torch.tensor(vae_format.latent_rgb_factors_bias) + self.bias.cpu() @ factors
         self.latent_rgb_factors_bias = bias.tolist()
 
     def process_in(self, latent: Tensor) -> Tensor:
@@ -109,14 +111,14 @@ class ProjectedLatent(comfy.latent_formats.LatentFormat):
         if latent.shape[1] == self.latent_channels:
             return latent
         normalised = self.vae_format.process_in(latent)
-        matrix = rearrange(self.projection.weight, "vae own 1 1 -> vae own").to(normalised)
-        centred = normalised - rearrange(self.projection.bias, "c -> c 1 1 1").to(normalised)
+        matrix = rearrange(self.weight, "vae own 1 1 -> vae own").to(normalised)
+        centred = normalised - rearrange(self.bias, "c -> c 1 1 1").to(normalised)
         return torch.einsum("ov,bvthw->bothw", torch.linalg.pinv(matrix), centred)
 
     def process_out(self, latent: Tensor) -> Tensor:
         """The student's (b, C, t, h, w) -> a LATENT (b, 16, t, h, w), once, at the end."""
         stills = rearrange(latent, "b c t h w -> (b t) c h w")
-        weight, bias = self.projection.weight.to(stills), self.projection.bias.to(stills)
+        weight, bias = self.weight.to(stills), self.bias.to(stills)
         projected = rearrange(F.conv2d(stills, weight, bias), "(b t) c h w -> b c t h w", b=latent.shape[0])
         return self.vae_format.process_out(projected)
 
@@ -203,6 +205,7 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any
 
     Raises:
         CheckpointError: tensors are missing, left over, of another shape, or NaN.
+        ValueError: nothing says how to sample it.
     """
     # The host's own loading only warns about a wrong file: check on a network without memory first.
     network = StudentNetwork(checkpoint.config, device="meta")
@@ -214,6 +217,8 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any
     cast = comfy.model_management.unet_manual_cast(dtype, device, settings.supported_inference_dtypes)
     settings.set_inference_dtype(dtype, cast)
     contract = checkpoint.contract
+    if contract is None:
+        raise ValueError(f"{checkpoint.source}: has no sampling contract; choose a contract_preset for it.")
     model = StudentModel(settings, contract, device=comfy.model_management.unet_offload_device())
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     patcher = patcher_class(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())

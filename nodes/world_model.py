@@ -1,5 +1,4 @@
-"""A world in the host: found in the models folder, loaded and freed by the host's memory management, watched in "
-"progress."""
+"""A world in the host: found in the models folder, loaded and freed by the host, watched while it runs."""
 
 from __future__ import annotations
 
@@ -20,6 +19,7 @@ from ..models.checkpoint import read_tensors
 from ..models.world import RolloutProgress, RolloutState, World, find_checkpoints, fit_frames, load_world
 from ..models.world.actions import ActionPolicy
 from ..pipeline.frames import enlarge, to_picture
+from .host import file_names
 
 KIND = "world_models"
 IN_THE_WORLD = "(in the world)"
@@ -92,7 +92,7 @@ def _bytes_per_pixel(world: World) -> int:
 
 def list_worlds() -> list[str]:
     """What the loader offers: single files, checkpoint folders, and folders that hold a whole world."""
-    names = [Path(name) for name in folder_paths.get_filename_list(KIND)]
+    names = [Path(name) for name in file_names(KIND)]
     files = [name for name in names if name.name not in _PARTS_OF_A_CHECKPOINT and not name.stem.endswith(_CLIP)]
     checkpoints = [name.parent for name in names if name.name == "model_state_dict.pt"]
     parents = {parent for name in files + checkpoints for parent in name.parents if parent != Path()}

@@ -17,7 +17,7 @@ from wan_lite.cli import main
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 STUDENT_WORKFLOWS = [path for path in WORKFLOWS if path.stem.startswith("student_")]
-DEMO = PACK / "demo" / "models"
+DEMO = PACK / "demo" / "weights"
 SERVER_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -117,16 +117,17 @@ def options_of(api: dict[str, Any]) -> list[str]:
     sampler = "ddim" if "WanLiteDDIMSampler" in by_type else "flow-unipc"
     numbers = by_type["WanLiteDDIMSampler" if sampler == "ddim" else "WanLiteFlowUniPCSampler"]
     files = {
-        "--student": DEMO / "wan_students" / by_type["WanLiteStudentLoader"]["student_name"],
-        "--vae": DEMO / "vae" / by_type["WanLiteVAELoader"]["vae_name"],
+        "--student": by_type["WanLiteStudentLoader"]["student_name"],
+        "--vae": by_type["WanLiteVAELoader"]["vae_name"],
+        "--embeds": by_type["WanLiteTextEmbedsLoad"]["name"],
     }
-    embeds = DEMO / "wan_lite_embeds" / by_type["WanLiteTextEmbedsLoad"]["name"]
-    options = [part for key, value in files.items() for part in (key, str(value))]
-    options += ["--embeds", f"{embeds}:0", "--sampler", sampler, "--seed", str(numbers["seed"])]
+    options = [part for key, name in files.items() for part in (key, str(DEMO / Path(name).name))]
+    options[-1] += ":0"
+    options += ["--sampler", sampler, "--seed", str(numbers["seed"])]
     return [*options, "--steps", str(numbers["steps"]), "--shift", str(numbers["shift"])]
 
 
-@pytest.mark.skipif(not DEMO.is_dir(), reason="no demo weights in this checkout; `make demo-weights` trains them")
+@pytest.mark.skipif(not list(DEMO.glob("student_*")), reason="no demo weights here; `make demo-weights` trains them")
 @pytest.mark.parametrize("path", STUDENT_WORKFLOWS, ids=name_of)
 def test_it_paints_what_the_command_line_paints(comfy: Client, tmp_path: Path, path: Path) -> None:
     api = read(path.parent / "api" / path.name)
