@@ -29,8 +29,8 @@ from wan_lite.models.world import (
     VideoTokenizer,
     World,
     rollout,
+    transformer,
 )
-from wan_lite.models.world import attention, transformer
 from wan_lite.models.world.engines import MaskgitEngine, Window
 from wan_lite.models.world.latent_actions import action_vectors
 from wan_lite.models.world.maskgit import tokens_to_write
@@ -165,7 +165,7 @@ def paired(first: Callable[[], object], second: Callable[[], object], rounds: in
 
 
 def growth_of_memory(world: World, frames: int) -> str:
-    """Return the tensor bytes that are alive in the middle and at the end of a rollout, its result left out."""
+    """Return the tensor bytes alive early, halfway and at the end of a rollout, without its frames and tokens."""
     sizes: dict[int, int] = {}
     watched = (frames // 10, frames // 2, frames - 1)
 
@@ -173,7 +173,8 @@ def growth_of_memory(world: World, frames: int) -> str:
         if progress.step in watched and progress.finished is not None:
             gc.collect()
             alive = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors()}
-            sizes[progress.step] = sum(alive.values())
+            tokens = (progress.step + 1) * world.dynamics.config.patches * 8
+            sizes[progress.step] = sum(alive.values()) - tokens
 
     context = torch.rand(1, 2, 3, FRAME, FRAME) * 2 - 1
     rollout(world, context, steps=frames, maskgit_steps=1, on_progress=look)
@@ -183,7 +184,7 @@ def growth_of_memory(world: World, frames: int) -> str:
 
 
 def _tensors() -> list[Tensor]:
-    return [thing for thing in gc.get_objects() if isinstance(thing, Tensor)]
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from ..models.world.diagnosis import ARMS, Diagnosis
+from ..models.world.diagnosis import ARMS, Diagnosis, psnr
 from .charts import Axes, image_grid, line_chart, to_pil
 
 __all__ = ["comparison", "drift_chart"]
@@ -39,8 +39,12 @@ def comparison(found: Diagnosis, most: int = 8, cell: int = 128) -> Image.Image:
 
 
 def _label(found: Diagnosis, row: str, i: int) -> str:
+    """Name a frame; its PSNR is that of the clip shown, not the mean over clips that the chart has."""
     name = f"{row}, frame {found.first_frame + i}"
-    return name if row == "truth" else f"{name}: {float(found.psnr[row][i]):.1f} dB"
+    if row == "truth":
+        return name
+    error = (_unit(found.frames[row][i]).clamp(0, 1) - _unit(found.frames["truth"][i])).square().mean()
+    return f"{name}: {float(psnr(error)):.1f} dB"
 
 
 def _unit(frame: Tensor) -> Tensor:

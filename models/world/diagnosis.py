@@ -88,24 +88,27 @@ class Diagnosis:
 
 
 def _cause(found: Diagnosis) -> str:
+    """Name the largest part of the late error; parts are compared as squared errors, which add up, not as dB."""
     ceiling, step = found.mean("tokenizer"), found.mean("one step")
-    pixels, tokens = found.late("pixels"), found.late("tokens")
-    drift, blind, again = found.late("one step") - max(pixels, tokens), ceiling - step, tokens - pixels
+    late, pixels, tokens = (found.late(arm) for arm in ("one step", "pixels", "tokens"))
+    rolled = max(pixels, tokens)
+    blind, drift, again = ceiling - step, late - rolled, tokens - pixels
+    of_step, of_drift = _error(step) - _error(ceiling), _error(rolled) - _error(late)
     if ceiling < _POOR and blind < _VISIBLE and drift < _VISIBLE:
         said = (
             f"The tokenizer is the limit: true frames that are only encoded and decoded reach {ceiling:.1f} dB; "
             "train the tokenizer longer or with more tokens."
         )
-    elif again >= _VISIBLE and again >= drift:
+    elif again >= _VISIBLE and _error(pixels) - _error(tokens) >= max(of_drift, of_step):
         said = (
             f"Re-tokenising is the main loss: feeding pixels back ends at {pixels:.1f} dB, feeding tokens back at "
             f"{tokens:.1f} dB, and {found.flip_rate:.0%} of a frame's tokens change on the way; set feedback to tokens."
         )
-    elif drift >= _VISIBLE and drift >= blind:
+    elif drift >= _VISIBLE and of_drift >= of_step:
         said = (
-            f"Autoregression is the main loss: with true context (teacher forcing) a step reaches "
-            f"{found.late('one step'):.1f} dB late in the clip, the model's own frames {max(pixels, tokens):.1f} dB; "
-            "errors feed on themselves, as training never showed the model its own output."
+            f"Autoregression is the main loss: with true context (teacher forcing) a step reaches {late:.1f} dB late "
+            f"in the clip, from the model's own frames {rolled:.1f} dB; errors feed on themselves, as training never "
+            "showed the model its own output."
         )
     elif blind >= _VISIBLE:
         said = (
@@ -121,6 +124,10 @@ def _cause(found: Diagnosis) -> str:
             f"while true frames change by {effect.between_frames:.4f}."
         )
     return said
+
+
+def _error(decibel: float) -> float:
+    return 10 ** (-decibel / 10)
 
 
 def _report(found: Diagnosis) -> str:

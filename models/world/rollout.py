@@ -153,7 +153,9 @@ def _roll(
     shown = start.context[:, : config.context_window] if config.teacher_forced else start.context
     window = start.window or engine.open(shown[:, -config.context_window :].to(world.device))
     b, horizon = len(start.history), config.horizon
-    frames = torch.empty(b, steps * horizon, *shown.shape[2:])
+    seen = shown.shape[1]
+    frames = torch.empty(b, seen + steps * horizon, *shown.shape[2:])
+    frames[:, :seen] = shown
     tokens: list[Tensor] = []
     passes = 1 if world.generation == "july" else config.maskgit_steps
     for step in range(steps):
@@ -165,13 +167,13 @@ def _roll(
         history = None if history is None else history.to(world.device)
         prediction = engine.step(window, history, start.samplers, report)
         window = prediction.window
-        frames[:, new] = prediction.frames.cpu()
+        newest = frames[:, seen + new.start : seen + new.stop].copy_(prediction.frames)
         tokens.append(prediction.tokens.cpu())
         if on_progress is not None:
-            on_progress(RolloutProgress(step, steps, passes, passes, frames[:, new]))
+            on_progress(RolloutProgress(step, steps, passes, passes, newest))
     return Rollout(
-        frames=torch.cat([shown.cpu().float(), frames], dim=1),
-        context_frames=shown.shape[1],
+        frames=frames,
+        context_frames=seen,
         actions=None if policy.actions is None else torch.tensor([row[-steps * horizon :] for row in start.history]),
         tokens=torch.cat(tokens, dim=1),
         state=_state(window, start),

@@ -1,4 +1,4 @@
-"""World models against tensors that TinyWorlds itself made (tests/vectors/tinyworlds): ids exact, floats within 1e-4."""
+"""World models against tensors that TinyWorlds itself made (tests/vectors): ids exact, floats within 1e-4."""
 
 from __future__ import annotations
 
