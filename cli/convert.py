@@ -1,4 +1,4 @@
-"""``wan-lite convert``: a Wan VAE from any layout in circulation to the official or diffusers' one."""
+"""``wan-lite convert``: a Wan VAE to the official or diffusers' layout, a world's checkpoints to one file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ __all__ = ["add_convert"]
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``convert``."""
-    parser.add_argument("source", type=Path, help="a Wan VAE: .pth, .safetensors, or diffusers' folder")
+    parser.add_argument(
+        "source", type=Path, help="a Wan VAE (.pth, .safetensors, diffusers' folder), or a world's folder"
+    )
     parser.add_argument("target", type=Path, help=".safetensors or .pth; for diffusers also a folder, made if needed")
-    parser.add_argument("--layout", choices=("official", "diffusers"), required=True, help="names of the tensors")
+    parser.add_argument(
+        "--layout",
+        choices=("official", "diffusers", "world"),
+        required=True,
+        help="names of a VAE's tensors; world: a TinyWorlds training run as one .safetensors file",
+    )
+    parser.add_argument("--dynamics", type=Path, help="for a world of single files, whose source is the tokenizer")
+    parser.add_argument("--action-model", type=Path, help="... its latent action model")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), help="default: that of the source")
     parser.set_defaults(run=convert)
 
@@ -26,8 +35,24 @@ def convert(options: argparse.Namespace) -> None:
 
     if options.target.resolve() == options.source.resolve():
         raise ValueError(f"{options.target}: is the source, which is never overwritten; choose another target.")
+    if options.layout == "world":
+        return convert_world_files(options)
     file = VAEFile(options.source)
     precision = torch_dtype(options.precision) if options.precision else None
     vae = load_wan_vae(options.source, dtype=precision or file.dtype, clips=True)
     written = save_wan_vae(vae, options.target, options.layout, file.metadata)
     print(f"{written}: {vae.config.variant} VAE, {options.layout} layout, {written.stat().st_size / 2**20:.1f} MB")
+
+
+def convert_world_files(options: argparse.Namespace) -> None:
+    """Write the networks of a world and their sizes into one file."""
+    from ..models.world import convert_world
+
+    if options.target.suffix != ".safetensors":
+        raise ValueError(f"{options.target}: a world is written as .safetensors; choose such a name.")
+    if options.dynamics is None:
+        world = convert_world(options.target, options.source)
+    else:
+        paths = {"tokenizer": options.source, "actions": options.action_model, "dynamics": options.dynamics}
+        world = convert_world(options.target, **paths)
+    print(f"{options.target}: {world.describe()}, {options.target.stat().st_size / 2**20:.1f} MB")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan_lite.cli import main
-from wan_lite.models.world import find_checkpoints
+from wan_lite.models.world import find_checkpoints, load_world
 from wan_lite.pipeline.clips import read_clip, write_clip
 
 HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
@@ -122,3 +122,13 @@ def test_videos_need_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match="pip install av"):
         write_clip(torch.zeros(1, 8, 8, 3), tmp_path / "x.mp4", fps=1)
+
+
+def test_convert_to_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, single, stages = tmp_path / "a.safetensors", tmp_path / "b.safetensors", find_checkpoints(WORLD)
+    assert main(["convert", str(WORLD), str(whole), "--layout", "world"]) == 0
+    assert "32x32 frames" in capsys.readouterr().out
+    files = ["--dynamics", str(stages["dynamics"]), "--action-model", str(stages["latent_actions"])]
+    assert main(["convert", str(stages["tokenizer"]), str(single), "--layout", "world", *files]) == 0
+    assert load_world(whole).state_dict().keys() == load_world(single).state_dict().keys()
+    assert main(["convert", str(WORLD), str(tmp_path / "a.pth"), "--layout", "world"]) == 2
