@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -111,20 +112,19 @@ class WanVAE(nn.Module):
         """:meth:`encode` without the statistics: raw mu, which is what ComfyUI's LATENT carries."""
         check_pixels(pixels, self.config, pad)
         pixels = pad_frames(pixels, self.config, pad)
-        z = self.config.z_dim
         if self._needs_grad(pixels):
             x = patchify(pixels.to(self.conv1.weight).squeeze(2), self.config.patch_size)
             x = self.encoder(x.contiguous(memory_format=torch.channels_last)).unsqueeze(2)
         else:
             x = encode_pieces(self, pixels, tiling or Tiling(), on_piece)
-        return _pointwise(x, self.conv1.weight[:z], self.conv1.bias[:z]).float()
+        return _pointwise(x, self.conv1, self.config.z_dim).float()
 
     def decode_raw(
         self, z: Tensor, *, tiling: Tiling | None = None, clamp: bool = True, on_piece: OnPiece | None = None
     ) -> Tensor:
         """:meth:`decode` without the statistics: from raw mu, which is what ComfyUI's LATENT carries."""
         check_latent(z, self.config)
-        x = _pointwise(z.to(self.conv2.weight), self.conv2.weight, self.conv2.bias)
+        x = _pointwise(z.to(self.conv2.weight), self.conv2, self.config.z_dim)
         if self._needs_grad(z):
             y = self.decoder(x.squeeze(2).contiguous(memory_format=torch.channels_last))
             y = unpatchify(y, self.config.patch_size).float().unsqueeze(2)
@@ -156,9 +156,10 @@ class WanVAE(nn.Module):
         return self.latents_mean.float().view(shape), self.latents_std.float().view(shape)
 
 
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1 convolution over (b, c, t, h, w), one item at a time, so that a batch mate never changes a digit."""
-    items = [torch.einsum("bcthw,oc->bothw", item, weight.flatten(1)) for item in x.split(1)]
+def _pointwise(x: Tensor, conv: nn.Conv2d, channels: int) -> Tensor:
+    """The first channels of a 1x1 convolution over (b, c, t, h, w), one item at a time: no batch mate changes a digit."""
+    weight, bias = conv.weight[:channels].flatten(1), cast("Tensor", conv.bias)[:channels]
+    items = [torch.einsum("bcthw,oc->bothw", item, weight) for item in x.split(1)]
     return torch.cat(items) + bias.view(1, -1, 1, 1, 1)
 
 

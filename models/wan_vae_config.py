@@ -38,25 +38,25 @@ class WanVAEConfig:
 
     Args:
         dim: width of the encoder's first level.
-        dec_dim: width of the decoder's last level (None: the same as ``dim``).
+        dec_dim: width of the decoder's last level (0: the same as ``dim``).
         z_dim: channels of the latent.
         dim_mult: width of each level as a multiple of ``dim``; every level but the last halves height and width.
         num_res_blocks: residual blocks of an encoder level; a decoder level has one more.
         temporal_downsample: for each halving of the encoder, whether it halves the frames of a clip too.
         patch_size: 1 (Wan 2.1) or 2 (Wan 2.2, which also has shortcuts around its levels).
-        latents_mean, latents_std: statistics of the raw latent, one a channel (None: those of the real VAE with
+        latents_mean, latents_std: statistics of the raw latent, one a channel (empty: those of the real VAE with
             this ``z_dim``, or 0 and 1 where there is none).
     """
 
     dim: int = 96
-    dec_dim: int | None = None
+    dec_dim: int = 0
     z_dim: int = 16
     dim_mult: tuple[int, ...] = (1, 2, 4, 4)
     num_res_blocks: int = 2
     temporal_downsample: tuple[bool, ...] = (False, True, True)
     patch_size: int = 1
-    latents_mean: tuple[float, ...] | None = None
-    latents_std: tuple[float, ...] | None = None
+    latents_mean: tuple[float, ...] = ()
+    latents_std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.patch_size not in (1, 2):
@@ -70,7 +70,7 @@ class WanVAEConfig:
         mean, std = known.get(self.z_dim, ((0.0,) * self.z_dim, (1.0,) * self.z_dim))
         defaults = {"dec_dim": self.dim, "latents_mean": mean, "latents_std": std}
         for name, value in defaults.items():
-            if getattr(self, name) is None:
+            if not getattr(self, name):
                 object.__setattr__(self, name, value)
         for name in ("latents_mean", "latents_std"):
             if len(getattr(self, name)) != self.z_dim:

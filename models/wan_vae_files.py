@@ -86,9 +86,10 @@ class VAEFile:
 
 def _with_statistics(config: WanVAEConfig, sidecar: dict[str, object]) -> WanVAEConfig:
     """The same configuration with the mean and std that a diffusers ``config.json`` gives for this latent size."""
-    stats = {key: sidecar.get(key) for key in ("latents_mean", "latents_std")}
-    fits = all(isinstance(value, list) and len(value) == config.z_dim for value in stats.values())
-    return replace(config, **{key: tuple(value) for key, value in stats.items()}) if fits else config
+    mean, std = sidecar.get("latents_mean"), sidecar.get("latents_std")
+    if isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == config.z_dim:
+        return replace(config, latents_mean=tuple(mean), latents_std=tuple(std))
+    return config
 
 
 def official_name(name: str) -> str:
@@ -168,7 +169,7 @@ def _is_3d(name: str) -> bool:
 
 
 def _missing_time_convs(vae: WanVAE, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    result = {}
+    result: dict[str, Tensor] = {}
     for name, module in vae.time_resamplers():
         if f"{name}.time_conv.weight" not in own:
             layer = module.make_time_conv()

@@ -8,6 +8,7 @@ absent until a clip is asked for. ``docs/notes/0001-image-vae-in-2d.md`` has the
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,8 @@ class Residual(nn.Module):
     def halves(self) -> tuple[tuple[PixelNorm, CausalConv], tuple[PixelNorm, CausalConv]]:
         """The two norm and convolution pairs in order."""
         norm1, conv1, norm2, conv2 = self.residual.values()
-        return (norm1, conv1), (norm2, conv2)
+        pairs = (norm1, conv1), (norm2, conv2)
+        return cast("tuple[tuple[PixelNorm, CausalConv], tuple[PixelNorm, CausalConv]]", pairs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) -> (b, out, h, w)."""
@@ -118,7 +120,7 @@ class Downsample(nn.Module):
     @property
     def conv(self) -> nn.Conv2d:
         """The spatial convolution."""
-        return self.resample["1"]
+        return cast("nn.Conv2d", self.resample["1"])
 
     def make_time_conv(self) -> TimeConv:
         """A convolution over frames, all zeros, as this layer's clips need it."""
@@ -141,7 +143,7 @@ class Upsample(nn.Module):
     @property
     def conv(self) -> nn.Conv2d:
         """The spatial convolution."""
-        return self.resample["1"]
+        return cast("nn.Conv2d", self.resample["1"])
 
     def make_time_conv(self) -> TimeConv:
         """A convolution over frames, all zeros, as this layer's clips need it."""

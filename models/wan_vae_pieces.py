@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,7 +32,7 @@ def encode_pieces(vae: WanVAE, pixels: Tensor, tiling: Tiling, on_piece: OnPiece
             if on_piece is not None:
                 on_piece(i * height + done * size, len(pixels) * height)
 
-        piece = tiling.pixels(vae.config, pixels.shape[3:], x.dtype, x.device)
+        piece = tiling.pixels(vae.config, (height, pixels.shape[4]), x.dtype, x.device)
         return with_smaller_pieces(lambda n: encode_rows(vae.encoder, x, n, on_rows), piece)
 
     return torch.stack([encode_one(i, item).transpose(0, 1) for i, item in enumerate(pixels.split(1))])
@@ -62,5 +63,5 @@ def decode_pieces(vae: WanVAE, z: Tensor, tiling: Tiling, on_piece: OnPiece | No
 
     for i, item in enumerate(z.split(1)):
         piece = tiling.pixels(config, (height, width), z.dtype, z.device)
-        with_smaller_pieces(lambda n, i=i, item=item: decode_one(i, item, n), piece)
+        with_smaller_pieces(partial(decode_one, i, item), piece)
     return result

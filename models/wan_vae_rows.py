@@ -14,7 +14,7 @@ Everything here runs without autograd, on one picture or clip at a time; tensors
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -137,7 +137,7 @@ def _attend_frame(layer: Attention, x: Tensor) -> None:
     y = torch.empty_like(x)
     _norm_into(x, layer.norm, y)
     normed = y.permute(0, 2, 3, 1).view(1, h * w, c)
-    weight, bias = layer.to_qkv.weight.flatten(1), layer.to_qkv.bias
+    weight, bias = layer.to_qkv.weight.flatten(1), cast("Tensor", layer.to_qkv.bias)
     k, v = F.linear(normed, weight[c:], bias[c:]).split(c, dim=-1)
     for group, out in zip(normed.split(_QUERIES, 1), tokens.split(_QUERIES, 1), strict=True):
         q = F.linear(group, weight[:c], bias[:c])
@@ -185,16 +185,16 @@ class _Rows3:
         return y[:, :, :done, :width].contiguous(memory_format=torch.channels_last) if cut else y
 
     def _run(self, window: Tensor) -> Tensor:
-        past = window.shape[0] > 1 and isinstance(self.conv, CausalConv)
+        past = self.conv.past if window.shape[0] > 1 and isinstance(self.conv, CausalConv) else None
         if self.block > 1:
             if self.kernels is None:
-                weights = [self.conv.weight, *([self.conv.past[1], self.conv.past[0]] if past else [])]
+                weights = [self.conv.weight, *([] if past is None else [past[1], past[0]])]
                 self.kernels = [transform_kernel(weight) for weight in weights]
-            return winograd(window, self.kernels, self.conv.bias, self.scratch)
+            return winograd(window, self.kernels, cast("Tensor", self.conv.bias), self.scratch)
         y = F.conv2d(window, self.conv.weight, self.conv.bias, padding=(0, 1))
-        if past:
+        if past is not None:
             for ago in range(1, min(3, window.shape[0])):
-                y[ago:] += F.conv2d(window[:-ago], self.conv.past[2 - ago], padding=(0, 1))
+                y[ago:] += F.conv2d(window[:-ago], past[2 - ago], padding=(0, 1))
         return y
 
 
@@ -221,7 +221,7 @@ class HeadRows(ConvRows):
     """The last norm, SiLU and convolution."""
 
     def __init__(self, head: Head, scratch: Scratch) -> None:
-        super().__init__(head["2"], scratch, head["0"])
+        super().__init__(cast("CausalConv", head["2"]), scratch, cast("PixelNorm", head["0"]))
 
 
 class UpRows(_Rows3):
@@ -236,7 +236,7 @@ class UpRows(_Rows3):
     def push(self, x: Tensor, last: bool) -> Tensor:
         """(t, c, n, w) -> (t', out, about 2n, 2w)."""
         if x.shape[0] > 1 and self.layer.temporal:
-            x = _double_frames(x, self.layer.time_conv)
+            x = _double_frames(x, cast("TimeConv", self.layer.time_conv))
         return self.convolve(x, 2 * x.shape[2], 2 * x.shape[3], last, self._write)
 
     @staticmethod
@@ -262,7 +262,7 @@ class DownRows:
         k = 0 if self.kept is None else self.kept.shape[2]
         window = _empty(x, x.shape[1], k + n + last, w + 1)
         if k:
-            window[:, :, :k] = self.kept
+            window[:, :, :k] = cast("Tensor", self.kept)
         window[:, :, k : k + n, :w] = x
         window[..., w] = 0
         if last:
@@ -270,7 +270,7 @@ class DownRows:
         done = max(0, (window.shape[2] - 1) // 2)
         self.kept = window[:, :, 2 * done :].clone()
         y = self.conv(window[:, :, : 2 * done + 1]) if done else _empty(x, self.conv.out_channels, 0, w // 2)
-        return _halve_frames(y, self.layer.time_conv) if x.shape[0] > 1 and self.layer.temporal else y
+        return _halve_frames(y, cast("TimeConv", self.layer.time_conv)) if x.shape[0] > 1 and self.layer.temporal else y
 
 
 class ResidualRows:
@@ -343,7 +343,7 @@ class _Waiting:
     def add(self, y: Tensor, rows: Tensor) -> Tensor:
         """Add to ``y``, in place, the oldest rows (``rows`` are the newest)."""
         k = 0 if self.rows is None else min(self.rows.shape[2], y.shape[2])
-        if k:
+        if k and self.rows is not None:
             y[:, :, :k] += self.rows[:, :, :k]
         n = y.shape[2] - k
         if n:
@@ -365,7 +365,7 @@ def _levels(stages: list[RowStage]) -> list[list[RowStage]]:
 
 def _middle(layers: nn.Sequential, x: Tensor, scratch: Scratch) -> Tensor:
     """The middle block, which needs the whole picture because of its attention."""
-    return whole(layers[2], attend(layers[1], whole(layers[0], x, scratch)), scratch)
+    return whole(layers[2], attend(cast("Attention", layers[1]), whole(layers[0], x, scratch)), scratch)
 
 
 def _empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:
