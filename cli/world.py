@@ -57,8 +57,8 @@ def run_rollout(options: argparse.Namespace) -> None:
     """Predict frames and write them as a clip."""
     from ..models.world import rollout
     from ..pipeline.charts import to_pil
-    from ..pipeline.clips import write_clip
     from ..pipeline.frames import contact_sheet
+    from .clips import write_clip
 
     world, clip = _world(options), _clip(options)
     config = _config(options)
@@ -167,7 +167,7 @@ def _world(options: argparse.Namespace) -> World:
 
 
 def _clip(options: argparse.Namespace) -> Tensor:
-    from ..pipeline.clips import read_clip
+    from .clips import read_clip
 
     return read_clip(options.clip, start=options.start, every=options.every, limit=options.frames)
 

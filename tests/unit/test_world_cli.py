@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan_lite.cli import main
+from wan_lite.cli.clips import read_clip, write_clip
 from wan_lite.models.world import find_checkpoints, load_world
-from wan_lite.pipeline.clips import read_clip, write_clip
 
 HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
 WORLD = HERE / "current" / "checkpoints_current"
