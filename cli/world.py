@@ -89,7 +89,9 @@ def run_rollout(options: argparse.Namespace) -> None:
 def run_diagnose(options: argparse.Namespace) -> None:
     """Measure the four arms; print the report and write it with its chart and pictures."""
     from ..models.world import diagnose
-    from ..pipeline.world_pictures import comparison, drift_chart
+    from ..pipeline.charts import to_pil
+    from ..pipeline.diagnosis_pictures import diagnosis_chart, diagnosis_frames
+    from ..pipeline.frames import contact_sheet
 
     world = _world(options)
     clip = _fitted(world, _clip(options), options)
@@ -100,8 +102,9 @@ def run_diagnose(options: argparse.Namespace) -> None:
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.txt").write_text(found.report() + "\n", encoding="utf-8")
-    drift_chart(found).save(folder / "drift.png")
-    comparison(found).save(folder / "frames.png")
+    diagnosis_chart(found).save(folder / "drift.png")
+    rows = diagnosis_frames(found)
+    to_pil(contact_sheet(rows.flatten(0, 1), columns=rows.shape[1])[0]).save(folder / "frames.png")
     for name in ("report.txt", "drift.png", "frames.png"):
         print(folder / name)
 

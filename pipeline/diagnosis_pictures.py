@@ -7,7 +7,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from ..models.world.diagnosis import ARMS, Diagnosis
+from ..models.world.diagnosis import ARMS, Diagnosis, psnr
 from .charts import Axes, line_chart
 from .frames import enlarge, label
 
@@ -43,7 +43,13 @@ def _row(found: Diagnosis, arm: str, scale: int, labels: bool) -> Tensor:
     if not labels:
         return frames
     numbers = range(found.first_frame, found.first_frame + len(frames))
-    quality = found.psnr[arm].tolist() if arm in found.psnr else [None] * len(frames)
+    # of the clip that is shown; the chart and the report have the mean over all clips
+    quality = [None] * len(frames) if arm == "truth" else psnr(_errors(found, arm)).tolist()
     # the first column says what the row is, the others need their number only
     names = [arm if number == found.first_frame else str(number) for number in numbers]
     return label(frames, [name if q is None else f"{name}: {q:.1f}" for name, q in zip(names, quality, strict=True)])
+
+
+def _errors(found: Diagnosis, arm: str) -> Tensor:
+    """Mean squared error in [0, 1] of each frame of the first clip."""
+    return ((found.frames[arm].clamp(-1, 1) - found.frames["truth"]) / 2).square().mean((1, 2, 3))

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from wan_lite.models.world import ARMS, ActionEffect, Diagnosis, World, diagnose, find_checkpoints, load_world, rollout
 from wan_lite.models.world.diagnosis import psnr
-from wan_lite.pipeline.world_pictures import comparison, drift_chart
+from wan_lite.pipeline.diagnosis_pictures import COMPARED, diagnosis_chart, diagnosis_frames
+from wan_lite.pipeline.frames import LABEL_HEIGHT
 
 HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
 CURRENT = HERE / "current" / "checkpoints_current"
@@ -142,6 +143,6 @@ def test_report_has_every_frame_and_measure(found: Diagnosis) -> None:
 
 
 def test_pictures(found: Diagnosis) -> None:
-    assert drift_chart(found).size[0] > 300
-    few, many = comparison(found, most=2), comparison(found)
-    assert few.width < many.width and few.height == many.height
+    assert diagnosis_chart(found).size[0] > 300
+    assert diagnosis_frames(found, scale=2).shape == (len(COMPARED), 5, 64 + LABEL_HEIGHT, 64, 3)
+    assert diagnosis_frames(found, scale=1, labels=False).shape == (len(COMPARED), 5, 32, 32, 3)
