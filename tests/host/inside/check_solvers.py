@@ -119,6 +119,19 @@ def check_ddim_vectors_with_cfg_1_and_3() -> None:
             matches_vector(tensors, name, epsilon_formula, sigmas, sampler)
 
 
+def check_unipc_vector_that_starts_in_the_middle() -> None:
+    """Official image to image: the given latent is the latent at the third sigma, and no history comes before it."""
+    tensors, described = reference()
+    entry = described["combos"]["unipc_10_5.0_from3"]
+    (sigmas,) = run("WanLiteFlowSchedule", steps=entry["steps"], shift=entry["shift"])
+    sigmas, trajectory = sigmas[entry["start_index"] :], tensors["unipc_10_5.0_from3.traj"]
+    start = tensors["x_init"].reshape(trajectory[0].shape)
+    latent = start / (1 - sigmas[0])  # the host weighs a picture by 1 - sigma, and there is no noise here
+    (sampler,) = run("WanLiteSolverFlowUniPC")
+    found, _ = sample(flow_formula(start.shape), torch.zeros_like(start), sigmas, sampler, latent=latent)
+    assert float((found - trajectory[-1]).abs().max()) <= 1e-5
+
+
 def matches_vector(tensors: dict, name: str, build, sigmas: torch.Tensor, sampler) -> None:
     """The final latent within 1e-5 of the largest value of the trajectory, and the very timesteps of training."""
     trajectory = tensors[f"{name}.traj"]
@@ -305,6 +318,14 @@ def check_options_that_are_on_do_something() -> None:
         assert not torch.equal(found, plain), option
         again, _ = sample(model, noise, sigmas, run("WanLiteSolverDDIM", **option)[0])
         assert torch.equal(found, again), f"{option} is not repeatable"
+    for one, other in (
+        ({"eta": 1.0}, {"eta": 1.0, "s_noise": 0.5}),
+        ({"s_churn": 4.0}, {"s_churn": 4.0, "s_tmin": 0.6}),
+        ({"s_churn": 4.0}, {"s_churn": 4.0, "s_tmax": 0.6}),
+        ({"dynamic_threshold": 0.9}, {"dynamic_threshold": 0.9, "threshold_max": 1.5}),
+    ):
+        first, second = (sample(model, noise, sigmas, run("WanLiteSolverDDIM", **o)[0])[0] for o in (one, other))
+        assert not torch.equal(first, second), other
     clipped, _ = sample(model, noise, sigmas, run("WanLiteSolverDDIM", clip_x0=0.5)[0])
     assert float(clipped.abs().max()) <= 0.5
     unipc, _ = sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC")[0])
@@ -312,6 +333,23 @@ def check_options_that_are_on_do_something() -> None:
         assert not torch.equal(unipc, sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC", **option)[0])[0]), (
             option
         )
+
+
+def check_fresh_noise_follows_the_seed_on_every_process() -> None:
+    """eta 1 (DDPM) on a flow model and on SDXL: repeatable, and another seed is another picture."""
+    for name in ("wan", "sdxl"):
+        model = getattr(tiny_models, name)()
+        noise, sigmas, texts = image_sampler(model, name)
+        (sampler,) = run("WanLiteSolverDDIM", eta=1.0)
+
+        def paint(seed: int, model=model, noise=noise, sigmas=sigmas, sampler=sampler, texts=texts) -> torch.Tensor:
+            guider = comfy.samplers.CFGGuider(model)
+            guider.set_conds(texts["positive"], texts["negative"])
+            with torch.inference_mode():
+                return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, seed=seed, disable_pbar=True)
+
+        assert torch.equal(paint(1), paint(1)) and not torch.equal(paint(1), paint(2)), name
+        assert torch.isfinite(paint(1)).all(), name
 
 
 def check_nothing_that_came_in_is_written_to() -> None:

@@ -107,6 +107,30 @@ def check_the_node_is_the_librarys_rollout() -> None:
             assert "4 frames" in report and "0, 1, 1, 0" in report, report
 
 
+def check_every_setting_reaches_the_library() -> None:
+    library, world = submodule("models.world"), opened()
+    context = clip(world, 6)
+    base_settings = {"steps": 2, "seed": 5, "temperature": 0.9, "maskgit_steps": 3}
+    changes = [
+        {"top_k": 3}, {"top_p": 0.5}, {"action_guidance": 2.0}, {"schedule_k": 1.0}, {"draw": "all"},
+        {"context_window": 4}, {"context_actions": "inferred", "context_window": 3}, {"teacher_forced": True},
+        {"clamp": False}, {"horizon": 2}, {"action_diversity": 0.9}, {"feedback": "tokens"},
+    ]  # fmt: skip
+    for change in changes:
+        settings = base_settings | change
+        frames, done, _ = rolled(world, context, **settings)
+        expected = library.rollout(world.sizes, in_world_range(context), actions="diversity", **settings)
+        wanted = ((expected.frames[0].permute(0, 2, 3, 1) + 1) / 2).clamp(0, 1)
+        assert torch.allclose(frames, wanted, atol=1e-6), change
+        assert done.actions == expected.actions.tolist(), change
+
+
+def check_precision_is_kept() -> None:
+    world = run("WanLiteWorldLoader", world_name=CURRENT, precision="bf16")[0]
+    assert world.sizes.dtype == torch.bfloat16
+    assert torch.isfinite(rolled(world, clip(world), steps=2)[0]).all()
+
+
 def check_rollouts_of_a_batch_are_single_rollouts() -> None:
     world = opened()
     context = clip(world)
