@@ -157,7 +157,7 @@ class WanVAE(nn.Module):
 
 
 def _pointwise(x: Tensor, conv: nn.Conv2d, channels: int) -> Tensor:
-    """The first channels of a 1x1 convolution over (b, c, t, h, w), one item at a time: no batch mate changes a digit."""
+    """The first channels of a 1x1 convolution over (b, c, t, h, w), item by item: no batch mate changes a digit."""
     weight, bias = conv.weight[:channels].flatten(1), cast("Tensor", conv.bias)[:channels]
     items = [torch.einsum("bcthw,oc->bothw", item, weight) for item in x.split(1)]
     return torch.cat(items) + bias.view(1, -1, 1, 1, 1)

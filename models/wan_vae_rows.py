@@ -64,7 +64,7 @@ def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int
         done += piece.shape[2]
         sink(piece, done == x.shape[2])
         on_rows(done)
-    return whole(encoder.head, _middle(encoder.middle, torch.cat(found, dim=2), scratch), scratch)
+    return whole(encoder.head, _middle(encoder.middle, torch.cat(found, dim=2), pixels, scratch), pixels, scratch)
 
 
 def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink) -> None:
@@ -73,7 +73,7 @@ def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink) -> None:
     Shapes: (t, z, h, w) -> pieces of (t, 3 or 12, rows, W).
     """
     scratch = Scratch()
-    x = _middle(decoder.middle, whole(decoder.conv1, x, scratch), scratch)
+    x = _middle(decoder.middle, whole(decoder.conv1, x, pixels, scratch), pixels, scratch)
     flow([rows_of(layer, scratch) for layer in (*decoder.upsamples, decoder.head)], x, True, pixels, sink)
 
 
@@ -101,9 +101,16 @@ def rows_of(layer: nn.Module, scratch: Scratch) -> RowStage:
     return kinds[type(layer)](layer, scratch)
 
 
-def whole(layer: nn.Module, x: Tensor, scratch: Scratch) -> Tensor:
-    """Run a local layer on a whole picture at once."""
-    return rows_of(layer, scratch).push(x, True)
+def whole(layer: nn.Module, x: Tensor, pixels: int, scratch: Scratch) -> Tensor:
+    """Run a local layer over a whole picture, in pieces of about ``pixels`` pixels."""
+    found: list[Tensor] = []
+
+    def collect(rows: Tensor, last: bool) -> None:
+        if rows.shape[2]:
+            found.append(rows)
+
+    flow([rows_of(layer, scratch)], x, True, pixels, collect)
+    return torch.cat(found, dim=2).contiguous(memory_format=torch.channels_last)
 
 
 def flow(stages: list[RowStage], x: Tensor, last: bool, pixels: int, sink: Sink) -> None:
@@ -363,9 +370,10 @@ def _levels(stages: list[RowStage]) -> list[list[RowStage]]:
     return [level for level in levels if level]
 
 
-def _middle(layers: nn.Sequential, x: Tensor, scratch: Scratch) -> Tensor:
+def _middle(layers: nn.Sequential, x: Tensor, pixels: int, scratch: Scratch) -> Tensor:
     """The middle block, which needs the whole picture because of its attention."""
-    return whole(layers[2], attend(cast("Attention", layers[1]), whole(layers[0], x, scratch)), scratch)
+    x = attend(cast("Attention", layers[1]), whole(layers[0], x, pixels, scratch))
+    return whole(layers[2], x, pixels, scratch)
 
 
 def _empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:
