@@ -18,7 +18,7 @@ from comfy_api.latest import io
 from ..samplers.contract import ContractMismatch, Mismatch, SamplingContract, compare
 from ..samplers.process import FLOW, NoiseProcess
 from .host import ADVANCED
-from .processes import TRAIN_TIMESTEPS, LinearEpsilon, TruncatedFlow, noise_process
+from .processes import TRAIN_TIMESTEPS, LinearEpsilon, TruncatedFlow, noise_process, sampling_name
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def process_problem(model: Any, wanted: NoiseProcess, what: str) -> str | None:
         remedy = "WanLiteFlowUniPCSampler or WanLiteFlowSchedule"
     return (
         f"{what} works in the {wanted.name} process, but this MODEL is sampled in the {has.name} process "
-        f"({type(model.get_model_object('model_sampling')).__mro__[2].__name__}). Use {remedy}, or, for a student, "
+        f"({sampling_name(model.get_model_object('model_sampling'))}). Use {remedy}, or, for a student, "
         "load "
         "it with a contract whose prediction is the one of its training."
     )

@@ -61,18 +61,22 @@ def noise_process(model_sampling: torch.nn.Module) -> NoiseProcess:
 
     Raises: ValueError for a MODEL without a noise process (image-to-image networks) or with an unknown one.
     """
-    kind = type(model_sampling)
     without_noise = (host.IMG_TO_IMG, host.IMG_TO_IMG_FLOW)
     if isinstance(model_sampling, host.CONST) and not isinstance(model_sampling, without_noise):
         return FLOW
     variance_exploding = (host.EPS, host.V_PREDICTION_DDPM, host.COSMOS_RFLOW)
     if isinstance(model_sampling, variance_exploding) and not isinstance(model_sampling, without_noise):
         return VE
-    bases = ", ".join(base.__name__ for base in kind.__mro__[1:3])
     raise ValueError(
-        f"model: its sampling is {kind.__name__} ({bases}), but Wan Lite's solvers need a flow model (CONST) or an "
+        f"model: its sampling is {sampling_name(model_sampling)}, but Wan Lite's solvers need a flow model (CONST) or "
+        "an "
         "epsilon, v or EDM model. Use the sampler that this MODEL was made for."
     )
+
+
+def sampling_name(model_sampling: torch.nn.Module) -> str:
+    """What a MODEL's sampling is made of, for messages: "ModelSamplingDiscrete + EPS"."""
+    return " + ".join(base.__name__ for base in type(model_sampling).__bases__)
 
 
 def model_noise_process(model: Any) -> NoiseProcess:

@@ -11,9 +11,11 @@ import torch
 from comfy_api.latest import io
 
 from ..samplers.process import FLOW, VE
-from ..samplers.schedule import Schedule, ddim_schedule, flow_schedule, wan_timestep
-from .host import CATEGORY, schema
+from ..samplers.schedule import Schedule, ddim_schedule, dpmpp_schedule, flow_schedule, wan_timestep
+from .host import ADVANCED, CATEGORY, schema
 from .processes import LinearEpsilon, noise_process
+
+FLOW_SCHEDULES = {"FlowUniPC": flow_schedule, "FlowDPM++": dpmpp_schedule}
 
 
 def flow_sigmas(schedule: Schedule) -> torch.Tensor:
@@ -79,13 +81,23 @@ class WanLiteFlowSchedule(io.ComfyNode):
             description="The noise levels of Wan's own code (FlowUniPC) for flow models: Wan, Flux, SD3.5 and students "
             "trained on velocity. Wan 2.2 A14B: 40 steps, shift 12. Students: 20 steps, shift 5.",
             search_aliases=["sample_shift", "flow_shift", "wan scheduler", "sigmas"],
-            inputs=[steps_input(20), shift_input(5.0), denoise_input()],
-            outputs=[io.Sigmas.Output(tooltip="Sigma from just below 1 (noise) to 0 (picture).")],
-        )
+            inputs=[
+                steps_input(20),
+                shift_input(5.0),
+                denoise_input(),
+                io.Combo.Input(
+                    "made_for", options=list(FLOW_SCHEDULES), default="FlowUniPC", **ADVANCED,
+                    tooltip="Wan's two solvers start differently: FlowUniPC just below 1 (timestep 999), FlowDPM++ at "
+                    "1 "
+                    "exactly (timestep 1000).",
+                ),
+            ],
+            outputs=[io.Sigmas.Output(tooltip="Sigma from 1 (noise), or just below, to 0 (picture).")],
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, steps: int, shift: float, denoise: float) -> io.NodeOutput:
-        return io.NodeOutput(flow_sigmas(flow_schedule(steps, shift, denoise)))
+    def execute(cls, steps: int, shift: float, denoise: float, made_for: str = "FlowUniPC") -> io.NodeOutput:
+        return io.NodeOutput(flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift, denoise)))
 
 
 class WanLiteDDIMSchedule(io.ComfyNode):

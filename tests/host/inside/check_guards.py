@@ -202,7 +202,7 @@ def check_one_node_samplers_refuse_the_other_process() -> None:
         latent_image=latent,
         steps=4,
     )
-    assert "'flow'" in message or "flow process" in message, message
+    assert "flow process" in message and "ModelSamplingDiscrete + EPS" in message, message
     assert "WanLiteDDIM" in message, message
 
 

@@ -104,8 +104,7 @@ def check_dpmpp_vectors_with_cfg_1_and_3() -> None:
     for name, entry in described["combos"].items():
         if not name.startswith("dpmpp"):
             continue
-        schedule = submodule("samplers.schedule").dpmpp_schedule(entry["steps"], entry["shift"])
-        sigmas = submodule("nodes.schedules").flow_sigmas(schedule)
+        (sigmas,) = run("WanLiteFlowSchedule", steps=entry["steps"], shift=entry["shift"], made_for="FlowDPM++")
         (sampler,) = run("WanLiteSolverFlowDPMpp")
         matches_vector(tensors, name, flow_formula, sigmas, sampler)
 
