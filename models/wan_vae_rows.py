@@ -18,9 +18,9 @@ from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
+from .wan_vae_frames import double_frames, halve_frames, mix
 from .wan_vae_layers import (
     Attention,
     CausalConv,
@@ -243,7 +243,7 @@ class UpRows(_Rows3):
     def push(self, x: Tensor, last: bool) -> Tensor:
         """(t, c, n, w) -> (t', out, about 2n, 2w)."""
         if x.shape[0] > 1 and self.layer.temporal:
-            x = _double_frames(x, cast("TimeConv", self.layer.time_conv))
+            x = double_frames(x, cast("TimeConv", self.layer.time_conv))
         return self.convolve(x, 2 * x.shape[2], 2 * x.shape[3], last, self._write)
 
     @staticmethod
@@ -277,7 +277,7 @@ class DownRows:
         done = max(0, (window.shape[2] - 1) // 2)
         self.kept = window[:, :, 2 * done :].clone()
         y = self.conv(window[:, :, : 2 * done + 1]) if done else _empty(x, self.conv.out_channels, 0, w // 2)
-        return _halve_frames(y, cast("TimeConv", self.layer.time_conv)) if x.shape[0] > 1 and self.layer.temporal else y
+        return halve_frames(y, cast("TimeConv", self.layer.time_conv)) if x.shape[0] > 1 and self.layer.temporal else y
 
 
 class ResidualRows:
@@ -295,7 +295,7 @@ class ResidualRows:
         y = x
         for half in self.halves:
             y = half.push(y, last)
-        return self.waiting.add(y, x if self.shortcut is None else _mix(x, self.shortcut.weight, self.shortcut.bias))
+        return self.waiting.add(y, x if self.shortcut is None else mix(x, self.shortcut.weight, self.shortcut.bias))
 
 
 class LevelRows:
@@ -386,35 +386,3 @@ def _norm_into(x: Tensor, norm: PixelNorm, out: Tensor) -> None:
     scale = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(1e-12).reciprocal_()
     torch.mul(x, scale, out=out)
     out *= (norm.gamma * norm.gamma.numel() ** 0.5).view(1, -1, 1, 1)
-
-
-def _double_frames(x: Tensor, conv: TimeConv) -> Tensor:
-    """The first frame as it is, two for each of the others; the first takes no part in theirs, as officially.
-
-    Shapes: (t, c, n, w) -> (2t - 1, c, n, w).
-    """
-    before_last, before, now = conv.taps()
-    rest = x[1:]
-    y = _mix(rest, now, conv.bias)
-    if len(rest) > 1:
-        y[1:] += _mix(rest[:-1], before)
-    if len(rest) > 2:
-        y[2:] += _mix(rest[:-2], before_last)
-    return torch.cat([x[:1], rearrange(y, "t (k c) h w -> (t k) c h w", k=2)])
-
-
-def _halve_frames(x: Tensor, conv: TimeConv) -> Tensor:
-    """The first frame as it is, one for each pair of the others with the frame before the pair.
-
-    Shapes: (t, c, n, w) -> ((t + 1) / 2, c, n, w).
-    """
-    before_last, before, now = conv.taps()
-    y = _mix(x[2::2], now, conv.bias)
-    y += _mix(x[1:-1:2], before)
-    y += _mix(x[:-2:2], before_last)
-    return torch.cat([x[:1], y])
-
-
-def _mix(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1x1 convolution, also of no rows at all."""
-    return F.conv2d(x, kernel, bias) if x.shape[2] else _empty(x, kernel.shape[0], 0, x.shape[3])
