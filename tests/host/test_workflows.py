@@ -16,7 +16,9 @@ from host.server import PACK
 from wan_lite.cli import main
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
-STUDENT_WORKFLOWS = [path for path in WORKFLOWS if path.stem.startswith("student_")]
+STUDENT_WORKFLOWS = [
+    path for path in WORKFLOWS if path.stem in ("student_ddim_training_sampling", "student_flow_unipc")
+]
 DEMO = PACK / "demo" / "weights"
 SERVER_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
