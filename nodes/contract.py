@@ -68,7 +68,11 @@ class WanLiteContractSampling(io.ComfyNode):
                 denoise_input(),
                 mismatch_input(),
             ],
-            outputs=[io.Model.Output(), io.Sampler.Output(), io.Sigmas.Output()],
+            outputs=[
+                io.Model.Output(tooltip="Reads its output as the contract says; for the guider."),
+                io.Sampler.Output(tooltip="The contract's solver."),
+                io.Sigmas.Output(tooltip="The contract's noise levels."),
+            ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )  # fmt: skip
 

@@ -183,7 +183,7 @@ class WanLiteExpertsGuider(io.ComfyNode):
                 cfg_input("cfg_low_noise", 3.0, "low"),
                 mismatch_input(),
             ],
-            outputs=[io.Guider.Output()],
+            outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod

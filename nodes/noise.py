@@ -28,8 +28,7 @@ class ItemNoise:
         self.mode = mode
 
     def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
-        """Latent dict with samples (b, c, ...) -> float32 noise of that shape on the CPU; ``batch_index`` is kept "
-        "to."""
+        """Latent dict with samples (b, c, ...) -> float32 noise of that shape on the CPU, by ``batch_index``."""
         samples = latent["samples"]
         if samples.is_nested:
             raise ValueError("latent: several latents in one (audio, video) have no noise per item; use RandomNoise.")
@@ -73,7 +72,7 @@ class WanLiteNoise(io.ComfyNode):
                     "CPU. official (GPU): Wan's own noise when its generator is on the graphics card.",
                 ),
             ],
-            outputs=[io.Noise.Output()],
+            outputs=[io.Noise.Output(tooltip="For SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod

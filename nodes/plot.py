@@ -24,7 +24,10 @@ class WanLiteSchedulePlot(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="Any SIGMAS, of this pack or another."),
                 io.Sigmas.Input("compare", optional=True, tooltip="A second curve to draw beside the first."),
             ],
-            outputs=[io.Image.Output(display_name="plot"), io.String.Output(display_name="table")],
+            outputs=[
+                io.Image.Output(display_name="plot", tooltip="The curve, for Preview Image."),
+                io.String.Output(display_name="table", tooltip="A line for each step, for Preview as Text."),
+            ],
         )
 
     @classmethod

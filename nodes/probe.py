@@ -1,5 +1,4 @@
-"""The probe in the host: the MODEL's own network under every candidate contract, with the host's text, LoRA and "
-"memory."""
+"""The probe in the host: the MODEL's own network under every candidate contract, in the host's memory management."""
 
 from __future__ import annotations
 
@@ -180,10 +179,10 @@ class WanLiteSamplingProbe(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="grid"),
-                io.Image.Output(display_name="chart"),
-                io.String.Output(display_name="report"),
-                Contract.Output(display_name="best"),
+                io.Image.Output(display_name="grid", tooltip="What each candidate paints, the best first."),
+                io.Image.Output(display_name="chart", tooltip="Size of the latent along each run; 1 is right."),
+                io.String.Output(display_name="report", tooltip="The verdict in a sentence, then every number."),
+                Contract.Output(display_name="best", tooltip="For Wan Lite Contract Sampling or Save Student."),
             ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip

@@ -158,9 +158,9 @@ class WanLiteWorldRollout(io.ComfyNode):
                 *display_inputs(),
             ],
             outputs=[
-                io.Image.Output(display_name="frames"),
+                io.Image.Output(display_name="frames", tooltip="The rollout, in the chosen layout."),
                 WorldActions.Output(display_name="WORLD_ACTIONS", tooltip="What was done, and where it stopped."),
-                io.String.Output(display_name="report"),
+                io.String.Output(display_name="report", tooltip="World, settings, actions, drift of the values."),
             ],
         )
 

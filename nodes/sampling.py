@@ -203,9 +203,10 @@ class WanLiteFlowUniPCSampler(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        shift_help = "s t / (1 + (s - 1) t), applied once, here. Wan uses 5 (3 at 480p, 12 for T2V-A14B); above 1 "
-        "more steps " \
-            "go to high noise."  # fmt: skip
+        shift_help = (
+            "s t / (1 + (s - 1) t), applied once, here. Wan uses 5 (3 at 480p, 12 for T2V-A14B); above 1 more steps go "
+            "to high noise."
+        )
         return schema(
             node_id="WanLiteFlowUniPCSampler",
             display_name="Wan Lite FlowUniPC Sampler",

@@ -188,7 +188,7 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
                 *threshold_inputs(),
                 mismatch_input(),
             ],
-            outputs=[io.Sampler.Output()],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod
@@ -217,7 +217,7 @@ class WanLiteSolverFlowDPMpp(io.ComfyNode):
                 *threshold_inputs(),
                 mismatch_input(),
             ],
-            outputs=[io.Sampler.Output()],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -268,7 +268,7 @@ class WanLiteSolverDDIM(io.ComfyNode):
                 *threshold_inputs(),
                 mismatch_input(),
             ],
-            outputs=[io.Sampler.Output()],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod

@@ -71,7 +71,7 @@ class WanLiteWorldLoader(io.ComfyNode):
                 ),
             ],
             outputs=[
-                WorldModel.Output(display_name="WORLD_MODEL"),
+                WorldModel.Output(display_name="WORLD_MODEL", tooltip="For the other nodes of worlds."),
                 io.Image.Output(
                     display_name="clip",
                     tooltip="True frames that came with the world (NAME_clip.safetensors beside it), to start from and "
@@ -151,9 +151,8 @@ class WanLiteWorldActions(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "source", options=list(RULES), default="list",
-                    tooltip="list: the ids below. diversity: the seed document's rule, mostly random, now and then one "
-                    "of the "
-                    "least used of the last five. repeat: one action all along. infer from frames: needs world and "
+                    tooltip="list: the ids below. diversity: mostly random, now and then one of the least used of "
+                    "the last five. repeat: one action all along. infer from frames: needs world and "
                     "frames.",
                 ),
                 io.String.Input(
@@ -169,7 +168,7 @@ class WanLiteWorldActions(io.ComfyNode):
                 ),
                 resize_input(),
             ],
-            outputs=[WorldActions.Output(display_name="WORLD_ACTIONS")],
+            outputs=[WorldActions.Output(display_name="WORLD_ACTIONS", tooltip="For Wan Lite World Rollout.")],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
