@@ -1,7 +1,7 @@
 """Says which caption a picture shows, or none: a template rule with a distance limit, so that garbage is rejected.
 
 The rule fits the picture as ``ground + mask * (colour - ground)`` over all masks of the picture set (every pattern,
-period, a few widths, all whole-pixel phases), with the two colours free. It accepts only when the fit leaves little
+a few widths, all half-pixel phases), with the two colours free. It accepts only when the fit leaves little
 over, the colour is near one of the palette and the ground is near the set's ground.
 """
 
@@ -22,7 +22,7 @@ RESIDUAL_LIMIT = 0.12  # root mean square of what the fit leaves over, in [0, 1]
 COLOUR_LIMIT = 0.22  # distance in RGB, [0, 1] units, from the palette
 GROUND_LIMIT = 0.22
 PLAIN_CONTRAST = 0.20  # below this distance between the two fitted colours a picture is one plain colour
-_WIDTHS = (0.41, 0.47, 0.53, 0.59)
+_WIDTHS = (0.36, 0.42, 0.48, 0.54, 0.60, 0.65)
 _HALVES = (0.0, 0.5)  # phases between two pixels
 
 
@@ -80,7 +80,7 @@ def _best_fit(picture: Tensor) -> tuple[int, Tensor, Tensor, float]:
     axis = torch.linalg.eigh(columns @ columns.T).eigenvectors[:, -1]
     axis = axis if axis.sum() > 0 else -axis
     line = torch.einsum("c,chw->hw", axis, centred)
-    # Correlation with every template at every whole-pixel phase at once; periods divide 64, so it is exactly circular.
+    # Correlation with every template at every whole-pixel phase at once; the period divides 64, so it is circular.
     # The colour is the bright side: only positive fits count, the others have the two sides exchanged.
     fits = torch.fft.irfft2(torch.fft.rfft2(line) * spectra.conj(), s=(SIZE, SIZE)) / norms[:, None, None]
     template, place = divmod(int(fits.argmax()), SIZE * SIZE)
@@ -97,11 +97,10 @@ def _templates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """All masks: owners ``(n,)``, masks ``(n, 64, 64)``, their spectra ``(n, 64, 33)`` and norms ``(n,)``."""
     owners: list[int] = []
     masks: list[Tensor] = []
-    for index, kind in enumerate(PATTERNS.values()):
+    for index in range(len(PATTERNS)):
         if index == list(PATTERNS).index("plain"):
             continue
-        periods = torch.tensor(kind.periods, dtype=torch.float32)
-        grid = torch.cartesian_prod(periods, torch.tensor(_WIDTHS), torch.tensor(_HALVES), torch.tensor(_HALVES))
+        grid = torch.cartesian_prod(torch.tensor(_WIDTHS), torch.tensor(_HALVES), torch.tensor(_HALVES))
         masks.append(mask_of(index, *grid.unbind(1)))
         owners += [index] * len(grid)
     stack = torch.cat(masks)
