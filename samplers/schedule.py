@@ -163,11 +163,7 @@ def ddim_schedule(steps: int, shift: float = 1.0, denoise: float = 1.0) -> Sched
     signal = (1 - timesteps.float() / TRAIN_TIMESTEPS).clamp(_DDIM_CLAMP, 1 - _DDIM_CLAMP)
     # of several entries with one level the last is kept: it is the one whose output would decide the step
     keep = torch.cat([signal[1:] != signal[:-1], torch.ones(1, dtype=torch.bool)])
-    # Training takes both roots in float32. Raising the log signal-to-noise ratio by 2^-32 makes the exact roots round
-    # to the recorded ones at every step of the vectors; at t = 555 a float32 root falls on either side of a tie,
-    # depending on the machine.
-    signal = signal[keep].double()
-    sigmas = (1 - signal - 2**-32 * signal * (1 - signal)).sqrt()
+    sigmas = (1 - signal[keep].double()).sqrt()
     return Schedule(torch.cat([sigmas, sigmas.new_zeros(1)]), VP, timesteps[keep])
 
 

@@ -105,8 +105,11 @@ def test_dpmpp(name: str) -> None:
 def test_ddim(steps: int) -> None:
     schedule = ddim_schedule(steps)
     assert torch.equal(schedule.timesteps, VECTORS[f"ddim_{steps}.timesteps"])
-    result = trajectory(schedule, DDIM(), Prediction.EPSILON)
-    torch.testing.assert_close(result, VECTORS[f"ddim_{steps}.traj"], atol=1e-6, rtol=0)
+    result, expected = trajectory(schedule, DDIM(), Prediction.EPSILON), VECTORS[f"ddim_{steps}.traj"]
+    # 1e-6, relative where the value is above 1: the trajectories reach 64, where float32 itself is spaced by 4e-6.
+    # Training takes the roots of alpha^2 in float32; at t = 555 the exact root is so near a tie that float32 libraries
+    # round it either way, and the epsilon reading magnifies that last bit.
+    assert ((result - expected).abs() <= 1e-6 * expected.abs().clamp_min(1)).all()
 
 
 def test_ddim_timestep_tables() -> None:
