@@ -53,6 +53,11 @@ def linear_epsilon_sigmas() -> torch.Tensor:
     return sigmas
 
 
+def _host_kinds(*names: str) -> tuple[type, ...]:
+    """The kinds of sampling with these names that this host has; older ones lack the later kinds."""
+    return tuple(getattr(host, name) for name in names if hasattr(host, name))
+
+
 def noise_process(model_sampling: torch.nn.Module) -> NoiseProcess:
     """FLOW (sigma in [0, 1]) or VE (x = x0 + sigma n, sigma up to 14.6 for SDXL) from the MODEL's ``model_sampling``.
 
@@ -61,10 +66,10 @@ def noise_process(model_sampling: torch.nn.Module) -> NoiseProcess:
 
     Raises: ValueError for a MODEL without a noise process (image-to-image networks) or with an unknown one.
     """
-    without_noise = (host.IMG_TO_IMG, host.IMG_TO_IMG_FLOW)
+    without_noise = _host_kinds("IMG_TO_IMG", "IMG_TO_IMG_FLOW")
     if isinstance(model_sampling, host.CONST) and not isinstance(model_sampling, without_noise):
         return FLOW
-    variance_exploding = (host.EPS, host.V_PREDICTION_DDPM, host.COSMOS_RFLOW)
+    variance_exploding = _host_kinds("EPS", "V_PREDICTION_DDPM", "COSMOS_RFLOW")
     if isinstance(model_sampling, variance_exploding) and not isinstance(model_sampling, without_noise):
         return VE
     raise ValueError(

@@ -58,7 +58,8 @@ def test_the_vectors_noise_gives_the_vectors_latents(
     graph = paint(name, sampler, steps=steps, shift=shift)
     graph["10"] = node("LoadLatent", latent=latent)
     graph["11"] = node(solver, **widget_defaults(defaults[solver]) | {"on_mismatch": "ignore"})
-    graph["12"] = node(sigmas["class_type"], **sigmas["inputs"], steps=steps, shift=shift, denoise=1.0)
+    widgets = widget_defaults(defaults[sigmas["class_type"]]) | {"steps": steps, "shift": shift, "denoise": 1.0}
+    graph["12"] = node(sigmas["class_type"], **widgets | sigmas["inputs"])
     graph["13"] = node("BasicGuider", model=["1", 0], conditioning=["3", 0])
     graph["14"] = node("DisableNoise")
     links = {"noise": ["14", 0], "guider": ["13", 0], "sampler": ["11", 0], "sigmas": ["12", 0]}
