@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..samplers.contract import PRESETS, ContractError, SamplingContract, read_contract
+from ..samplers.contract import PRESETS, ContractError, SamplingContract
+from ..samplers.contract_files import WEIGHT_NAMES, read_contract
 from .checkpoint import CheckpointError, describe_foreign, load_into, read_metadata, read_tensors
 from .student_network import StudentConfig, names_in_network
 
@@ -18,7 +19,6 @@ __all__ = [
     "CELL_PIXELS",
     "CONFIG_KEY",
     "PROJECTION_NAME",
-    "WEIGHT_NAMES",
     "WHAT",
     "StudentCheckpoint",
     "build_projection",
@@ -30,7 +30,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 CONFIG_KEY = "wan_lite.student_config"
-WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_model.safetensors", "model.safetensors")
 PROJECTION_NAME = "output_proj.safetensors"
 PROJECTION_PREFIX = "output_proj."
 CELL_PIXELS = {16: 8, 48: 16}

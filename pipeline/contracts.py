@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..models.student import Student, fit_contract, load_student
-from ..samplers.contract import PRESETS, ContractMismatch, SamplingContract, compare, stamp
+from ..samplers.contract import PRESETS, ContractMismatch, SamplingContract, compare
+from ..samplers.contract_files import stamp
 
 __all__ = ["ON_MISMATCH", "SAMPLERS", "Wishes", "in_words", "preset_named", "settle_contract", "stamp_student"]
 

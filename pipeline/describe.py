@@ -19,7 +19,6 @@ from ..models.student_files import (
     CELL_PIXELS,
     CONFIG_KEY,
     PROJECTION_NAME,
-    WEIGHT_NAMES,
     StudentCheckpoint,
     read_student,
 )
@@ -28,7 +27,8 @@ from ..models.wan_vae_files import VAEFile
 from ..models.world import find_checkpoints, load_world
 from ..models.world.sizes import identify
 from ..models.world.world import WORLD_CONFIG_KEY
-from ..samplers.contract import CONTRACT_KEY, SamplingContract, read_contract
+from ..samplers.contract import CONTRACT_KEY, SamplingContract
+from ..samplers.contract_files import WEIGHT_NAMES, read_contract
 from .contracts import in_words
 
 __all__ = ["Description", "describe"]

@@ -1,6 +1,7 @@
 """Schedules, noise processes, predictions, solvers and the sampling contract. Needs torch only."""
 
-from .contract import PRESETS, ContractError, ContractMismatch, SamplingContract, compare, read_contract, stamp
+from .contract import PRESETS, ContractError, ContractMismatch, SamplingContract, compare
+from .contract_files import read_contract, stamp
 from .ddim import DDIM, Churn
 from .dpmpp import FlowDPMpp
 from .guidance import guided, two_experts

@@ -1,20 +1,16 @@
-"""The sampling contract: how a checkpoint wants to be sampled, as a small record that travels with it."""
+"""The sampling contract: how a checkpoint wants to be sampled, as a small record. Files: see contract_files."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from .ddim import DDIM
 from .dpmpp import FlowDPMpp
-from .header import read_header, rewrite_header
-from .schedule import Schedule, ddim_schedule, dpmpp_schedule, flow_schedule
-from .sidecar import scheduler_fields
+from .schedule import LARGEST_SHIFT, MOST_STEPS, Schedule, ddim_schedule, dpmpp_schedule, flow_schedule
 from .solver import Solver
 from .unipc import FlowUniPC
 
@@ -26,16 +22,15 @@ __all__ = [
     "Mismatch",
     "SamplingContract",
     "compare",
-    "read_contract",
-    "stamp",
+    "modelspec",
 ]
 
 CONTRACT_KEY = "wan_lite.sampling_contract"
-CONTRACT_NAME = "sampling_contract.json"
 VERSION = 1
-_WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_model.safetensors", "model.safetensors")
+_LARGEST_SIDE = 2**16  # of a latent; a damaged record must not ask for terabytes
+_SOLVERS: dict[str, Callable[[], Solver]] = {"ddim": DDIM, "flow_unipc": FlowUniPC, "flow_dpmpp": FlowDPMpp}
 _ALLOWED: dict[str, tuple[Any, ...]] = {
-    "solver": ("ddim", "flow_unipc", "flow_dpmpp"),
+    "solver": tuple(_SOLVERS),
     "prediction": ("epsilon", "velocity"),
     "num_train_timesteps": (1000,),
     "timestep_cast": ("int64_trunc",),
@@ -64,8 +59,10 @@ def _check_version(version: object, origin: str = "contract") -> None:
 def _latent(value: Any) -> tuple[int, int, int]:
     parts: Any = [value.get(name) for name in ("channels", "height", "width")] if isinstance(value, Mapping) else value
     good = isinstance(parts, list | tuple) and len(parts) == 3
-    if not good or not all(type(part) is int and part > 0 for part in parts):
-        raise ContractError(f"contract: latent is {value!r}; give channels, height and width, whole numbers from 1.")
+    if not good or not all(type(part) is int and 0 < part <= _LARGEST_SIDE for part in parts):
+        raise ContractError(
+            f"contract: latent is {value!r}; give channels, height and width, whole numbers from 1 to {_LARGEST_SIDE}."
+        )
     channels, height, width = map(int, parts)
     return channels, height, width
 
@@ -113,12 +110,14 @@ class SamplingContract:
                 f"contract: solver is '{self.solver}', which works in the flow process, but prediction is 'epsilon'; "
                 "set solver to 'ddim' or prediction to 'velocity'."
             )
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ContractError(f"contract: steps is {self.steps!r}; allowed are whole numbers from 1.")
-        for name, least in (("shift", 0.0), ("cfg", -math.inf)):
+        if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
+            raise ContractError(f"contract: steps is {self.steps!r}; allowed are whole numbers from 1 to {MOST_STEPS}.")
+        for name, least in (("shift", 0), ("cfg", -LARGEST_SHIFT)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least < value < math.inf:
-                raise ContractError(f"contract: {name} is {value!r}; allowed are finite numbers above {least:g}.")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least < value <= LARGEST_SHIFT:
+                raise ContractError(
+                    f"contract: {name} is {value!r}; allowed are numbers above {least:g} up to {LARGEST_SHIFT:g}."
+                )
         if self.latent is not None:
             object.__setattr__(self, "latent", _latent(self.latent))
 
@@ -141,7 +140,7 @@ class SamplingContract:
         """
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ContractError(f"{origin}: the sampling contract is not JSON ({error}); stamp it again.") from None
         if not isinstance(content, dict):
             raise ContractError(f"{origin}: the sampling contract is {type(content).__name__}, not a table of fields.")
@@ -159,15 +158,19 @@ class SamplingContract:
             raise ContractError(f"{origin}: {error}") from None
 
     def schedule(self, *, denoise: float = 1.0) -> Schedule:
-        """Return the contract's schedule, shift included; ``denoise`` below 1 keeps its end (image to image)."""
-        make = ddim_schedule if self.prediction == "epsilon" else flow_schedule
-        if self.solver == "flow_dpmpp":
-            make = dpmpp_schedule
-        return make(self.steps, self.shift, denoise)
+        """Return the contract's schedule, shift included; ``denoise`` below 1 keeps its end (image to image).
+
+        The prediction names the process, and with it the schedule; only FlowDPM++ starts its flow schedule elsewhere.
+
+        Raises:
+            ValueError: denoise outside (0, 1].
+        """
+        flow = dpmpp_schedule if self.solver == "flow_dpmpp" else flow_schedule
+        return (ddim_schedule if self.prediction == "epsilon" else flow)(self.steps, self.shift, denoise)
 
     def make_solver(self) -> Solver:
         """Return the contract's solver with the settings of training."""
-        return {"ddim": DDIM, "flow_unipc": FlowUniPC, "flow_dpmpp": FlowDPMpp}[self.solver]()
+        return _SOLVERS[self.solver]()
 
 
 # "teacher A14B" takes the teacher's schedule. Its guidance (3 and 4, by expert) is not a student's, which has none.
@@ -225,72 +228,9 @@ def compare(contract: SamplingContract, requested: SamplingContract) -> list[Mis
     ]
 
 
-def read_contract(path: str | os.PathLike[str]) -> SamplingContract | None:
-    """Return the contract of a checkpoint file or folder, or None where nothing says how to sample it.
-
-    In this order: the safetensors header; ``sampling_contract.json`` in the folder (beside a single file:
-    ``<name>.sampling_contract.json``); diffusers' ``scheduler/scheduler_config.json`` or ``scheduler_config.json``.
-
-    Raises:
-        ContractError: there is one, but it cannot be read or cannot be followed.
-    """
-    path = Path(path)
-    folder = path if path.is_dir() else path.parent if path.name in _WEIGHT_NAMES else None
-    weights = _weights(path)
-    if weights is not None and weights.suffix == ".safetensors" and weights.is_file():
-        try:
-            text = read_header(weights).get(CONTRACT_KEY)
-        except ValueError as error:
-            raise ContractError(str(error)) from None
-        if text is not None:
-            return SamplingContract.from_json(text, origin=weights.name, source="declared")
-    own = path.with_name(f"{path.stem}.{CONTRACT_NAME}") if folder is None else folder / CONTRACT_NAME
-    if own.is_file():
-        return SamplingContract.from_json(own.read_text("utf-8"), origin=own.name, source="sidecar")
-    configs = [] if folder is None else [folder / "scheduler/scheduler_config.json", folder / "scheduler_config.json"]
-    config = next((file for file in configs if file.is_file()), None)
-    if config is None:
-        return None
-    try:
-        return SamplingContract(**scheduler_fields(config), source="sidecar")
-    except ValueError as error:
-        raise ContractError(str(error)) from None
-
-
-def stamp(path: str | os.PathLike[str], contract: SamplingContract) -> Path:
-    """Write ``contract`` into the header of a safetensors file (or of the one in a student's folder).
-
-    Only the header changes: the tensors' bytes are copied as they are, and the file is replaced in one move.
-
-    Returns:
-        The file that was written.
-
-    Raises:
-        ContractError: there is no safetensors file at ``path``, or it is damaged.
-    """
-    weights = _weights(Path(path))
-    if weights is None or weights.suffix != ".safetensors" or not weights.is_file():
-        raise ContractError(
-            f"{Path(path).name}: is no .safetensors file and holds none of {', '.join(_WEIGHT_NAMES)}; a contract can "
-            "only be stamped into safetensors."
-        )
-    entries = {CONTRACT_KEY: replace(contract, source="declared").to_json(), **modelspec(contract)}
-    try:
-        rewrite_header(weights, entries)
-    except ValueError as error:
-        raise ContractError(str(error)) from None
-    return weights
-
-
 def modelspec(contract: SamplingContract) -> dict[str, str]:
     """Return the ModelSpec header keys that follow from a contract (models that sample differently differ in name)."""
     return {
         "modelspec.architecture": f"wan-lite-student-{contract.solver}-{contract.prediction}",
         "modelspec.prediction_type": contract.prediction,
     }
-
-
-def _weights(path: Path) -> Path | None:
-    if not path.is_dir():
-        return path
-    return next((path / name for name in _WEIGHT_NAMES if (path / name).is_file()), None)

@@ -7,12 +7,12 @@ offsets relative to the end of the header. So the header can change its length a
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
+
+from ..atomic import replacing
 
 __all__ = ["read_header", "rewrite_header"]
 
@@ -27,7 +27,8 @@ def read_header(path: Path) -> dict[str, str]:
         ValueError: the file is not safetensors, or is cut off.
     """
     with path.open("rb") as file:
-        return dict(_read_json(file, path.name).get("__metadata__") or {})
+        table: dict[str, str] = _read_json(file, path.name).get("__metadata__", {})
+        return table
 
 
 def rewrite_header(path: Path, entries: Mapping[str, str]) -> None:
@@ -38,26 +39,17 @@ def rewrite_header(path: Path, entries: Mapping[str, str]) -> None:
 
     Raises:
         ValueError: the file is not safetensors, or is cut off.
+        OSError: the folder cannot be written to.
     """
-    path = path.resolve()  # through a link: the file itself is replaced
     with path.open("rb") as old:
         header = _read_json(old, path.name)
         _check_complete(header, old, path)
-        header["__metadata__"] = {**(header.get("__metadata__") or {}), **entries}
+        header["__metadata__"] = {**header.get("__metadata__", {}), **entries}
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % _ALIGNMENT)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as new:
-                new.write(len(text).to_bytes(8, "little") + text)
-                shutil.copyfileobj(old, new, 1 << 20)
-                new.flush()
-                os.fsync(new.fileno())
-            shutil.copymode(path, name)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path) as part, part.open("wb") as new:
+            new.write(len(text).to_bytes(8, "little") + text)
+            shutil.copyfileobj(old, new, 1 << 20)
 
 
 def _read_json(file: BinaryIO, name: str) -> dict[str, Any]:
@@ -66,11 +58,22 @@ def _read_json(file: BinaryIO, name: str) -> dict[str, Any]:
     text = file.read(length) if 0 < length <= _LARGEST else b""
     try:
         header = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
-    if len(text) != length or not isinstance(header, dict):
+    if len(text) != length or not _is_header(header):
         raise ValueError(f"{name}: is not a complete safetensors file; copy or download it again.")
-    return header
+    return dict(header)
+
+
+def _is_header(header: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether this is a table of tensors, each with its two offsets, and a table of strings."""
+    if not isinstance(header, dict) or not all(isinstance(entry, dict) for entry in header.values()):
+        return False
+    strings = header.get("__metadata__", {}).values()
+    offsets = [entry.get("data_offsets") for key, entry in header.items() if key != "__metadata__"]
+    return all(isinstance(text, str) for text in strings) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(end) is int for end in pair) for pair in offsets
+    )
 
 
 def _check_complete(header: dict[str, Any], file: BinaryIO, path: Path) -> None:

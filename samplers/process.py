@@ -32,7 +32,8 @@ class NoiseProcess:
 
     def alpha(self, sigma: Number) -> Number:
         """Return the weight of the clean picture at ``sigma`` (a float or a tensor of any shape)."""
-        return self._alpha(sigma)
+        alpha: Number = self._alpha(sigma)
+        return alpha
 
     def half_log_snr(self, sigma: Number) -> Number:
         """Return ``lambda = log(alpha / sigma)``: +inf at sigma 0, -inf at pure noise (a float or a tensor)."""
@@ -64,7 +65,7 @@ class NoiseProcess:
             )
         if isinstance(sigma, Tensor) and sigma.ndim:
             sigma = sigma.to(x0).reshape(-1, *[1] * (x0.ndim - 1))
-        return self._alpha(sigma) * x0 + sigma * noise
+        return self.alpha(sigma) * x0 + sigma * noise
 
 
 def _log(value: float) -> float:

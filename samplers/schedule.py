@@ -5,7 +5,6 @@ A schedule is finished data. The shift is applied here, once, by :func:`shift_si
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import overload
 
@@ -15,6 +14,8 @@ from torch import Tensor
 from .process import FLOW, VP, NoiseProcess, Number
 
 __all__ = [
+    "LARGEST_SHIFT",
+    "MOST_STEPS",
     "Schedule",
     "ddim_schedule",
     "ddim_timestep",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 TRAIN_TIMESTEPS = 1000
+MOST_STEPS = 10_000
+LARGEST_SHIFT = 1e6
+_LONGEST_TABLE = 1_000_000  # that ``denoise`` may keep the end of
 # Wan builds its training table in float32 and reads the first level back: 0.999 as float32 stores it.
 _WAN_SIGMA_MAX = float(torch.tensor(0.999, dtype=torch.float32))
 _DDIM_CLAMP = 1e-3
@@ -110,7 +114,7 @@ def flow_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Sched
     float32, as Wan's solver reads them.
 
     Args:
-        steps: 1 or more. shift: above 0; 1 leaves the levels equally spaced; applied here and nowhere else.
+        steps: 1 to 10000. shift: above 0; 1 leaves the levels equally spaced; applied here and nowhere else.
         denoise: in (0, 1]; below 1 the last ``steps`` of a table of int(steps / denoise) steps (image to image).
 
     Raises:
@@ -144,7 +148,7 @@ def ddim_schedule(steps: int, shift: float = 1.0, denoise: float = 1.0) -> Sched
     the schedule has fewer steps than asked (``schedule.steps`` says how many).
 
     Args:
-        steps: 1 or more. shift: above 0. denoise: in (0, 1], as in :func:`flow_schedule`.
+        steps: 1 to 10000. shift: above 0. denoise: in (0, 1], as in :func:`flow_schedule`.
 
     Raises:
         ValueError: an argument outside its range.
@@ -173,7 +177,7 @@ def shift_sigma(sigma: Number, shift: float) -> Number:
     Range: sigma in [0, 1] to [0, 1]; shift 1 is the identity, and shifts compose by multiplication.
 
     Raises:
-        ValueError: shift is not a finite number above 0.
+        ValueError: shift is not above 0 and at most a million.
     """
     _check_shift(shift)
     return shift * sigma / (1 + (shift - 1) * sigma)
@@ -210,17 +214,22 @@ def _flow_table(steps: int, shift: float, denoise: float, sigma_max: float) -> S
 
 
 def _total_steps(steps: int, shift: float, denoise: float) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is {steps!r}; allowed are whole numbers from 1; a usual value is 20.")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps is {steps!r}; allowed are whole numbers from 1 to {MOST_STEPS}; a usual value is 20.")
     _check_shift(shift)
     if not 0 < denoise <= 1:
         raise ValueError(f"denoise is {denoise!r}; allowed are numbers above 0 up to 1; 1 is a full run from noise.")
+    if steps / denoise > _LONGEST_TABLE:
+        raise ValueError(
+            f"denoise is {denoise!r}, which with {steps} steps keeps so little of the noise that nothing would change; "
+            f"give {steps / _LONGEST_TABLE:g} or more."
+        )
     return steps if denoise == 1 else int(steps / denoise)
 
 
 def _check_shift(shift: float) -> None:
-    if not (shift > 0 and math.isfinite(shift)):
-        raise ValueError(f"shift is {shift!r}; allowed are finite numbers above 0; 1 means no shift.")
+    if not 0 < shift <= LARGEST_SHIFT:
+        raise ValueError(f"shift is {shift!r}; allowed are numbers above 0 up to {LARGEST_SHIFT:g}; 1 means no shift.")
 
 
 def _check_sigmas(sigmas: Tensor, process: NoiseProcess) -> None:

@@ -31,7 +31,7 @@ def scheduler_fields(path: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name}: is not JSON ({error}); repair or remove it.") from None
     if not isinstance(config, Mapping):
         raise ValueError(f"{path.name}: is {type(config).__name__}, not a table of settings; repair or remove it.")
@@ -49,9 +49,10 @@ def scheduler_fields(path: Path) -> dict[str, Any]:
     )
 
 
-def _flow_shift(config: Mapping[str, Any], path: Path) -> float:
+def _flow_shift(config: Mapping[str, Any], path: Path) -> Any:
+    """Return the shift as the file has it; the contract says whether it is a usable number."""
     if config.get("use_dynamic_shifting"):
         raise ValueError(
             f"{path.name}: use_dynamic_shifting is on, which has no one shift; name a preset or stamp a contract."
         )
-    return float(config.get("flow_shift", config.get("shift", 1.0)))
+    return config.get("flow_shift", config.get("shift", 1.0))

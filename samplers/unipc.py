@@ -125,4 +125,5 @@ def _bh_weights(nodes: Sequence[float], hh: float, scale: float) -> list[float]:
         factorial *= n + 1
         phi = phi / hh - 1 / factorial
     matrix = torch.tensor(powers, dtype=torch.float64, device="cpu")
-    return torch.linalg.solve(matrix, torch.tensor(targets, dtype=torch.float64, device="cpu")).tolist()
+    weights = torch.linalg.solve(matrix, torch.tensor(targets, dtype=torch.float64, device="cpu"))
+    return [float(weight) for weight in weights]

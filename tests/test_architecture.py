@@ -30,7 +30,7 @@ INSIDE = {
 
 INSIDE_EXCEPTIONS = {
     "models/student.py": {"samplers.contract"},  # the loader returns the contract that the file carries
-    "models/student_files.py": {"samplers.contract"},
+    "models/student_files.py": {"samplers.contract", "samplers.contract_files"},
     "models/world/rollout.py": {"samplers"},
 }
 

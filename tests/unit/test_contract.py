@@ -76,6 +76,11 @@ def test_json_names_the_parts_of_the_latent() -> None:
         ('{"version": 1, "solver": "ddim", "prediction": "epsilon", "vae": "sdxl"}', "vae is 'sdxl'"),
         ('{"version": 1, "solver": "ddim", "prediction": "epsilon", "num_train_timesteps": 100}', "allowed: 1000"),
         ('{"version": 1, "solver": "flow_unipc", "prediction": "epsilon"}', "set solver to 'ddim' or prediction"),
+        ('{"version": 1, "solver": "ddim", "prediction": "epsilon", "steps": 1000000000000}', "1 to 10000"),
+        ('{"version": 1, "solver": "ddim", "prediction": "epsilon", "shift": 1%s}' % ("0" * 400), "above 0 up to 1e"),
+        ('{"version": 1, "solver": "ddim", "prediction": "epsilon", "cfg": NaN}', "cfg is nan"),
+        ('{"version": 1, "solver": "ddim", "prediction": "epsilon", "latent": [4, -1, 99999999]}', "1 to 65536"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_a_bad_record_is_one_sentence_with_the_file(text: str, message: str) -> None:
@@ -207,12 +212,43 @@ def test_foreign_betas_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
             "use_dynamic_shifting is on",
         ),
         (json.dumps({"_class_name": "DDIMScheduler", "num_train_timesteps": 100}), "num_train_timesteps is 100"),
+        (json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": "three"}), "shift is 'three'"),
+        (json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": None}), "shift is None"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_scheduler_configs_that_cannot_be_followed(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "scheduler_config.json").write_text(text)
-    with pytest.raises(ContractError, match=message):
+    with pytest.raises(ContractError, match=f"scheduler_config.json: .*{message}"):
         read_contract(tmp_path)
+
+
+def test_a_sidecar_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "sampling_contract.json").write_bytes(b"\xff\xfe\x00{")
+    with pytest.raises(ContractError, match=r"sampling_contract.json: the sampling contract is not JSON"):
+        read_contract(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[]",
+        b'{"a": 1}',
+        b'{"a": {"dtype": "F32"}}',
+        b'{"a": {"data_offsets": [0]}}',
+        b'{"a": {"data_offsets": ["0", "4"]}}',
+        b'{"__metadata__": ["a"]}',
+        b'{"__metadata__": {"wan_lite.sampling_contract": 7}}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_header_of_another_shape_is_refused(tmp_path: Path, header: bytes) -> None:
+    file = tmp_path / "odd.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    for action in (lambda: stamp(file, FULL), lambda: read_contract(file)):
+        with pytest.raises(ContractError, match=r"odd.safetensors: is not a complete safetensors file"):
+            action()
+    assert file.read_bytes()[8:] == header
 
 
 # Stamping ------------------------------------------------------------------------------------------------------------

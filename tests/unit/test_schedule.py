@@ -26,6 +26,9 @@ MAKERS = (ddim_schedule, flow_schedule, dpmpp_schedule)
         ({"steps": 5, "shift": math.inf}, "shift is inf"),
         ({"steps": 5, "denoise": 0.0}, "denoise is 0.0"),
         ({"steps": 5, "denoise": 1.5}, "denoise is 1.5"),
+        ({"steps": 5, "denoise": 1e-9}, "give 5e-06 or more"),
+        ({"steps": 10**9}, "allowed are whole numbers from 1 to 10000"),
+        ({"steps": 5, "shift": 10**400}, "allowed are numbers above 0 up to"),
     ],
 )
 def test_arguments_out_of_range(make, arguments: dict, message: str) -> None:

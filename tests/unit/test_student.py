@@ -14,7 +14,7 @@ from torch import Tensor
 from wan_lite.models.checkpoint import CheckpointError, read_metadata
 from wan_lite.models.student import StudentConfig, StudentNetwork, load_student, pool_text, read_student, save_student
 from wan_lite.models.student_network import names_in_file, names_in_network, sinusoids
-from wan_lite.samplers.contract import PRESETS, read_contract
+from wan_lite.samplers import PRESETS, read_contract
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 DDIM = "ddim-10 training preview"
