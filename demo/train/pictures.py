@@ -67,8 +67,8 @@ def _from_line(x: Tensor, period: Tensor) -> Tensor:
 
 
 def _edge(inside: Tensor) -> Tensor:
-    """A one-pixel ramp across the edge of a shape, so that a phase between two pixels shows."""
-    return (inside + 0.5).clamp(0, 1)
+    """A ramp of two pixels across the edge of a shape, so that a phase between two pixels shows."""
+    return (inside / 2 + 0.5).clamp(0, 1)
 
 
 @dataclass(frozen=True)
