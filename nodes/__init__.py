@@ -21,6 +21,7 @@ from . import (
     world,
 )
 from .host import register_folders
+from .renamed import register_renamed
 
 MODULES = (
     student,
@@ -42,6 +43,10 @@ MODULES = (
 
 class WanLiteExtension(ComfyExtension):
     """What ComfyUI asks the pack for."""
+
+    async def on_load(self) -> None:
+        """Let workflows saved with old ids find today's nodes."""
+        await register_renamed()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes, module by module, once the host knows the model folders that their lists show."""

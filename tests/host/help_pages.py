@@ -1,0 +1,79 @@
+"""The parts of the nodes' help pages that are made from the nodes: the tables of inputs and outputs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from host.server import PACK
+
+DOCS = PACK / "web" / "docs"
+FILES = {"student_name", "vae_name", "name", "world_name", "actions_name", "dynamics_name"}
+"""Inputs whose choices are the user's files."""
+
+
+def page_of(node_id: str) -> Path:
+    """The help page that ComfyUI shows for a node."""
+    return DOCS / f"{node_id}.md"
+
+
+def inputs_of(info: dict[str, Any]) -> dict[str, tuple[Any, dict[str, Any], bool]]:
+    """Every input of a node by name: its type, its options, whether it may stay unconnected."""
+    found = {}
+    for part in ("required", "optional"):
+        for name, (kind, *options) in info["input"].get(part, {}).items():
+            found[name] = (kind, options[0] if options else {}, part == "optional")
+    return found
+
+
+def input_table(info: dict[str, Any]) -> str:
+    """Markdown: every input with what it takes, where it begins, and its tooltip."""
+    rows = ["| input | takes | default | what it does |", "|---|---|---|---|"]
+    for name, (kind, settings, optional) in inputs_of(info).items():
+        default = _text(settings["default"]) if "default" in settings else ("may be empty" if optional else "")
+        rows.append(f"| **{name}** | {_taken(name, kind, settings)} | {default} | {_cell(settings['tooltip'])} |")
+    return "\n".join(rows)
+
+
+def output_table(info: dict[str, Any]) -> str:
+    """Markdown: every output with its type and its tooltip."""
+    if not info["output"]:
+        return "None: it writes a file into ComfyUI's output folder."
+    rows = ["| output | type | what it is |", "|---|---|---|"]
+    tooltips = info.get("output_tooltips") or [""] * len(info["output"])
+    for name, kind, tooltip in zip(info["output_name"], info["output"], tooltips, strict=True):
+        rows.append(f"| **{name}** | {kind} | {_cell(tooltip or '')} |")
+    return "\n".join(rows)
+
+
+def with_tables(page: str, info: dict[str, Any]) -> str:
+    """A help page with its two tables as the node is now; everything else is left as it was written."""
+    for mark, table in (("inputs", input_table(info)), ("outputs", output_table(info))):
+        pattern = re.compile(rf"(<!-- {mark} -->\n).*?(\n<!-- /{mark} -->)", re.DOTALL)
+        if len(pattern.findall(page)) != 1:
+            raise ValueError(f"the page needs exactly one pair of <!-- {mark} --> and <!-- /{mark} -->.")
+        page = pattern.sub(lambda found, table=table: found[1] + table + found[2], page)
+    return page
+
+
+def _taken(name: str, kind: Any, settings: dict[str, Any]) -> str:
+    if name in FILES:
+        return "a file or folder from the list"
+    if isinstance(kind, list) or kind == "COMBO":
+        return ", ".join(f"`{choice}`" for choice in (kind if isinstance(kind, list) else settings["options"]))
+    if kind in ("INT", "FLOAT"):
+        return f"{_text(settings['min'])} to {_text(settings['max'])}"
+    return {"STRING": "text", "BOOLEAN": "yes or no"}.get(kind, str(kind))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return "2^64 - 1" if value == 2**64 - 1 else f"{value:.10g}"
+    return " / ".join(f"`{line}`" for line in str(value).splitlines()) or "empty"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
