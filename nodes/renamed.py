@@ -8,8 +8,10 @@ from typing import Any
 from comfy_api.latest import ComfyAPI, io
 
 RENAMED: tuple[dict[str, Any], ...] = ()
-"""Arguments of the host's ``NodeReplace``, one table for each old id: ``new_node_id``, ``old_node_id``,
-``old_widget_ids`` (the old node's widgets by position), ``input_mapping`` and ``output_mapping``. Entries stay for good.
+"""Arguments of the host's ``NodeReplace``, one table for each old id; entries stay for good.
+
+``new_node_id``, ``old_node_id``, ``old_widget_ids`` (the old node's widgets by position), ``input_mapping`` and
+``output_mapping``.
 """
 
 

@@ -2,8 +2,9 @@
 
     python scripts/help_pages.py [--check]
 
-The prose of a page is written by hand; what stands between ``<!-- inputs -->`` and ``<!-- /inputs -->``, and the same for
-outputs, is made from ``/object_info``. With ``--check`` nothing is written, and the exit code is 1 when a page is stale.
+The prose of a page is written by hand; what stands between ``<!-- inputs -->`` and ``<!-- /inputs -->``, and the same
+for outputs, is made from ``/object_info``. With ``--check`` nothing is written, and the exit code is 1 when a page is
+stale.
 """
 
 from __future__ import annotations

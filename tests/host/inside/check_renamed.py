@@ -20,7 +20,7 @@ def check_a_renamed_node_reaches_the_host() -> None:
         "output_mapping": [{"new_idx": 0, "old_idx": 0}],
     }
     assert asyncio.run(submodule("nodes.renamed").register_renamed([entry])) == 1
-    prompt = {"1": {"class_type": "WanLiteNoiseOfTheTest", "inputs": {"seed": 5}}}
+    prompt = {"1": {"class_type": "WanLiteNoiseOfTheTest", "inputs": {"seed": 5}, "_meta": {}}}
     PromptServer.instance.node_replace_manager.apply_replacements(prompt)
     assert prompt["1"]["class_type"] == "WanLiteNoise" and prompt["1"]["inputs"] == {"noise_seed": 5}
 
