@@ -1,4 +1,4 @@
-"""Reading weights from disk without ever running code that a file carries.
+"""Reading weights from disk without ever running code that a file carries, and writing them whole or not at all.
 
 Everything that opens a checkpoint in this package goes through :func:`read_tensors` and fills a module through
 :func:`load_into`, so that a wrong file is one sentence naming the file, what was found, what was expected and
@@ -7,6 +7,7 @@ what to do, whatever kind of model was asked for.
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -16,9 +17,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-__all__ = ["CheckpointError", "describe_foreign", "load_into", "read_metadata", "read_pickle", "read_tensors"]
+from ..atomic import replacing
+
+__all__ = [
+    "CheckpointError",
+    "check_fit",
+    "describe_foreign",
+    "load_into",
+    "read_metadata",
+    "read_pickle",
+    "read_tensors",
+    "write_tensors",
+]
 
 _WRAPPERS = ("_orig_mod", "module")
 
@@ -28,7 +41,11 @@ class CheckpointError(ValueError):
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return the string table in the header of a ``.safetensors`` file (empty when it has none)."""
+    """Return the string table in the header of a ``.safetensors`` file (empty when it has none).
+
+    Raises:
+        CheckpointError: the file is missing, truncated or of another kind.
+    """
     with _open_safetensors(Path(path)) as file:
         return dict(file.metadata() or {})
 
@@ -79,11 +96,25 @@ def read_pickle(
         raise CheckpointError(
             f"{path.name}: refused, nothing in it was run: it {found}; save the weights as safetensors and load that."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError, OSError) as error:
+    except Exception as error:  # a damaged stream makes torch's reader fail in any way: IndexError, AssertionError, ...
         raise CheckpointError(
             f"{path.name}: cannot be read as a PyTorch checkpoint ({_first_line(error)}); "
             "it is damaged, incomplete or of another kind. Copy or download it again."
         ) from error
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a ``.safetensors`` file with ``metadata`` as the string table of its header, whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written to or the disk is full.
+    """
+    kept = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with replacing(path) as part:
+        try:
+            save_file(kept, part, metadata=dict(metadata))
+        except SafetensorError as error:
+            raise OSError(errno.EIO, _first_line(error)) from error
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, what: str) -> None:
@@ -95,24 +126,10 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, 
         source: the file's name, for the message. what: the kind of model expected, for the message.
 
     Raises:
-        CheckpointError: names are missing or left over, a shape differs, or a weight is NaN or infinite.
+        CheckpointError: names are missing or left over, a shape or a kind of number differs, or a weight is NaN or
+            infinite.
     """
-    expected = module.state_dict()
-    missing = [key for key in expected if key not in tensors]
-    unexpected = [key for key in tensors if key not in expected]
-    if missing or unexpected:
-        foreign = describe_foreign(tensors)
-        guess = f" It looks like {foreign}." if foreign else ""
-        raise CheckpointError(
-            f"{source}: is not {what}: {len(missing)} tensors missing{_some(missing)}, "
-            f"{len(unexpected)} unexpected{_some(unexpected)}.{guess} Choose a file of {what}."
-        )
-    for key, value in expected.items():
-        if tensors[key].shape != value.shape:
-            raise CheckpointError(
-                f"{source}: {key} has shape {list(tensors[key].shape)}, but {what} of this size needs "
-                f"{list(value.shape)}; the file and its configuration do not belong together."
-            )
+    check_fit(module, tensors, source=source, what=what)
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
             raise CheckpointError(
@@ -125,6 +142,43 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, 
         # differ in the last digit from those of a module that owns its memory (the host's): give it memory of its own.
         tensors = {key: tensor.clone() for key, tensor in tensors.items()}
     module.load_state_dict(tensors, strict=True, assign=on_meta)
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, what: str) -> None:
+    """Check that ``tensors`` are exactly those of ``module`` (on any device, also meta), by name, shape and kind.
+
+    Args:
+        source, what: as for :func:`load_into`.
+
+    Raises:
+        CheckpointError: names are missing or left over, or a shape or a kind of number differs.
+    """
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in tensors]
+    unexpected = [key for key in tensors if key not in expected]
+    if missing or unexpected:
+        foreign = describe_foreign(tensors)
+        guess = f" It looks like {foreign}." if foreign else ""
+        raise CheckpointError(
+            f"{source}: is not {what}: {len(missing)} tensors missing{_some(missing)}, "
+            f"{len(unexpected)} unexpected{_some(unexpected)}.{guess} Choose a file of {what}."
+        )
+    for key, value in expected.items():
+        tensor = tensors[key]
+        if tensor.shape != value.shape:
+            raise CheckpointError(
+                f"{source}: {key} has shape {list(tensor.shape)}, but {what} of this size needs "
+                f"{list(value.shape)}; the file and its configuration do not belong together."
+            )
+        if tensor.is_floating_point() != value.is_floating_point() or tensor.is_complex():
+            raise CheckpointError(
+                f"{source}: {key} holds {_dtype(tensor)} numbers where {what} has {_dtype(value)}; "
+                "use the weights as training saved them."
+            )
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def strip_prefixes(key: str) -> str:

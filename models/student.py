@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..samplers.contract import CONTRACT_KEY, SamplingContract, modelspec
-from .checkpoint import CheckpointError, load_into
+from .checkpoint import CheckpointError, load_into, write_tensors
 from .student_files import (
     CELL_PIXELS,
     CONFIG_KEY,
@@ -127,6 +126,7 @@ def save_student(
 
     Raises:
         ValueError: the path does not end in ``.safetensors``, or there is no contract at all.
+        OSError: the file cannot be written; what was there stays.
     """
     path = Path(path)
     contract = contract or student.contract
@@ -142,7 +142,7 @@ def save_student(
     if student.output_proj is not None:
         tensors |= {PROJECTION_PREFIX + key: value for key, value in student.output_proj.state_dict().items()}
     header = student_header(student, contract, title=path.stem)
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, metadata=header)
+    write_tensors(path, tensors, header)
     return header
 
 

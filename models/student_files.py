@@ -19,6 +19,7 @@ __all__ = [
     "CELL_PIXELS",
     "CONFIG_KEY",
     "PROJECTION_NAME",
+    "PROJECTION_PREFIX",
     "WHAT",
     "StudentCheckpoint",
     "build_projection",
@@ -49,6 +50,11 @@ class StudentCheckpoint:
     projection: Mapping[str, Tensor]
     contract: SamplingContract | None
     source: str
+
+    @property
+    def vae_channels(self) -> int:
+        """The channels of the latent that the VAE decodes: 16 (Wan 2.1 VAE) or 48 (Wan 2.2 VAE)."""
+        return _vae_channels(self.config, self.projection)
 
 
 def read_student(path: str | os.PathLike[str], *, preset: str | None = None) -> StudentCheckpoint:
@@ -85,14 +91,12 @@ def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) 
         )
     config = StudentConfig.from_json(_text_of(config_file), source=f"{folder.name}/config.json")
     weights = weights or _weights_in(folder)
-    tensors = read_tensors(weights)
-    projection_file = folder / PROJECTION_NAME
-    needed = config.num_channels not in CELL_PIXELS
-    if needed and not projection_file.is_file():
-        raise CheckpointError(projection_missing(folder.name, config.num_channels))
-    # A projection left beside a student that needs none belongs to an older run; upstream does not read it either.
-    projection = read_tensors(projection_file) if needed else {}
     source = f"{folder.name}/{weights.name}"
+    tensors = read_tensors(weights)
+    beside = folder / PROJECTION_NAME
+    # A projection left beside a student that needs none belongs to an older run; upstream does not read it either.
+    needed = config.num_channels not in CELL_PIXELS and beside.is_file()
+    projection = _checked_projection(read_tensors(beside) if needed else {}, config, source)
     contract = _contract_of(folder, preset, config, projection)
     return StudentCheckpoint(config, names_in_network(tensors), projection, contract, source)
 
@@ -100,11 +104,10 @@ def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) 
 def _read_single_file(path: Path, config: str, preset: str | None) -> StudentCheckpoint:
     tensors = read_tensors(path)
     start = len(PROJECTION_PREFIX)
-    projection = {key[start:]: value for key, value in tensors.items() if key.startswith(PROJECTION_PREFIX)}
+    held = {key[start:]: value for key, value in tensors.items() if key.startswith(PROJECTION_PREFIX)}
     network = {key: value for key, value in tensors.items() if not key.startswith(PROJECTION_PREFIX)}
     sizes = StudentConfig.from_json(config, source=f"{path.name}, header key {CONFIG_KEY}")
-    if not projection and sizes.num_channels not in CELL_PIXELS:
-        raise CheckpointError(projection_missing(path.name, sizes.num_channels))
+    projection = _checked_projection(held, sizes, path.name)
     contract = _contract_of(path, preset, sizes, projection)
     return StudentCheckpoint(sizes, names_in_network(network), projection, contract, path.name)
 
@@ -123,19 +126,11 @@ def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
     """Return the 1x1 convolution from the student's channels to the VAE's in float32, or None where there is none.
 
     Raises:
-        CheckpointError: the projection does not fit the student.
+        CheckpointError: the projection's tensors are not those of such a convolution, or hold NaN.
     """
     if not checkpoint.projection:
         return None
-    weight = checkpoint.projection.get("weight")
-    channels = checkpoint.config.num_channels
-    if weight is None or weight.ndim != 4 or weight.shape[1] != channels or weight.shape[0] not in CELL_PIXELS:
-        found = "no tensor 'weight'" if weight is None else f"a weight of shape {list(weight.shape)}"
-        raise CheckpointError(
-            f"{checkpoint.source}: its output projection holds {found}, but a student of {channels} channels needs "
-            f"[16, {channels}, 1, 1]; take the {PROJECTION_NAME} of the same training run."
-        )
-    projection = nn.Conv2d(channels, weight.shape[0], 1, device="meta")
+    projection = nn.Conv2d(checkpoint.config.num_channels, checkpoint.vae_channels, 1, device="meta")
     load_into(projection, checkpoint.projection, source=PROJECTION_NAME, what="an output projection")
     return projection.float().requires_grad_(False)
 
@@ -167,14 +162,37 @@ def _contract_of(
         contract = PRESETS[preset]
     if contract is None or contract.latent is not None:
         return contract
-    return fit_contract(contract, config, len(projection["bias"]) if "bias" in projection else config.num_channels)
+    return fit_contract(contract, config, _vae_channels(config, projection))
+
+
+def _vae_channels(config: StudentConfig, projection: Mapping[str, Tensor]) -> int:
+    return len(projection["weight"]) if projection else config.num_channels
+
+
+def _checked_projection(projection: Mapping[str, Tensor], config: StudentConfig, source: str) -> Mapping[str, Tensor]:
+    """Return the projection, empty where the student needs none, or say why it is not this student's."""
+    channels = config.num_channels
+    if not projection:
+        if channels not in CELL_PIXELS:
+            raise CheckpointError(projection_missing(source, channels))
+        return projection
+    weight = projection.get("weight")
+    if weight is None or weight.ndim != 4 or weight.shape[1] != channels or weight.shape[0] not in CELL_PIXELS:
+        found = "no tensor 'weight'" if weight is None else f"a weight of shape {list(weight.shape)}"
+        raise CheckpointError(
+            f"{source}: its output projection holds {found}, but a student of {channels} channels needs "
+            f"[16, {channels}, 1, 1]; take the {PROJECTION_NAME} of the same training run."
+        )
+    return projection
 
 
 def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path.parent.name}/{path.name}: cannot be read as text ({error}).") from error
+        raise CheckpointError(
+            f"{path.parent.name}/{path.name}: cannot be read as text ({error}); take the file that training saved."
+        ) from error
 
 
 def projection_missing(source: str, channels: int) -> str:

@@ -24,6 +24,7 @@ from .checkpoint import CheckpointError
 __all__ = ["StudentConfig", "StudentNetwork", "names_in_file", "names_in_network", "pool_text"]
 
 Text = Tensor | Sequence[Tensor]
+_DEEPEST, _LARGEST = 1024, 2**16  # far beyond any student: a damaged file must not make the loader build for hours
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class StudentConfig:
     ``text_max_length`` and ``projection_factor`` are kept for the training code and used by nothing here.
 
     Raises:
-        ValueError: a size is not a positive whole number, or the sizes exclude each other.
+        ValueError: a size is not a whole number in its range (depth to 1024, the others to 65536), or the sizes exclude
+            each other.
     """
 
     hidden_size: int
@@ -51,8 +53,9 @@ class StudentConfig:
     def __post_init__(self) -> None:
         for field in fields(self)[:8]:
             value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{field.name} is {value!r}; it must be a whole number of 1 or more.")
+            most = _DEEPEST if field.name == "depth" else _LARGEST
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"{field.name} is {value!r}; it must be a whole number from 1 to {most}.")
         if self.hidden_size % 2 or self.hidden_size < 4 or self.hidden_size % self.num_heads:
             raise ValueError(
                 f"hidden_size is {self.hidden_size} with num_heads {self.num_heads}; "
@@ -75,7 +78,7 @@ class StudentConfig:
         """
         try:
             table = json.loads(content) if isinstance(content, str) else content
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{source}: is not valid JSON ({error}); save the student again.") from error
         if not isinstance(table, Mapping):
             raise CheckpointError(f"{source}: holds a {type(table).__name__}, not a table of a student's sizes.")
@@ -230,14 +233,16 @@ def pool_text(text: Text) -> Tensor:
         (b, d) in float32; a prompt of zeros only gives zeros.
 
     Raises:
-        ValueError: the text has another number of dimensions.
+        ValueError: the text has another number of dimensions, or the list is empty.
     """
     if not isinstance(text, Tensor):
         if not text:
             raise ValueError("text is an empty list; give one tensor (tokens, width) for each prompt.")
-        return torch.cat([pool_text(rearrange(rows, "l d -> 1 l d")) for rows in text])
+        return torch.cat([pool_text(rows.unsqueeze(0)) for rows in text])
     if text.ndim != 3:
-        raise ValueError(f"text has shape {list(text.shape)}; give rows (batch, tokens, width) or a list of them.")
+        raise ValueError(
+            f"text has shape {list(text.shape)}; give rows (batch, tokens, width) or a list of (tokens, width)."
+        )
     position = torch.arange(1, text.shape[1] + 1, device=text.device)
     length = ((text != 0).any(dim=2) * position).amax(dim=1) if text.shape[1] else text.new_zeros(text.shape[0])
     return text.float().sum(dim=1) / rearrange(length.clamp(min=1), "b -> b 1")

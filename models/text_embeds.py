@@ -1,7 +1,7 @@
 """Text embeddings on disk, so that a small student does not need an 11 GB text encoder every time.
 
-One ``.safetensors`` file: tensor ``text`` (l, d) for one prompt, ``text.0``, ``text.1``, ... for several; the header key
-``wan_lite.captions`` holds their words as a JSON list.
+One ``.safetensors`` file: tensor ``text`` (l, d) for one prompt, ``text.0``, ``text.1``, ... for several; the header
+key ``wan_lite.captions`` holds their words as a JSON list.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .checkpoint import CheckpointError, read_metadata, read_tensors
+from .checkpoint import CheckpointError, read_metadata, read_tensors, write_tensors
 
 __all__ = ["CAPTIONS_KEY", "read_text_embeds", "save_text_embeds", "trim_padding"]
 
@@ -34,15 +33,14 @@ def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[s
     if not names or set(names) != set(tensors):
         found = ", ".join(sorted(tensors)[:4]) or "nothing"
         raise CheckpointError(
-            f"{path.name}: holds {found}, not text embeddings (a tensor 'text', or 'text.0', 'text.1', ...); choose a file "
-            "that WanLiteTextEmbedsSave or `wan-lite` wrote."
+            f"{path.name}: holds {found}, not text embeddings (a tensor 'text', or 'text.0', 'text.1', ...); choose a "
+            "file that the node WanLiteTextEmbedsSave wrote."
         )
     texts = [tensors[name] for name in names]
-    if any(text.ndim != 2 or not len(text) for text in texts) or len({text.shape[-1] for text in texts}) != 1:
-        shapes = ", ".join(str(list(text.shape)) for text in texts[:4])
+    if not _are_prompts(texts):
         raise CheckpointError(
-            f"{path.name}: holds texts of shape {shapes}; each must be (tokens, width) with one width for all. "
-            "Save the embeddings again."
+            f"{path.name}: holds texts {_shapes(texts)}; each must be (tokens, width) with one width for all, in "
+            "floating point. Save the embeddings again."
         )
     if not all(torch.isfinite(text.float()).all() for text in texts):
         raise CheckpointError(f"{path.name}: holds NaN or infinite numbers; encode the prompts again.")
@@ -53,16 +51,20 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
     """Write the rows of each prompt, (l_i, d) without padding, and their words.
 
     Raises:
-        ValueError: there is no text, a text is not (tokens, width), or there are more captions than texts.
+        ValueError: there is no text, a text is not (tokens, width) of one width, or there are more captions than texts.
+        OSError: the file cannot be written; what was there stays.
     """
-    if not texts or any(text.ndim != 2 for text in texts):
-        raise ValueError(f"texts holds {[list(text.shape) for text in texts]}; give one (tokens, width) for each prompt.")
+    if not _are_prompts(texts):
+        raise ValueError(
+            f"texts holds {_shapes(texts)}; give one floating point (tokens, width) for each prompt, one width for all."
+        )
     if len(captions) > len(texts):
         raise ValueError(f"captions has {len(captions)} lines for {len(texts)} texts; give at most one for each.")
     names = ["text"] if len(texts) == 1 else [f"text.{index}" for index in range(len(texts))]
-    tensors = {name: text.detach().cpu().contiguous().clone() for name, text in zip(names, texts, strict=True)}
     words = [*captions, *[""] * (len(texts) - len(captions))]
-    save_file(tensors, path, {CAPTIONS_KEY: json.dumps(words, ensure_ascii=False)})
+    # copies, because the rows of a batch share their memory, which the format does not allow
+    tensors = {name: text.clone() for name, text in zip(names, texts, strict=True)}
+    write_tensors(path, tensors, {CAPTIONS_KEY: json.dumps(words, ensure_ascii=False)})
 
 
 def trim_padding(rows: Tensor) -> Tensor:
@@ -71,10 +73,20 @@ def trim_padding(rows: Tensor) -> Tensor:
     return rows[: int(used[-1]) + 1 if len(used) else 1]
 
 
+def _are_prompts(texts: Sequence[Tensor]) -> bool:
+    good = [text.ndim == 2 and text.numel() > 0 and text.is_floating_point() for text in texts]
+    return bool(good) and all(good) and len({text.shape[1] for text in texts}) == 1
+
+
+def _shapes(texts: Sequence[Tensor]) -> str:
+    shown = [f"{list(text.shape)} {str(text.dtype).removeprefix('torch.')}" for text in texts[:4]]
+    return (", ".join(shown) or "nothing") + (", ..." if len(texts) > 4 else "")
+
+
 def _captions(header: str | None, count: int) -> list[str]:
     try:
         listed = json.loads(header) if header else []
-    except ValueError:
+    except (ValueError, RecursionError):  # the rows can be used without their words
         listed = []
     words = [str(word) for word in listed] if isinstance(listed, list) else []
     return (words + [""] * count)[:count]

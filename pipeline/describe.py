@@ -110,8 +110,8 @@ def _short_kind(file: Path) -> str:
 def _student(path: Path) -> Facts:
     checkpoint = read_student(path)
     config = checkpoint.config
-    channels = len(checkpoint.projection["bias"]) if checkpoint.projection else config.num_channels
-    side = config.latent_size * CELL_PIXELS.get(channels, 8)
+    channels = checkpoint.vae_channels
+    side = config.latent_size * CELL_PIXELS[channels]
     projection = f"to {channels} channels, once after sampling ({PROJECTION_NAME})" if checkpoint.projection else "none"
     picture = f"{side}x{side} pixels"
     if side != config.image_size:
@@ -170,15 +170,30 @@ def _world(path: Path) -> Facts:
 
 def _picture(path: Path) -> Facts:
     try:
-        with Image.open(path) as image:
-            size, texts = image.size, {key: json.loads(text) for key, text in image.text.items() if text[:1] in '{["'}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path.name}: is not a readable PNG ({error}).") from error
+        with Image.open(path, formats=["PNG"]) as image:
+            size, texts = image.size, {key: _parsed(text) for key, text in image.info.items() if isinstance(text, str)}
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CheckpointError(f"{path.name}: is not a readable PNG ({error}); copy or save it again.") from error
+    texts = {key: value for key, value in texts.items() if value is not None}
     facts = [("size", f"{size[0]}x{size[1]} pixels"), ("carries", ", ".join(sorted(texts)) or "nothing")]
-    nodes = texts.get("prompt", {}) if isinstance(texts.get("prompt"), dict) else {}
-    found = [texts.get(CONTRACT_KEY), *(node.get("_meta", {}).get(CONTRACT_KEY) for node in nodes.values())]
+    prompt = texts.get("prompt")
+    nodes = (
+        [node.get("_meta") for node in prompt.values() if isinstance(node, dict)] if isinstance(prompt, dict) else []
+    )
+    found = [texts.get(CONTRACT_KEY), *(meta.get(CONTRACT_KEY) for meta in nodes if isinstance(meta, dict))]
     contracts = {json.dumps(item) for entry in found for item in _contract_entries(entry)}
-    return facts + [("contract", in_words(SamplingContract.from_json(text))) for text in sorted(contracts)]
+    return facts + [
+        ("contract", in_words(SamplingContract.from_json(text, origin=path.name))) for text in sorted(contracts)
+    ]
+
+
+def _parsed(text: str) -> object:
+    """The table, list or string that a PNG's text holds as JSON, or None where it holds something else."""
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list | str) else None
 
 
 def _contract_entries(entry: object) -> list[object]:
@@ -230,7 +245,7 @@ def _names(path: Path) -> list[str]:
 def _is_student_config(path: Path) -> bool:
     try:
         table = json.loads(_text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(table, Mapping) and "text_encoder_output_dim" in table and "num_channels" in table
 

@@ -17,6 +17,7 @@ ActionPolicy = Literal["random", "repeat", "diversity"]
 Actions = ActionPolicy | Sequence[int] | Sequence[Sequence[int]] | Tensor | None
 
 _RECENT = 5
+_MOST = 100_000
 
 
 def choose_action(
@@ -62,7 +63,7 @@ def parse_actions(text: str) -> ActionPolicy | list[int] | None:
     """Read actions as people write them: a rule's name, ``none``, or ids such as ``0, 3, 3, 1`` or ``0 3x2 1``.
 
     Raises:
-        ValueError: a word is neither an id, nor an id with a count, nor a rule.
+        ValueError: a word is neither an id, nor an id with a count, nor a rule; or there are more than 100000 ids.
     """
     word = text.strip().lower()
     if word in get_args(ActionPolicy):
@@ -77,7 +78,10 @@ def parse_actions(text: str) -> ActionPolicy | list[int] | None:
                 f"actions: {part!r} is not an action; write ids such as '0, 3, 3x4', "
                 f"or one of {', '.join(get_args(ActionPolicy))}, none."
             )
-        actions += [int(match[1])] * int(match[2] or 1)
+        count = int(match[2] or 1)
+        if len(actions) + count > _MOST:
+            raise ValueError(f"actions: {part!r} makes more than {_MOST}; the last action is repeated anyway.")
+        actions += [int(match[1])] * count
     return actions
 
 

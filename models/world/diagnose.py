@@ -17,9 +17,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Generator, Tensor
 
-from .actions import infer_actions
 from .diagnosis import ARMS, ActionEffect, Diagnosis, psnr
-from .engines import Engine, JulyEngine, MaskgitEngine
+from .engines import engine_for
 from .rollout import RolloutProgress, rollout
 from .rollout_config import RolloutConfig, checked_frames
 from .world import World
@@ -95,19 +94,15 @@ class _Probe:
         self.world, self.config, self.seed, self.b = world, config, seed, clips.shape[0]
         size = config.context_window + 1
         self.windows = rearrange(clips.unfold(1, size, 1), "b n c h w t -> (b n) t c h w")
-        self.engine: Engine = (JulyEngine if world.generation == "july" else MaskgitEngine)(world, config)
+        self.engine = engine_for(world, config)
         self.actions: Tensor | None = None
         if world.latent_actions is not None:
-            seen = self._in_parts(lambda part: infer_actions(world, self._transition(part))[:, -1:], self.windows)
-            self.actions = rearrange(seen, "(b n) 1 -> b n", b=self.b)
-
-    def _transition(self, windows: Tensor) -> Tensor:
-        # The July program read an action from its two frames alone; the current one from the whole window.
-        return windows[:, -2:] if self.world.generation == "july" else windows
+            seen = _in_parts(self.engine.last_action, self.windows)
+            self.actions = rearrange(seen, "(b n) -> b n", b=self.b)
 
     def ceiling(self) -> Tensor:
         """Encode and decode every window; return its last frame, (b, n, 3, S, S)."""
-        return self._clips(self._in_parts(self._reconstructed, self.windows))
+        return self._clips(_in_parts(self.engine.reconstructed, self.windows))
 
     def one_step(self, hide: bool = False) -> Tensor:
         """Predict the last frame of every window from the others, (b, n, 3, S, S)."""
@@ -118,7 +113,7 @@ class _Probe:
         """Compare the tokens of predicted frames with those of the same frames in the rollout's next window."""
         size = self.config.context_window
         ends = frames.unfold(1, size, 1)[:, 1:]
-        again = self._in_parts(self._tokens, rearrange(ends, "b n c h w t -> (b n) t c h w"))
+        again = _in_parts(self.engine.tokens, rearrange(ends, "b n c h w t -> (b n) t c h w"))
         return float((again != rearrange(tokens, "b n ... -> (b n) ...")).float().mean())
 
     def action_effect(self) -> ActionEffect:
@@ -140,7 +135,7 @@ class _Probe:
 
     def _predict(self, contexts: Tensor, actions: Tensor | None, hide: bool) -> Tensor:
         parts = []
-        chance = Generator().manual_seed(self.seed)
+        chance = Generator().manual_seed(self.seed % 2**64)
         for start in range(0, len(contexts), _WINDOWS_AT_ONCE):
             part = slice(start, start + _WINDOWS_AT_ONCE)
             window = self.engine.open(contexts[part])
@@ -149,30 +144,18 @@ class _Probe:
             prediction = self.engine.step(
                 window,
                 None if actions is None else actions[part],
-                [Generator().manual_seed(self.seed + start + i) for i in range(rows)],
+                [Generator().manual_seed((self.seed + start + i) % 2**64) for i in range(rows)],
                 hidden=None if hidden is None else hidden.to(contexts.device),
             )
             parts.append(prediction.frames[:, 0])
         return torch.cat(parts)
 
-    def _reconstructed(self, windows: Tensor) -> Tensor:
-        tokenizer, windows = self.world.tokenizer, windows.to(self.world.dtype)
-        if self.world.generation == "july":
-            return tokenizer.decode(tokenizer.encode(windows)[0][:, -1:])[:, 0].float()
-        return tokenizer.detokenize(tokenizer.tokenize(windows), last=1)[:, 0].float()
-
-    def _tokens(self, windows: Tensor) -> Tensor:
-        tokenizer, windows = self.world.tokenizer, windows.to(self.world.dtype)
-        if self.world.generation == "july":
-            return tokenizer.encode(windows)[1][:, -1]
-        return tokenizer.tokenize(windows)[:, -1]
-
     def _clips(self, frames: Tensor) -> Tensor:
         return rearrange(frames, "(b n) c h w -> b n c h w", b=self.b)
 
-    @staticmethod
-    def _in_parts(run: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
-        return torch.cat([run(part) for part in windows.split(_WINDOWS_AT_ONCE)])
+
+def _in_parts(run: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
+    return torch.cat([run(part) for part in windows.split(_WINDOWS_AT_ONCE)])
 
 
 def _squared_error(a: Tensor, b: Tensor) -> Tensor:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Generator, Tensor
 
 from .actions import infer_actions
+from .dynamics import DynamicsModel
+from .july import JulyActionModel, JulyDynamics, JulyTokenizer
 from .latent_actions import action_vectors
 from .maskgit import decode
 from .rollout_config import RolloutConfig
+from .tokenizer import VideoTokenizer
 from .world import World
 
-__all__ = ["Engine", "JulyEngine", "MaskgitEngine", "Prediction", "Window"]
+__all__ = ["Engine", "Prediction", "Window", "engine_for"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,19 @@ class Prediction:
 
 
 class Engine(Protocol):
-    """Predicts from a window."""
+    """Predicts from a window, and measures what a diagnosis asks of each format."""
 
     def open(self, frames: Tensor) -> Window:
         """Return the window that given frames make."""
+
+    def tokens(self, frames: Tensor) -> Tensor:
+        """Return the tokens of the last of frames (b, t, 3, S, S): (b, p), digits (b, p, l) in the July format."""
+
+    def reconstructed(self, frames: Tensor) -> Tensor:
+        """Encode and decode frames (b, t, 3, S, S) and return the last, (b, 3, S, S) float32, not clamped."""
+
+    def last_action(self, frames: Tensor) -> Tensor:
+        """Return the action, (b,), that the latent action model sees before the last of frames (b, t, 3, S, S)."""
 
     def step(
         self,
@@ -71,14 +83,30 @@ class Engine(Protocol):
         """
 
 
+def engine_for(world: World, config: RolloutConfig) -> Engine:
+    """Return the engine of a world's format."""
+    return (JulyEngine if world.generation == "july" else MaskgitEngine)(world, config)
+
+
 class MaskgitEngine:
     """Tokenise the window, decode the next tokens from its memory, turn them into pixels."""
 
     def __init__(self, world: World, config: RolloutConfig) -> None:
         self.world, self.config = world, config
+        self.tokenizer = cast(VideoTokenizer, world.tokenizer)
+        self.dynamics = cast(DynamicsModel, world.dynamics)
 
     def open(self, frames: Tensor) -> Window:
         return Window(frames, self._tokens(frames) if self.config.feedback == "tokens" else None)
+
+    def tokens(self, frames: Tensor) -> Tensor:
+        return self._tokens(frames)[:, -1]
+
+    def reconstructed(self, frames: Tensor) -> Tensor:
+        return self.tokenizer.detokenize(self._tokens(frames), last=1)[:, 0].float()
+
+    def last_action(self, frames: Tensor) -> Tensor:
+        return infer_actions(self.world, frames)[:, -1]
 
     def step(
         self,
@@ -88,13 +116,13 @@ class MaskgitEngine:
         on_pass: Callable[[int], None] | None = None,
         hidden: Tensor | None = None,
     ) -> Prediction:
-        tokenizer, horizon = self.world.tokenizer, self.config.horizon
+        tokenizer, horizon = self.tokenizer, self.config.horizon
         seen = self._tokens(window.frames) if window.kept is None else window.kept
         latents = tokenizer.latents(seen)
         if hidden is not None:
-            latents = self.world.dynamics.masked(latents, hidden.unsqueeze(-1))
+            latents = self.dynamics.masked(latents, hidden.unsqueeze(-1))
         decoded = decode(
-            self.world.dynamics,
+            self.dynamics,
             latents,
             None if history is None else self._action_vectors(window.frames, history),
             self.config,
@@ -107,7 +135,7 @@ class MaskgitEngine:
         return Prediction(frames, decoded.tokens, window.after(frames, decoded.tokens, self.config.context_window))
 
     def _tokens(self, frames: Tensor) -> Tensor:
-        return _once(self.world.tokenizer.tokenize, frames.to(self.world.dtype))
+        return _once(self.tokenizer.tokenize, frames.to(self.world.dtype))
 
     def _action_vectors(self, frames: Tensor, history: Tensor) -> Tensor:
         """Return a vector for every transition of the window: the chosen actions, before them those of the clip."""
@@ -117,7 +145,7 @@ class MaskgitEngine:
         if known < needed:
             inferred = _once(lambda clip: infer_actions(self.world, clip), frames[:, : needed - known + 1])
             ids = torch.cat([inferred, ids], dim=1)
-        return action_vectors(ids, self.world.dynamics.config.action_dim).to(self.world.dtype)
+        return action_vectors(ids, self.dynamics.config.action_dim).to(self.world.dtype)
 
 
 class JulyEngine:
@@ -125,9 +153,22 @@ class JulyEngine:
 
     def __init__(self, world: World, config: RolloutConfig) -> None:
         self.world, self.config = world, config
+        self.tokenizer = cast(JulyTokenizer, world.tokenizer)
+        self.actions = cast(JulyActionModel, world.latent_actions)
+        self.dynamics = cast(JulyDynamics, world.dynamics)
 
     def open(self, frames: Tensor) -> Window:
         return Window(frames, self._latents(frames) if self.config.feedback == "tokens" else None)
+
+    def tokens(self, frames: Tensor) -> Tensor:
+        return self.tokenizer.encode(frames.to(self.world.dtype))[1][:, -1]
+
+    def reconstructed(self, frames: Tensor) -> Tensor:
+        return self.tokenizer.decode(self._latents(frames)[:, -1:])[:, 0].float()
+
+    def last_action(self, frames: Tensor) -> Tensor:
+        # the July program read an action from its two frames alone
+        return infer_actions(self.world, frames[:, -2:])[:, -1]
 
     def step(
         self,
@@ -141,20 +182,20 @@ class JulyEngine:
             on_pass(0)
         latents = self._latents(window.frames) if window.kept is None else window.kept
         if history is not None:
-            latents = latents + self.world.latent_actions.vectors(history[:, -1])[:, None, None]
+            latents = latents + self.actions.vectors(history[:, -1])[:, None, None]
         if hidden is not None:
             latents = latents.masked_fill(hidden[:, :, None, None], 0)
-        following = self.world.dynamics(latents)
+        following = self.dynamics(latents)
         if self.config.latent_noise:
             following = following + self.config.latent_noise * self._noise(following, generators)
         following = following[:, -1:]
-        frames = self.world.tokenizer.decode(following).float()
+        frames = self.tokenizer.decode(following).float()
         frames = frames.clamp(-1, 1) if self.config.clamp else frames
-        kept, digits = self.world.tokenizer.quantize(following)
+        kept, digits = self.tokenizer.quantize(following)
         return Prediction(frames, digits, window.after(frames, kept, self.config.context_window))
 
     def _latents(self, frames: Tensor) -> Tensor:
-        return _once(lambda clip: self.world.tokenizer.encode(clip)[0], frames.to(self.world.dtype))
+        return _once(lambda clip: self.tokenizer.encode(clip)[0], frames.to(self.world.dtype))
 
     def _noise(self, like: Tensor, generators: Sequence[Generator]) -> Tensor:
         """Draw noise for the last frame; with ``draw="all"`` for all frames, of which the last counts, as in July."""

@@ -11,7 +11,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import (
     CheckpointError,
+    check_fit,
     describe_foreign,
     load_into,
     read_metadata,
@@ -27,27 +27,27 @@ from ..checkpoint import (
     read_tensors,
     strip_prefixes,
 )
-from .dynamics import DynamicsConfig, DynamicsModel
-from .july import JulyActionModel, JulyConfig, JulyDynamics, JulyTokenizer
-from .latent_actions import LatentActionModel, LatentActionsConfig
+from .dynamics import DynamicsModel
+from .july import JulyActionModel, JulyDynamics, JulyTokenizer
+from .latent_actions import LatentActionModel
 from .sizes import SIZES, Weights, identify
-from .tokenizer import TokenizerConfig, VideoTokenizer
-from .world import WORLD_CONFIG_KEY, World, save_world
+from .tokenizer import VideoTokenizer
+from .world import WORLD_CONFIG_KEY, WORLD_VERSION, World, save_world
 
 __all__ = ["convert_world", "find_checkpoints", "load_world"]
 
 _log = logging.getLogger(__name__)
 
-Path_ = str | os.PathLike[str]
+FilePath = str | os.PathLike[str]
 
 NAMES = {"tokenizer": "a video tokenizer", "latent_actions": "a latent action model", "dynamics": "a dynamics model"}
-_NETWORKS: dict[tuple[str, str], tuple[type, Callable[..., nn.Module]]] = {
-    ("tokenizer", "current"): (TokenizerConfig, VideoTokenizer),
-    ("latent_actions", "current"): (LatentActionsConfig, LatentActionModel),
-    ("dynamics", "current"): (DynamicsConfig, DynamicsModel),
-    ("tokenizer", "july"): (JulyConfig, JulyTokenizer),
-    ("latent_actions", "july"): (JulyConfig, JulyActionModel),
-    ("dynamics", "july"): (JulyConfig, JulyDynamics),
+_NETWORKS: dict[tuple[str, str], Callable[..., nn.Module]] = {
+    ("tokenizer", "current"): VideoTokenizer,
+    ("latent_actions", "current"): LatentActionModel,
+    ("dynamics", "current"): DynamicsModel,
+    ("tokenizer", "july"): JulyTokenizer,
+    ("latent_actions", "july"): JulyActionModel,
+    ("dynamics", "july"): JulyDynamics,
 }
 
 
@@ -68,11 +68,11 @@ _STAND_INS: tuple[tuple[type, str], ...] = (
 
 
 def load_world(
-    world: Path_ | None = None,
+    world: FilePath | None = None,
     *,
-    tokenizer: Path_ | None = None,
-    actions: Path_ | None = None,
-    dynamics: Path_ | None = None,
+    tokenizer: FilePath | None = None,
+    actions: FilePath | None = None,
+    dynamics: FilePath | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device = "cpu",
 ) -> World:
@@ -87,6 +87,8 @@ def load_world(
         CheckpointError: a file is damaged, would run code, is of another kind, or does not fit its configuration.
         ValueError: the networks do not belong together.
     """
+    if world is not None and (tokenizer, actions, dynamics) != (None, None, None):
+        raise ValueError("load_world: both a whole world and single networks are given; give one or the other.")
     if world is not None:
         path = Path(world)
         loaded = _load_folder(path) if path.is_dir() else _load_single(path)
@@ -99,20 +101,26 @@ def load_world(
 
 
 def convert_world(
-    target: Path_,
-    world: Path_ | None = None,
+    target: FilePath,
+    world: FilePath | None = None,
     *,
-    tokenizer: Path_ | None = None,
-    actions: Path_ | None = None,
-    dynamics: Path_ | None = None,
+    tokenizer: FilePath | None = None,
+    actions: FilePath | None = None,
+    dynamics: FilePath | None = None,
+    dtype: torch.dtype | None = None,
 ) -> World:
-    """Open a world as :func:`load_world` does and write it to ``target`` as one safetensors file."""
-    opened = load_world(world, tokenizer=tokenizer, actions=actions, dynamics=dynamics)
+    """Open a world as :func:`load_world` does and write it to ``target`` as one safetensors file.
+
+    Raises:
+        CheckpointError, ValueError: as for :func:`load_world`.
+        OSError: the file cannot be written; what was there stays.
+    """
+    opened = load_world(world, tokenizer=tokenizer, actions=actions, dynamics=dynamics, dtype=dtype)
     save_world(opened, target)
     return opened
 
 
-def find_checkpoints(folder: Path_) -> dict[str, Path]:
+def find_checkpoints(folder: FilePath) -> dict[str, Path]:
     """Return the checkpoint of each kind with the most training steps in a folder and its subfolders.
 
     The kind is read from the names (``video_tokenizer``, ``latent_actions`` or ``lam`` or ``actions``, ``dynamics``);
@@ -151,51 +159,60 @@ def _load_single(path: Path) -> World:
         raise CheckpointError(
             f"{path.name}: does not hold a whole world; give tokenizer=, actions= and dynamics=, or a folder of them."
         )
-    try:
-        config = json.loads(header[WORLD_CONFIG_KEY])
-        networks = {stage: _built(config["generation"], stage, config[stage]) for stage in NAMES if stage in config}
-        needed = networks["tokenizer"], networks["dynamics"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path.name}: its header does not describe a world ({type(error).__name__}: {str(error)[:80]}); "
-            "convert the original checkpoints again."
-        ) from error
+    config = _world_config(header[WORLD_CONFIG_KEY], path.name)
     tensors = read_tensors(path)
-    for stage, network in networks.items():
-        prefix = f"{stage}."
-        mine = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        load_into(network, mine, source=path.name, what=NAMES[stage])
-    return World(needed[0], networks.get("latent_actions"), needed[1], source=path.stem)
+    parts = {}
+    for stage in NAMES:
+        mine = {key.removeprefix(f"{stage}."): value for key, value in tensors.items() if key.startswith(f"{stage}.")}
+        if mine or stage in config:
+            parts[stage] = _network(path.name, stage, mine, _table(config, stage))
+    return _world(parts, path.stem)
 
 
-def _built(generation: str, stage: str, sizes: Mapping[str, Any]) -> nn.Module:
-    """Build a network from the sizes in a header; entries of later versions are left out."""
-    cls, build = _NETWORKS[stage, generation]
-    known = {field.name for field in fields(cls)}
-    return build(cls(**{key: value for key, value in sizes.items() if key in known}))
+def _world_config(text: str, source: str) -> dict[str, Any]:
+    """Return the sizes in a world's header; each is checked against the weights when its network is built."""
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict) or not {"tokenizer", "dynamics"} <= config.keys():
+        raise CheckpointError(
+            f"{source}: its header does not describe a world; convert the original checkpoints again."
+        )
+    if config.get("version") != WORLD_VERSION:
+        raise CheckpointError(
+            f"{source}: is a world of version {config.get('version')!r}, but this Wan Lite reads {WORLD_VERSION}; "
+            "update Wan Lite or convert the original checkpoints again."
+        )
+    return config
 
 
 def _assemble(paths: Mapping[str, Path], source: str | None = None) -> World:
-    parts = {stage: _load_network(path, stage) for stage, path in paths.items()}
-    name = source or paths["dynamics"].stem
-    return World(parts["tokenizer"], parts.get("latent_actions"), parts["dynamics"], source=name)
+    parts = {stage: _network(path.name, stage, *_read_checkpoint(path)) for stage, path in paths.items()}
+    return _world(parts, source or paths["dynamics"].stem)
 
 
-def _load_network(path: Path, stage: str) -> nn.Module:
-    tensors, config = _read_checkpoint(path)
+def _world(parts: Mapping[str, Any], source: str) -> World:
+    return World(parts["tokenizer"], parts.get("latent_actions"), parts["dynamics"], source=source)
+
+
+def _network(source: str, stage: str, tensors: dict[str, Tensor], config: Mapping[str, Any]) -> nn.Module:
+    """Build one network as large as its tensors show (``config`` says what they do not) and fill it."""
     kind = identify(tensors)
     if kind is None:
         foreign = describe_foreign(tensors)
         raise CheckpointError(
-            f"{path.name}: is not a TinyWorlds checkpoint{f' but {foreign}' if foreign else ''}; choose {NAMES[stage]}."
+            f"{source}: is not a TinyWorlds checkpoint{f' but {foreign}' if foreign else ''}; choose {NAMES[stage]}."
         )
     if kind[0] != stage:
         raise CheckpointError(
-            f"{path.name}: is {NAMES[kind[0]]}, but was given as {NAMES[stage]}; put it into its own slot."
+            f"{source}: is {NAMES[kind[0]]}, but was given as {NAMES[stage]}; put it into its own slot."
         )
-    sizes, weights = SIZES[kind](Weights(path.name, tensors), config)
-    network = _NETWORKS[kind][1](sizes)
-    load_into(network, weights, source=path.name, what=NAMES[stage])
+    sizes, weights = SIZES[kind](Weights(source, tensors), config)
+    with torch.device("meta"):  # before memory is taken for sizes that a damaged file made up
+        check_fit(_NETWORKS[kind](sizes), weights, source=source, what=NAMES[stage])
+    network = _NETWORKS[kind](sizes)
+    load_into(network, weights, source=source, what=NAMES[stage])
     return network
 
 

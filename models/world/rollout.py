@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from .actions import Actions, choose_action, explicit_rows
-from .engines import Engine, JulyEngine, MaskgitEngine, Window
-from .rollout_config import RolloutConfig, at_least, check_generation, checked_frames, with_settings
+from .actions import ActionPolicy, Actions, choose_action, explicit_rows
+from .engines import Window, engine_for
+from .rollout_config import RolloutConfig, at_least, check_generation, checked_frames, with_settings, within
 from .world import World
 
 __all__ = ["Rollout", "RolloutProgress", "RolloutState", "rollout"]
 
+_MOST_STEPS = 100_000
 _APART = 0x9E3779B97F4A7C15  # keeps the samples' seeds away from the actions' seeds of other items
 
 
@@ -94,14 +95,17 @@ def rollout(  # noqa: PLR0913 - what a caller changes from call to call; the res
         ValueError: input that does not fit the world, in one sentence that says what to change.
     """
     config = with_settings(config or RolloutConfig(), settings)
-    at_least("steps", steps, 1)
+    within("steps", steps, 1, _MOST_STEPS)
+    if batch is not None:
+        at_least("batch", batch, 1)
     check_generation(world, config)
     rows = explicit_rows(actions, world.n_actions)
     if isinstance(context, RolloutState):
         start = _resumed(world, context, config)
     else:
         start = _started(world, checked_frames(world, context, config, steps), rows, seed, batch, config)
-    policy = _Policy(None if actions is None else rows or actions, world.n_actions, config)
+    rule = actions if isinstance(actions, str) else None
+    policy = _Policy(rows or rule, world.n_actions, config)
     with torch.no_grad():
         return _roll(world, start, policy, steps, config, on_progress)
 
@@ -121,7 +125,7 @@ class _Start:
 class _Policy:
     """Chooses the actions of the next frames."""
 
-    actions: str | list[list[int]] | None
+    actions: ActionPolicy | list[list[int]] | None
     n_actions: int
     config: RolloutConfig
 
@@ -137,6 +141,7 @@ class _Policy:
     def _next(self, item: int, past: list[int], number: int, generator: Generator) -> int:
         if isinstance(self.actions, str):
             return choose_action(self.actions, past, self.n_actions, generator, self.config.action_diversity)
+        assert self.actions is not None
         row = self.actions[item if len(self.actions) > 1 else 0]
         return row[min(number, len(row) - 1)]
 
@@ -149,7 +154,7 @@ def _roll(
     config: RolloutConfig,
     on_progress: Callable[[RolloutProgress], None] | None,
 ) -> Rollout:
-    engine: Engine = (JulyEngine if world.generation == "july" else MaskgitEngine)(world, config)
+    engine = engine_for(world, config)
     shown = start.context[:, : config.context_window] if config.teacher_forced else start.context
     window = start.window or engine.open(shown[:, -config.context_window :].to(world.device))
     b, horizon = len(start.history), config.horizon
@@ -204,8 +209,8 @@ def _started(
     for name, size in sizes.items():
         if size not in (1, rows):
             raise ValueError(f"{name}: {size} rollouts, but another input has {rows}; give 1 or {rows}.")
-    seeds = [(seed + i) % 2**64 for i in range(rows)] if isinstance(seed, int) else list(seed) * (rows // len(seed))
-    choosers = [Generator().manual_seed(s) for s in seeds]
+    seeds = [seed + i for i in range(rows)] if isinstance(seed, int) else list(seed) * (rows // len(seed))
+    choosers = [Generator().manual_seed(s % 2**64) for s in seeds]
     # Samples have generators of their own, so that a temperature does not change the actions; the original has one
     # for both, and draw="all" reproduces it.
     apart = [Generator().manual_seed((s + _APART) % 2**64) for s in seeds]

@@ -10,10 +10,12 @@ from torch import Tensor
 from .maskgit import Draw, MaskgitConfig
 from .world import World
 
-__all__ = ["RolloutConfig", "at_least", "check_generation", "checked_frames", "with_settings"]
+__all__ = ["RolloutConfig", "at_least", "check_generation", "checked_frames", "with_settings", "within"]
 
 Feedback = Literal["pixels", "tokens"]
 ContextActions = Literal["history", "inferred"]
+_STEEPEST = 80.0  # exp of more is infinite in float32, in which the schedule is computed
+_STRONGEST = 1000.0
 _BRIGHTEST = 16.0  # unclamped frames of a rollout may leave [-1, 1] a little, 8-bit values by far
 
 
@@ -47,10 +49,14 @@ class RolloutConfig(MaskgitConfig):
         at_least("maskgit_steps", self.maskgit_steps, 1)
         at_least("temperature", self.temperature, 0)
         at_least("top_k", self.top_k, 0)
-        _in_unit("top_p", self.top_p)
-        _in_unit("action_diversity", self.action_diversity)
-        if not self.schedule_k > 0:
-            raise ValueError(f"schedule_k: {self.schedule_k} given; give a number above 0 (the original has 5).")
+        within("top_p", self.top_p, 0, 1)
+        within("action_diversity", self.action_diversity, 0, 1)
+        within("action_guidance", self.action_guidance, -_STRONGEST, _STRONGEST)
+        within("latent_noise", self.latent_noise, -_STRONGEST, _STRONGEST)
+        if not 0 < self.schedule_k <= _STEEPEST:
+            raise ValueError(
+                f"schedule_k: {self.schedule_k} given; give a number above 0 up to {_STEEPEST:g} (the original has 5)."
+            )
         _one_of("feedback", self.feedback, get_args(Feedback))
         _one_of("draw", self.draw, get_args(Draw))
         _one_of("context_actions", self.context_actions, get_args(ContextActions))
@@ -111,8 +117,9 @@ def checked_frames(world: World, frames: Tensor, config: RolloutConfig, steps: i
             f"teacher_forced: {steps} steps need {needed} true frames, {frames.shape[1]} given; "
             "give more frames, fewer steps, or a context_window above 0."
         )
-    if frames.abs().max() > _BRIGHTEST:
-        raise ValueError(f"context: values up to {frames.abs().max():.0f} found; give frames in [-1, 1].")
+    brightest = frames.abs().max()
+    if not brightest <= _BRIGHTEST:
+        raise ValueError(f"context: values up to {brightest:.0f} found; give frames in [-1, 1].")
     return frames
 
 
@@ -122,9 +129,10 @@ def at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name}: {value} given; give {least} or more.")
 
 
-def _in_unit(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name}: {value} given; give a number from 0 to 1.")
+def within(name: str, value: float, least: float, most: float) -> None:
+    """Refuse a setting outside ``least`` to ``most``."""
+    if not least <= value <= most:
+        raise ValueError(f"{name}: {value} given; give a number from {least:g} to {most:g}.")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ new frames read its temporal keys and values (:meth:`SpaceTimeTransformer.extend
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -90,10 +90,11 @@ class FilmNorm(nn.Module):
 
     def __init__(self, embed_dim: int, action_dim: int) -> None:
         super().__init__()
-        self.to_gamma_beta = nn.Sequential(nn.SiLU(), nn.Linear(action_dim, 2 * embed_dim))
+        linear = nn.Linear(action_dim, 2 * embed_dim)
         # Small but not zero: actions act from the first training step on.
-        nn.init.normal_(self.to_gamma_beta[1].weight, std=1e-3)
-        nn.init.zeros_(self.to_gamma_beta[1].bias)
+        nn.init.normal_(linear.weight, std=1e-3)
+        nn.init.zeros_(linear.bias)
+        self.to_gamma_beta = nn.Sequential(nn.SiLU(), linear)
 
     def modulation(self, actions: Tensor | None, frames: int) -> Modulation | None:
         """Read (b, t, a) or (b, t - 1, a) actions; with t - 1 of them the first frame stays as it is."""
@@ -156,7 +157,7 @@ class TemporalAttention(_Attention):
         return self.norm(x + self.out_proj(out), modulation), own
 
 
-class SwiGLU(nn.Module):
+class _GatedLayer(nn.Module):
     """``w_o(silu(w_v x) * w_g x)``; the gate that is passed through SiLU is w_v, as the checkpoints have it."""
 
     def __init__(self, embed_dim: int, hidden_dim: int) -> None:
@@ -169,10 +170,15 @@ class SwiGLU(nn.Module):
     def mix(self, x: Tensor) -> Tensor:
         return self.w_o(F.silu(self.w_v(x)) * self.w_g(x))
 
-    forward = mix
+
+class SwiGLU(_GatedLayer):
+    """The gated layer alone, as an expert is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(x)
 
 
-class FeedForward(SwiGLU):
+class FeedForward(_GatedLayer):
     """The feed-forward sub-layer: SwiGLU, residual, norm."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -241,7 +247,7 @@ class SpaceTimeTransformer(nn.Module):
     def forward(self, x: Tensor, actions: Tensor | None = None) -> Tensor:
         frames = x.shape[1]
         x = x + temporal_positions(0, frames, self.embed_dim, like=x)
-        for block in self.blocks:
+        for block in self._blocks():
             x, _ = block(x, block.modulation(actions, frames))
         return x
 
@@ -250,7 +256,7 @@ class SpaceTimeTransformer(nn.Module):
         seen = context.shape[1]
         x = context + temporal_positions(0, seen, self.embed_dim, like=context)
         past, later = [], []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self._blocks()):
             whole = block.modulation(actions, seen + new_frames)
             now = _frames(whole, 0, seen)
             if index + 1 < len(self.blocks):
@@ -264,9 +270,12 @@ class SpaceTimeTransformer(nn.Module):
     def extend(self, x: Tensor, memory: Memory) -> Tensor:
         """Run the frames (b, n, p, e) that follow the remembered ones; equals the last n of the whole window."""
         x = x + temporal_positions(memory.frames, x.shape[1], self.embed_dim, like=x)
-        for block, past, modulation in zip(self.blocks, memory.past, memory.modulations, strict=True):
+        for block, past, modulation in zip(self._blocks(), memory.past, memory.modulations, strict=True):
             x, _ = block(x, modulation, past)
         return x
+
+    def _blocks(self) -> list[SpaceTimeBlock]:
+        return cast("list[SpaceTimeBlock]", list(self.blocks))
 
 
 def _frames(modulation: BlockModulation, start: int, stop: int | None) -> BlockModulation:

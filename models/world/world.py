@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..checkpoint import write_tensors
 from .dynamics import DynamicsModel
 from .july import JulyActionModel, JulyDynamics, JulyTokenizer
 from .latent_actions import LatentActionModel
 from .tokenizer import VideoTokenizer
 
-__all__ = ["WORLD_CONFIG_KEY", "World", "fit_frames", "save_world"]
+__all__ = ["WORLD_CONFIG_KEY", "WORLD_VERSION", "World", "fit_frames", "save_world"]
 
 WORLD_CONFIG_KEY = "wan_lite.world_config"
+WORLD_VERSION = 1
 
 Generation = Literal["current", "july"]
 Tokenizer = VideoTokenizer | JulyTokenizer
@@ -111,11 +112,13 @@ def save_world(world: World, path: str | os.PathLike[str], metadata: Mapping[str
 
     Args:
         metadata: more header entries, for example a title (``modelspec.title``) or a licence.
+
+    Raises:
+        OSError: the file cannot be written; what was there stays.
     """
     parts = {"tokenizer": world.tokenizer, "latent_actions": world.latent_actions, "dynamics": world.dynamics}
-    parts = {name: part for name, part in parts.items() if part is not None}
-    config = {"version": 1, "generation": world.generation}
-    config |= {name: asdict(part.config) for name, part in parts.items()}
+    sizes = {name: asdict(part.config) for name, part in parts.items() if part is not None}
+    config = {"version": WORLD_VERSION, "generation": world.generation, **sizes}
     header = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"tinyworlds-{world.generation}",
@@ -125,8 +128,7 @@ def save_world(world: World, path: str | os.PathLike[str], metadata: Mapping[str
         **(metadata or {}),
         WORLD_CONFIG_KEY: json.dumps(config),
     }
-    tensors = {key: value.detach().cpu().contiguous() for key, value in world.state_dict().items()}
-    save_file(tensors, path, metadata=header)
+    write_tensors(path, world.state_dict(), header)
 
 
 def _check_together(tokenizer: Tokenizer, actions: Actions | None, dynamics: Dynamics) -> None:
