@@ -38,7 +38,10 @@ __all__ = ["main"]
 
 FIGURES = Path(__file__).parent / "figures.json"
 SAMPLES = 200
-WORLDS = ("world", "world_scheduled")
+WORLDS = {
+    "world": WEIGHTS / "world.safetensors",  # with scheduled sampling
+    "world_plain": Path(__file__).parent / "train" / "comparison" / "world_plain.safetensors",  # not shipped
+}
 
 
 def picture_figures() -> dict[str, object]:
@@ -96,8 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.only != "worlds":
         figures |= picture_figures()
     if options.only != "pictures":
-        for name in WORLDS:
-            path = WEIGHTS / f"{name}.safetensors"
+        for name, path in WORLDS.items():
             if path.is_file():
                 figures[name] = world_figures(load_world(path))
                 print(json.dumps(figures[name]), flush=True)

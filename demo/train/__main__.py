@@ -32,9 +32,9 @@ def _pictures(weights: Path) -> None:
 
 
 def _worlds(weights: Path) -> None:
-    _run("world", "--weights", str(weights))
-    scheduled = ("--keep", "--scheduled-sampling", "--name", "world_scheduled.safetensors")
-    _run("world", "--weights", str(weights), *scheduled)
+    plain = str(weights.parent / "train" / "comparison" / "world_plain.safetensors")
+    _run("world", "--weights", str(weights), "--output", plain)
+    _run("world", "--weights", str(weights), "--keep", plain, "--scheduled-sampling")
     _painters.wait()
     _run("students", "flow", "4ch", "--weights", str(weights))
 

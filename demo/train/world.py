@@ -160,13 +160,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stages = ("TOKENIZER", "ACTIONS", "DYNAMICS")
     parser.add_argument("--steps", type=int, nargs=3, default=(600, 1200, 2500), metavar=stages)
     parser.add_argument("--scheduled-sampling", action="store_true", help="own predictions in the context, too")
-    parser.add_argument("--keep", action="store_true", help="take tokenizer and actions from the existing file")
+    parser.add_argument("--keep", type=Path, metavar="WORLD", help="take tokenizer and actions from this file")
     parser.add_argument("--windows", type=int, default=8192, help="clips that the dynamics model learns from")
-    parser.add_argument("--name", default="world.safetensors", help="of the file to write")
+    parser.add_argument("--output", type=Path, help="file to write, if not world.safetensors among the weights")
     options = parser.parse_args(arguments)
     folder, seed, steps = options.weights, options.seed, options.steps
     if options.keep:
-        old = load_world(folder / "world.safetensors")
+        old = load_world(options.keep)
         tokenizer, actions = old.tokenizer, old.latent_actions
     else:
         tokenizer = train_tokenizer(steps[0], seed, folder).eval().requires_grad_(False)
@@ -174,7 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = Plan(steps[2], seed, options.scheduled_sampling, options.windows)
     dynamics = train_dynamics(tokenizer, plan, folder)
     about = {"modelspec.title": "Wan Lite demo world: paddle and ball", "modelspec.license": "Apache-2.0"}
-    save_world(World(tokenizer, actions, dynamics), folder / options.name, metadata=about)
+    output = options.output or folder / "world.safetensors"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_world(World(tokenizer, actions, dynamics), output, metadata=about)
     write_clip(folder / "world_clip.safetensors", seed)
 
 

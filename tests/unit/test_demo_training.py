@@ -56,7 +56,8 @@ def test_a_vae_then_its_decoder_then_students(weights: Path) -> None:
 def test_a_world_and_its_scheduled_twin(weights: Path) -> None:
     common = ["--weights", str(weights), "--steps", "2", "2", "3", "--windows", "20"]
     world.main(common)
-    world.main([*common, "--keep", "--scheduled-sampling", "--name", "twin.safetensors"])
+    twin = str(weights / "twin.safetensors")
+    world.main([*common, "--keep", str(weights / "world.safetensors"), "--scheduled-sampling", "--output", twin])
     one, two = load_world(weights / "world.safetensors"), load_world(weights / "twin.safetensors")
     assert one.n_actions == 4
     assert torch.equal(one.tokenizer.encoder.latent_head[1].weight, two.tokenizer.encoder.latent_head[1].weight)
