@@ -28,11 +28,15 @@ def inputs_of(info: dict[str, Any]) -> dict[str, tuple[Any, dict[str, Any], bool
 
 
 def input_table(info: dict[str, Any]) -> str:
-    """Markdown: every input with what it takes, where it begins, and its tooltip."""
-    rows = ["| input | takes | default | what it does |", "|---|---|---|---|"]
+    """Markdown, for a narrow panel: every input with what it takes and where it begins, and its tooltip."""
+    rows = ["| input | what it does |", "|---|---|"]
     for name, (kind, settings, optional) in inputs_of(info).items():
-        default = _text(settings["default"]) if "default" in settings else ("may be empty" if optional else "")
-        rows.append(f"| **{name}** | {_taken(name, kind, settings)} | {default} | {_cell(settings['tooltip'])} |")
+        said = [f"**{name}**", _taken(name, kind, settings)]
+        if "default" in settings:
+            said.append(f"default {_text(settings['default'])}")
+        elif optional:
+            said.append("may be empty")
+        rows.append(f"| {'<br>'.join(said)} | {_cell(settings['tooltip'])} |")
     return "\n".join(rows)
 
 
@@ -40,10 +44,11 @@ def output_table(info: dict[str, Any]) -> str:
     """Markdown: every output with its type and its tooltip."""
     if not info["output"]:
         return "None: it writes a file into ComfyUI's output folder."
-    rows = ["| output | type | what it is |", "|---|---|---|"]
+    rows = ["| output | what it is |", "|---|---|"]
     tooltips = info.get("output_tooltips") or [""] * len(info["output"])
     for name, kind, tooltip in zip(info["output_name"], info["output"], tooltips, strict=True):
-        rows.append(f"| **{name}** | {kind} | {_cell(tooltip or '')} |")
+        said = f"**{name}**" if name == kind else f"**{name}**<br>{kind}"
+        rows.append(f"| {said} | {_cell(tooltip or '')} |")
     return "\n".join(rows)
 
 

@@ -42,8 +42,8 @@ def test_pages_have_every_part(ours: dict[str, Any]) -> None:
         assert page.startswith(f"# {info['display_name']}\n"), name
         assert [line for line in page.splitlines() if line.startswith("## ")] == HEADINGS, name
         assert len(PICTURE.findall(page)) >= 1, name
-        assert all(f"| **{entry}** |" in page for entry in inputs_of(info)), name
-        assert page.split(HEADINGS[-1])[1].count("\n|") >= 3, f"{name}: what goes wrong, and the remedy"
+        assert all(f"| **{entry}**<br>" in page for entry in inputs_of(info)), name
+        assert page.split(HEADINGS[-1])[1].count("\n- ") >= 2, f"{name}: what goes wrong, and the remedy"
 
 
 def test_prose_names_no_input_that_is_gone(ours: dict[str, Any]) -> None:
