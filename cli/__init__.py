@@ -1,8 +1,8 @@
 """The command line: ``wan-lite`` or ``python -m wan_lite``.
 
 Each command lives in a module of its own that is imported when the command is used: ``add_<command>(parser)`` declares
-its arguments and sets ``run=``, a function that takes the parsed options. An error of the library (a ``ValueError``)
-is one sentence on stderr and exit code 2.
+its arguments and sets ``run=``, a function that takes the parsed options. An error of the library (a ``ValueError``),
+of the file system, or for want of memory is one sentence on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser(arguments).parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
-        if options.traceback:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        said = _sentence(error)
+        if options.traceback or said is None:
             raise
-        print(f"wan-lite {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"wan-lite {options.command}: {' '.join(said.split())}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print(f"wan-lite {options.command}: interrupted", file=sys.stderr)
@@ -61,6 +62,20 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name in arguments:
             _setup(module, name)(command)
     return parser
+
+
+def _sentence(error: Exception) -> str | None:
+    """Say an error in one sentence, or None for one that the library does not foresee."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}; check the path, the permissions and the space on the disk."
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    # torch reports a lack of memory as a RuntimeError, in words that differ by device
+    if isinstance(error, MemoryError) or "memory" in str(error) or "Storage size" in str(error):
+        return (
+            f"not enough memory ({str(error)[:120]}); ask for smaller or fewer pictures or frames, or --precision bf16."
+        )
+    return None
 
 
 def _setup(module: str, command: str) -> Callable[[argparse.ArgumentParser], None]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["add_machine_arguments", "torch_device", "torch_dtype"]
+__all__ = ["add_machine_arguments", "torch_device", "torch_dtype", "writable_folder"]
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -44,3 +47,15 @@ def torch_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"--device is {name!r}, which this machine does not offer ({reason}); use cpu.") from error
     return device
+
+
+def writable_folder(folder: Path) -> Path:
+    """Make a folder for results and return it, so that a wrong one is known before the work and not after it.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    return folder

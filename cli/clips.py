@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +17,12 @@ from einops import rearrange
 from PIL import Image, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
-__all__ = ["ANIMATIONS", "VIDEOS", "read_clip", "write_clip"]
+from ..atomic import replacing
+
+__all__ = ["ANIMATIONS", "VIDEOS", "check_clip_name", "read_clip", "write_clip"]
 
 ANIMATIONS, VIDEOS = (".gif", ".webp", ".png"), (".mp4", ".mkv", ".mov", ".webm")
+_BOMB = Image.DecompressionBombError
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
@@ -31,9 +36,12 @@ def read_clip(path: str | os.PathLike[str], *, start: int = 0, every: int = 1, l
         (t, 3, H, W) float32 in [-1, 1].
 
     Raises:
-        ValueError: there is no such clip, it has no frames left, or its pictures differ in size.
+        ValueError: there is no such clip, it cannot be read, has no frames left, or its pictures differ in size.
     """
     path = Path(path)
+    for name, value, least in (("start", start, 0), ("every", every, 1), ("limit", limit or 1, 1)):
+        if value < least:
+            raise ValueError(f"{name} is {value}; allowed are whole numbers from {least}.")
     if not path.exists():
         raise ValueError(f"{path}: there is no such clip; check the name and the folder.")
     chosen = list(islice(_frames(path), start, None if limit is None else start + limit * every, every))
@@ -49,18 +57,29 @@ def write_clip(frames: Tensor, path: str | os.PathLike[str], fps: float) -> None
     """Write frames (t, H, W, 3) in [0, 1] as an animation (.gif, .webp, .png) or a video (.mp4, .mkv, .mov, .webm).
 
     Raises:
-        ValueError: the ending is not known, or a video is asked for and PyAV is not installed.
+        ValueError: the ending is not known, fps is not from 0.1 to 1000, or a video is asked for and PyAV is missing.
+        OSError: the file cannot be written; what was there stays.
     """
     path = Path(path)
+    check_clip_name(path, fps)
     pictures = (frames.clamp(0, 1) * 255).to(torch.uint8).cpu().numpy()
+    with replacing(path) as part:
+        if path.suffix.lower() in VIDEOS:
+            _write_video(pictures, part, fps)
+        else:
+            first, *rest = [Image.fromarray(picture) for picture in pictures]
+            exact: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {}
+            first.save(part, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **exact)
+
+
+def check_clip_name(path: Path, fps: float) -> None:
+    """Raise ValueError where :func:`write_clip` could not write: to be asked before the frames are made."""
     if path.suffix.lower() in VIDEOS:
-        _write_video(pictures, path, fps)
-    elif path.suffix.lower() in ANIMATIONS:
-        first, *rest = [Image.fromarray(picture) for picture in pictures]
-        exact = {"lossless": True} if path.suffix.lower() == ".webp" else {}
-        first.save(path, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **exact)
-    else:
+        _pyav(path)
+    elif path.suffix.lower() not in ANIMATIONS:
         raise ValueError(f"{path.name}: not an ending of a clip; use one of {', '.join((*ANIMATIONS, *VIDEOS))}.")
+    if not 0.1 <= fps <= 1000:
+        raise ValueError(f"fps is {fps}; allowed are numbers from 0.1 to 1000.")
 
 
 def _frames(path: Path) -> Iterator[np.ndarray]:
@@ -78,8 +97,12 @@ def _pictures(path: Path) -> Iterator[np.ndarray]:
         with Image.open(path) as image:
             for frame in ImageSequence.Iterator(image):
                 yield np.asarray(frame.convert("RGB"))
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path.name}: is not a picture, an animation or a video that can be read.") from error
+    # a damaged picture makes Pillow's readers fail in all these ways
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, _BOMB) as error:
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({str(error)[:100]})"
+        raise ValueError(
+            f"{path.name}: is not a picture, an animation or a video that can be read{reason}; copy or choose another."
+        ) from error
 
 
 def _video(path: Path) -> Iterator[np.ndarray]:
@@ -92,7 +115,7 @@ def _video(path: Path) -> Iterator[np.ndarray]:
         raise ValueError(f"{path.name}: cannot be read as a video ({error}).") from error
 
 
-def _write_video(pictures: Sequence[np.ndarray], path: Path, fps: float) -> None:
+def _write_video(pictures: np.ndarray, path: Path, fps: float) -> None:
     av = _pyav(path)
     height, width = pictures[0].shape[:2]
     with av.open(str(path), mode="w") as container:

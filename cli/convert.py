@@ -37,6 +37,10 @@ def convert(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.target}: is the source, which is never overwritten; choose another target.")
     if options.layout == "world":
         return convert_world_files(options)
+    if options.dynamics is not None or options.action_model is not None:
+        raise ValueError(
+            f"--dynamics and --action-model belong to --layout world, not to {options.layout}; leave them out."
+        )
     file = VAEFile(options.source)
     precision = torch_dtype(options.precision) if options.precision else None
     vae = load_wan_vae(options.source, dtype=precision or file.dtype, clips=True)
@@ -50,9 +54,14 @@ def convert_world_files(options: argparse.Namespace) -> None:
 
     if options.target.suffix != ".safetensors":
         raise ValueError(f"{options.target}: a world is written as .safetensors; choose such a name.")
+    if options.action_model is not None and options.dynamics is None:
+        raise ValueError(
+            "--action-model needs --dynamics too: then the source is the tokenizer; or give a folder alone."
+        )
+    precision = torch_dtype(options.precision) if options.precision else None
     if options.dynamics is None:
-        world = convert_world(options.target, options.source)
+        world = convert_world(options.target, options.source, dtype=precision)
     else:
         paths = {"tokenizer": options.source, "actions": options.action_model, "dynamics": options.dynamics}
-        world = convert_world(options.target, **paths)
+        world = convert_world(options.target, dtype=precision, **paths)
     print(f"{options.target}: {world.describe()}, {options.target.stat().st_size / 2**20:.1f} MB")

@@ -17,4 +17,5 @@ def run_inspect(options: argparse.Namespace) -> None:
     """Print a description of each path."""
     from ..pipeline.describe import describe
 
-    print("\n\n".join(str(describe(path)) for path in options.path))
+    for number, path in enumerate(options.path):
+        print(("\n" if number else "") + str(describe(path)))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import add_machine_arguments, torch_device, torch_dtype
+from .arguments import add_machine_arguments, torch_device, torch_dtype, writable_folder
 from .sample import add_text_arguments, read_prompts
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
 def run_probe(options: argparse.Namespace) -> None:
     """Run the candidates, print the report, write the chart and, with a VAE, the grid."""
     from ..models import load_student, load_wan_vae
+    from ..pipeline.charts import save_picture
     from ..pipeline.contracts import preset_named
     from ..pipeline.generate import check_vae, decode_images
     from ..pipeline.probe_pictures import probe_chart, probe_grid
@@ -55,16 +56,15 @@ def run_probe(options: argparse.Namespace) -> None:
     vae = None if options.vae is None else load_wan_vae(options.vae, dtype=dtype, device=device, clips=False)
     if vae is not None:
         check_vae(student, vae)
+    folder = writable_folder(Path(options.out))
     report = examine(student, candidates, options)
     print(report)
     words = shlex.join(["wan-lite", "stamp", options.student, "--contract", report.best.name])
     print(f"To keep this with the checkpoint: {words}")
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    probe_chart(report).save(folder / "levels.png")
+    save_picture(probe_chart(report), folder / "levels.png")
     print(folder / "levels.png")
     if vae is not None:
-        probe_grid(report, partial(decode_images, student, vae)).save(folder / "grid.png")
+        save_picture(probe_grid(report, partial(decode_images, student, vae)), folder / "grid.png")
         print(folder / "grid.png")
 
 

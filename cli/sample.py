@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import add_machine_arguments, torch_device, torch_dtype
+from .arguments import add_machine_arguments, torch_device, torch_dtype, writable_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +84,7 @@ def run_sample(options: argparse.Namespace) -> None:
     check_vae(student, vae)
     prompts = read_prompts(options)
     print(f"contract: {in_words(contract)}")
-    paths = targets(Path(options.out), Path(options.student).stem, options.batch * len(prompts))
+    paths = targets(Path(options.out), Path(options.student).absolute().stem, options.batch * len(prompts))
     for number, (caption, image) in enumerate(paint(student, vae, contract, prompts, options)):
         seed = options.seed + number % options.batch
         notes = {"wan_lite.student": student.source, "wan_lite.seed": seed, "wan_lite.caption": caption}
@@ -174,14 +175,14 @@ def select_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]:
 
 
 def targets(out: Path, stem: str, count: int) -> Iterator[Path]:
-    """Yield the files to write: ``out`` itself where it names one PNG, else new numbered ones, overwriting nothing."""
-    if out.suffix.lower() == ".png" and count == 1:
-        yield out
-        return
+    """Return the files to write: ``out`` itself where it names one PNG, else new numbered ones, overwriting nothing.
+
+    Raises:
+        OSError: their folder cannot be made or written to.
+    """
     folder, stem = (out.parent, out.stem) if out.suffix.lower() == ".png" else (out, stem)
-    number = 0
-    while True:
-        number += 1
-        path = folder / f"{stem}_{number:05}.png"
-        if not path.exists():
-            yield path
+    writable_folder(folder)
+    if out.suffix.lower() == ".png" and count == 1:
+        return iter([out])
+    numbered = (folder / f"{stem}_{number:05}.png" for number in itertools.count(1))
+    return (path for path in numbered if not path.exists())

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import add_machine_arguments, torch_device, torch_dtype
+from .arguments import add_machine_arguments, torch_device, torch_dtype, writable_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..models.world import Rollout, RolloutConfig, RolloutProgress, World
+    from ..models.world.actions import Actions
 
 __all__ = ["add_diagnose", "add_rollout", "run_diagnose", "run_rollout"]
 
@@ -56,10 +57,16 @@ def add_diagnose(parser: argparse.ArgumentParser) -> None:
 def run_rollout(options: argparse.Namespace) -> None:
     """Predict frames and write them as a clip."""
     from ..models.world import rollout
-    from ..pipeline.charts import to_pil
+    from ..pipeline.charts import save_picture, to_pil
     from ..pipeline.frames import contact_sheet
-    from .clips import write_clip
+    from .clips import check_clip_name, write_clip
 
+    out, scale = Path(options.out), options.scale
+    check_clip_name(out, options.fps)
+    if not 1 <= scale <= 64:
+        raise ValueError(f"--scale is {scale}; allowed are whole numbers from 1 to 64.")
+    for path in [out, *([Path(options.sheet)] if options.sheet else [])]:
+        writable_folder(path.parent)
     world, clip = _world(options), _clip(options)
     config = _config(options)
     clip = _fitted(world, clip, options)
@@ -75,12 +82,10 @@ def run_rollout(options: argparse.Namespace) -> None:
             config=config,
         )
     shown = _shown(result, options)
-    out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_clip(shown, out, options.fps)
     print(out)
     if options.sheet:
-        to_pil(contact_sheet(shown)[0]).save(options.sheet)
+        save_picture(to_pil(contact_sheet(shown)[0]), options.sheet)
         print(options.sheet)
     if result.actions is not None:
         print("\n".join("actions: " + ", ".join(map(str, row)) for row in result.actions.tolist()))
@@ -88,23 +93,24 @@ def run_rollout(options: argparse.Namespace) -> None:
 
 def run_diagnose(options: argparse.Namespace) -> None:
     """Measure the four arms; print the report and write it with its chart and pictures."""
+    from ..atomic import replacing
     from ..models.world import diagnose
-    from ..pipeline.charts import to_pil
+    from ..pipeline.charts import save_picture, to_pil
     from ..pipeline.diagnosis_pictures import diagnosis_chart, diagnosis_frames
     from ..pipeline.frames import contact_sheet
 
+    folder = writable_folder(Path(options.out))
     world = _world(options)
     clip = _fitted(world, _clip(options), options)
     config = _config(options)
     with _Bar(options, 2 * config.maskgit_steps * max(len(clip) - config.context_window, 1)) as bar:
         found = diagnose(world, clip, config=config, seed=options.seed, on_progress=bar)
     print(found.report())
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.txt").write_text(found.report() + "\n", encoding="utf-8")
-    diagnosis_chart(found).save(folder / "drift.png")
+    with replacing(folder / "report.txt") as part:
+        part.write_text(found.report() + "\n", encoding="utf-8")
+    save_picture(diagnosis_chart(found), folder / "drift.png")
     rows = diagnosis_frames(found)
-    to_pil(contact_sheet(rows.flatten(0, 1), columns=rows.shape[1])[0]).save(folder / "frames.png")
+    save_picture(to_pil(contact_sheet(rows.flatten(0, 1), columns=rows.shape[1])[0]), folder / "frames.png")
     for name in ("report.txt", "drift.png", "frames.png"):
         print(folder / name)
 
@@ -193,7 +199,7 @@ def _config(options: argparse.Namespace) -> RolloutConfig:
     return RolloutConfig(**{name: getattr(options, name) for name in SETTINGS})
 
 
-def _actions(text: str, world: World, clip: Tensor, config: RolloutConfig) -> object:
+def _actions(text: str, world: World, clip: Tensor, config: RolloutConfig) -> Actions:
     from ..models.world import infer_actions, parse_actions
 
     if text != "infer":
@@ -201,7 +207,7 @@ def _actions(text: str, world: World, clip: Tensor, config: RolloutConfig) -> ob
     following = clip[max(config.context_window, 1) - 1 :]
     if len(following) < 2:
         raise ValueError("--actions infer needs a clip that goes on after the context; give more frames.")
-    return infer_actions(world, following[None])[0].tolist()
+    return infer_actions(world, following[None])[0]
 
 
 def _shown(result: Rollout, options: argparse.Namespace) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-__all__ = ["Axes", "image_grid", "line_chart", "to_pil", "to_tensor"]
+from ..atomic import replacing
+
+__all__ = ["Axes", "image_grid", "line_chart", "save_picture", "to_pil", "to_tensor"]
 
 BACKGROUND, INK, FAINT, GREY = (255, 255, 255), (32, 32, 32), (226, 226, 226), (110, 110, 110)
 # Distinct for readers with any colour vision (Okabe and Ito), and again by dash where there are more.
@@ -97,6 +100,16 @@ def to_pil(image: Tensor) -> Image.Image:
 def to_tensor(image: Image.Image) -> Tensor:
     """Convert a picture to (H, W, 3) float32 in [0, 1], what the host calls IMAGE (without the batch)."""
     return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0)
+
+
+def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture whole or not at all; the ending says how.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path) as part:
+        image.save(part)
 
 
 # Chart parts ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,16 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ..atomic import replacing
 from ..models.student import Student
 from ..models.student_network import pool_text
 from ..models.wan_vae import WanVAE
 from ..samplers import Network, Prediction, per_item_noise, sample
 from ..samplers.contract import SamplingContract
 from ..samplers.guidance import guided
+from ..samplers.solver import OnStep
 
-__all__ = ["Prompts", "decode_images", "generate", "sample_latents", "save_png", "to_uint8"]
-
-OnStep = Callable[[int, Tensor, Tensor], None]
+__all__ = ["Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png", "to_uint8"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def generate(
 
     Args:
         text: the prompt's rows, a list of (l, d): one for all pictures, or one each.
-        contract: how to sample (:func:`samplers.contract`); None takes the student's own. Its latent size is painted.
+        contract: how to sample; None takes the student's own. Its latent size is painted.
         seed: picture i starts from the noise of ``seed + i``, whatever the batch is.
         batch: number of pictures. on_step: called as ``on_step(i, x, x0)`` after each step.
 
@@ -127,12 +127,16 @@ def to_uint8(image: Tensor) -> np.ndarray:
 
 
 def save_png(image: Tensor, path: Path, notes: Mapping[str, object]) -> None:
-    """Write (H, W, 3) in [0, 1] as a PNG that carries ``notes`` as JSON texts, as ComfyUI writes its own."""
+    """Write (H, W, 3) in [0, 1] as a PNG that carries ``notes`` as JSON texts, as ComfyUI writes its own.
+
+    Raises:
+        OSError: the file cannot be written; what was there stays.
+    """
     texts = PngInfo()
     for key, value in notes.items():
         texts.add_text(key, json.dumps(value))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(to_uint8(image)).save(path, pnginfo=texts, compress_level=4)
+    with replacing(path) as part:
+        Image.fromarray(to_uint8(image)).save(part, format="PNG", pnginfo=texts, compress_level=4)
 
 
 def _network(student: Student, prompts: Prompts, cfg: float, batch: int) -> Network:

@@ -135,7 +135,7 @@ def probe(
     """
     if not candidates:
         raise ValueError("candidates is empty; give at least one contract, for example those of PRESETS.")
-    if len(shape) != 4 or min(shape[2:]) < 2:
+    if len(shape) != 4 or min(shape) < 1 or min(shape[2:]) < 2:
         raise ValueError(f"shape is {tuple(shape)}; give (batch, channels, height, width), 2 or more high and wide.")
     noise = per_item_noise(shape, seed)
     found = []

@@ -65,7 +65,7 @@ class NoiseProcess:
             )
         if isinstance(sigma, Tensor) and sigma.ndim:
             sigma = sigma.to(x0).reshape(-1, *[1] * (x0.ndim - 1))
-        return self.alpha(sigma) * x0 + sigma * noise
+        return self._alpha(sigma) * x0 + sigma * noise  # type: ignore[no-any-return]
 
 
 def _log(value: float) -> float:

@@ -18,7 +18,7 @@ from .prediction import Prediction, to_x0
 from .process import NoiseProcess
 from .schedule import Schedule
 
-__all__ = ["Denoiser", "Network", "NetworkDenoiser", "Solver", "Step", "integrate", "sample"]
+__all__ = ["Denoiser", "Network", "NetworkDenoiser", "OnStep", "Solver", "Step", "integrate", "sample"]
 
 Denoiser = Callable[[Tensor, float], Tensor]  # (x (b, ...), sigma) -> x0 (b, ...)
 Network = Callable[[Tensor, Tensor], Tensor]  # (x (b, ...), timestep (b,) int64) -> output (b, ...)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -99,7 +99,7 @@ def explicit_rows(actions: Actions, n_actions: int) -> list[list[int]] | None:
                 f"actions: {actions!r} is not a rule; use one of {', '.join(get_args(ActionPolicy))}, a list, or None."
             )
         return None
-    listed = actions.tolist() if isinstance(actions, Tensor) else list(actions)
+    listed: list[Any] = actions.tolist() if isinstance(actions, Tensor) else list(actions)
     rows = [list(row) for row in listed] if listed and isinstance(listed[0], Sequence | Tensor) else [listed]
     rows = [[int(action) for action in row] for row in rows]
     if not all(rows):
