@@ -185,7 +185,9 @@ def fit_latent(
     """
     own = executor.class_obj.model_patcher.model.latent_format
     if isinstance(own, ProjectedLatent) and latent_image.shape[1] != own.latent_channels:
-        latent_image = own.process_in(latent_image)
+        # Empty stays empty: the nearest to zeros is not zeros, and samplers tell an empty latent by its zeros.
+        empty = not torch.count_nonzero(latent_image)
+        latent_image = latent_image[:, : own.latent_channels] if empty else own.process_in(latent_image)
         noise = noise[:, : own.latent_channels]
         kwargs = {key: _narrow(value, own.latent_channels) for key, value in kwargs.items()}
         args = tuple(_narrow(value, own.latent_channels) for value in args)

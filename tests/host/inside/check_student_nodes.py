@@ -245,6 +245,26 @@ def check_projection_both_ways():
     assert torch.equal(outside, expected)
 
 
+def check_an_empty_latent_of_the_vae_stays_empty_in_a_student_of_fewer_channels():
+    """Whoever calls the host's guider without core's nodes: the projection of zeros is no picture to start from."""
+    import comfy.samplers
+
+    seen = []
+
+    class Recorder(comfy.samplers.Sampler):
+        def sample(self, model, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *_):
+            seen.append(latent_image)
+            return noise
+
+    guider = comfy.samplers.CFGGuider(flow("student_4ch"))
+    guider.set_conds(text("student_4ch"), text("student_4ch"))
+    for picture in (torch.zeros(2, 16, 1, 4, 4), torch.ones(2, 16, 1, 4, 4)):
+        guider.sample(torch.randn(2, 16, 1, 4, 4), picture, Recorder(), torch.tensor([1.0, 0.0]))
+    empty, given = seen
+    assert empty.shape == given.shape == (2, 4, 1, 4, 4)
+    assert not torch.count_nonzero(empty) and torch.count_nonzero(given)
+
+
 def check_preview_colours():
     """A 4-channel preview is the 16-channel preview of the projected latent."""
     import latent_preview
