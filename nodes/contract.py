@@ -49,8 +49,7 @@ class WanLiteContractSampling(io.ComfyNode):
             display_name="Wan Lite Contract Sampling",
             category=f"{CATEGORY}/sampling",
             description="Sets up core's SamplerCustomAdvanced as the checkpoint's sampling contract says: how the "
-            "output is "
-            "read, the solver, the noise levels. The contract that was used is written into the picture.",
+            "output is read, the solver, the noise levels. The contract that was used is written into the picture.",
             search_aliases=["sampling contract", "prediction type", "model sampling", "reproduce training"],
             inputs=[
                 io.Model.Input("model", tooltip="The student (or another model that the contract is meant for)."),

@@ -30,8 +30,7 @@ class WanLiteWorldDiagnose(io.ComfyNode):
             display_name="Wan Lite World Diagnose",
             category=f"{CATEGORY}/world",
             description="Predicts a true clip in four ways (tokenizer alone, one step from true frames, rollout "
-            "through "
-            "pixels, rollout through tokens), compares each with the truth, and says what limits this world.",
+            "through pixels, rollout through tokens), compares each with the truth, and says what limits this world.",
             search_aliases=["drift", "psnr", "teacher forcing", "why is my world model bad", "exposure bias"],
             inputs=[
                 WorldModel.Input("world", tooltip="From Wan Lite Load World."),
@@ -53,8 +52,7 @@ class WanLiteWorldDiagnose(io.ComfyNode):
                 io.Combo.Input(
                     "layout", options=["contact sheet", "frames"], default="contact sheet",
                     tooltip="contact sheet: a row for each way on one page. frames: one picture per frame, the ways "
-                    "side by "
-                    "side, for a video.",
+                    "side by side, for a video.",
                 ),
                 io.Int.Input(
                     "scale", default=2, min=1, max=16, **ADVANCED, tooltip="Repeat each pixel this often: no blur."
@@ -73,11 +71,16 @@ class WanLiteWorldDiagnose(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, world: HostedWorld, frames: Tensor, context_window: int, seed: int, resize: str = "error",
-        layout: str = "contact sheet", scale: int = 2, overlay: bool = True, **decoding: Any,
+        cls, world: HostedWorld, frames: Tensor, context_window: int, seed: int, temperature: float,
+        maskgit_steps: int, schedule_k: float, top_k: int, top_p: float, action_guidance: float, clamp: bool,
+        latent_noise: float, draw: Any, resize: str, layout: str, scale: int, overlay: bool,
     ) -> io.NodeOutput:  # fmt: skip
+        config = RolloutConfig(
+            context_window=context_window, temperature=temperature, maskgit_steps=maskgit_steps,
+            schedule_k=schedule_k, top_k=top_k, top_p=top_p, action_guidance=action_guidance, clamp=clamp,
+            latent_noise=latent_noise, draw=draw,
+        )  # fmt: skip
         clip = to_frames(frames, world.sizes, resize)
-        config = RolloutConfig(context_window=context_window, **decoding)
         found = diagnose(world.ready(clip.shape[1]), clip, config=config, seed=seed, on_progress=RolloutWatch())
         show_text(cls.hidden, found.cause)
         rows = diagnosis_frames(found, scale=scale, labels=overlay)

@@ -165,8 +165,7 @@ class WanLiteExpertsGuider(io.ComfyNode):
             category=f"{CATEGORY}/sampling",
             description="Wan 2.2 A14B as its own code samples it: one solver run over both models. Use it in "
             "SamplerCustomAdvanced with WanLiteSolverFlowUniPC and WanLiteFlowSchedule (40 steps, shift 12); for a "
-            "still "
-            "picture give a latent of length 1.",
+            "still picture give a latent of length 1.",
             search_aliases=["moe", "wan 2.2 14b", "high noise low noise", "two stage", "boundary"],
             inputs=[
                 io.Model.Input("model_high_noise", tooltip="Wan 2.2 T2V A14B high noise."),
@@ -175,9 +174,8 @@ class WanLiteExpertsGuider(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="What to avoid. The teacher has a long text of its own."),
                 io.Float.Input(
                     "boundary", default=0.875, min=0.0, max=1.0, step=0.001, round=0.001,
-                    tooltip="The high-noise model runs while the truncated timestep is at least this times 1000. 0.875 "
-                    "for "
-                    "text to video, 0.9 for image to video.",
+                    tooltip="The high-noise model runs while the truncated timestep is at least this times 1000. "
+                    "0.875 for text to video, 0.9 for image to video.",
                 ),
                 cfg_input("cfg_high_noise", 4.0, "high"),
                 cfg_input("cfg_low_noise", 3.0, "low"),

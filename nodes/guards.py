@@ -130,9 +130,8 @@ def process_problem(model: Any, wanted: NoiseProcess, what: str) -> str | None:
         remedy = "WanLiteFlowUniPCSampler or WanLiteFlowSchedule"
     return (
         f"{what} works in the {wanted.name} process, but this MODEL is sampled in the {has.name} process "
-        f"({sampling_name(model.get_model_object('model_sampling'))}). Use {remedy}, or, for a student, "
-        "load "
-        "it with a contract whose prediction is the one of its training."
+        f"({sampling_name(model.get_model_object('model_sampling'))}). Use {remedy}, or, for a student, load it with "
+        "a contract whose prediction is the one of its training."
     )
 
 
@@ -144,16 +143,14 @@ def sigmas_problem(model_sampling: Any, sigmas: torch.Tensor, from_noise: bool) 
             return None
         return (
             f"SIGMAS start at {first:.4g}, but this MODEL is a flow model and its sigma ends at 1. They were made for "
-            "an "
-            "epsilon model: use WanLiteFlowSchedule, or BasicScheduler with this MODEL."
+            "an epsilon model: use WanLiteFlowSchedule, or BasicScheduler with this MODEL."
         )
     if not from_noise or first >= 0.5 * largest:
         return None
     return (
         f"SIGMAS start at {first:.4g}, but this MODEL is an epsilon or v model whose noise starts at {largest:.4g}, "
-        "and "
-        "the latent is empty. They were made for a flow model, or begin in the middle: use WanLiteDDIMSchedule or "
-        "BasicScheduler with this MODEL connected, or give a picture as latent."
+        "and the latent is empty. They were made for a flow model, or begin in the middle: use WanLiteDDIMSchedule "
+        "or BasicScheduler with this MODEL connected, or give a picture as latent."
     )
 
 
@@ -204,9 +201,8 @@ def fixed_steps_problem(contract: SamplingContract | None, sigmas: torch.Tensor)
         return None
     return (
         f"This MODEL was distilled to {contract.steps} steps at timesteps {timestep_text(trained)}, but the SIGMAS "
-        "visit "
-        f"{timestep_text(given)}. Use WanLiteContractSampling, or WanLiteFlowSchedule with steps {contract.steps} and "
-        f"shift {contract.shift:g}."
+        f"visit {timestep_text(given)}. Use WanLiteContractSampling, or WanLiteFlowSchedule with steps "
+        f"{contract.steps} and shift {contract.shift:g}."
     )
 
 

@@ -57,8 +57,7 @@ class WanLiteNoise(io.ComfyNode):
             display_name="Wan Lite Noise",
             category=f"{CATEGORY}/sampling",
             description="Starting noise for SamplerCustomAdvanced. Picture i of a batch is the picture that seed + i "
-            "gives "
-            "alone, so a batch can be repeated one by one and on another machine.",
+            "gives alone, so a batch can be repeated one by one and on another machine.",
             search_aliases=["random noise", "batch seed", "per item noise"],
             inputs=[
                 io.Int.Input(
@@ -68,8 +67,7 @@ class WanLiteNoise(io.ComfyNode):
                 io.Combo.Input(
                     "mode", options=MODES, default=PER_ITEM, **ADVANCED,
                     tooltip="per item (CPU): the same on every machine, and Wan's own noise when its generator is on "
-                    "the "
-                    "CPU. official (GPU): Wan's own noise when its generator is on the graphics card.",
+                    "the CPU. official (GPU): Wan's own noise when its generator is on the graphics card.",
                 ),
             ],
             outputs=[io.Noise.Output(tooltip="For SamplerCustomAdvanced.")],

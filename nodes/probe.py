@@ -148,8 +148,8 @@ class WanLiteSamplingProbe(io.ComfyNode):
             display_name="Wan Lite Sampling Probe",
             category=f"{CATEGORY}/sampling",
             description="Finds out how a checkpoint wants to be sampled when nobody wrote it down: runs every "
-            "candidate from "
-            "the same noise, measures the latents against what Wan's look like, and ranks them. Look at the grid too.",
+            "candidate from the same noise, measures the latents against what Wan's look like, and ranks them. Look "
+            "at the grid too.",
             search_aliases=["which sampler", "prediction type", "garbage images", "debug sampling", "find shift"],
             inputs=[
                 io.Model.Input("model", tooltip="A student (another MODEL needs a latent for its size)."),

@@ -74,8 +74,7 @@ def noise_process(model_sampling: torch.nn.Module) -> NoiseProcess:
         return VE
     raise ValueError(
         f"model: its sampling is {sampling_name(model_sampling)}, but Wan Lite's solvers need a flow model (CONST) or "
-        "an "
-        "epsilon, v or EDM model. Use the sampler that this MODEL was made for."
+        "an epsilon, v or EDM model. Use the sampler that this MODEL was made for."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -116,8 +117,7 @@ def display_inputs() -> list[Any]:
             options=["frames", "side by side", "contact sheet"],
             default="frames",
             tooltip="frames: one picture per frame, rollout after rollout, for Create Video. side by side: all "
-            "rollouts in "
-            "one picture. contact sheet: everything on one page.",
+            "rollouts in one picture. contact sheet: everything on one page.",
         ),
         io.Int.Input("scale", default=1, min=1, max=16, **ADVANCED, tooltip="Repeat each pixel this often: no blur."),
         io.Boolean.Input(
@@ -125,6 +125,16 @@ def display_inputs() -> list[Any]:
         ),
         io.Boolean.Input("with_context", default=True, **ADVANCED, tooltip="Put the context frames in front."),
     ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How often, how many at once, from which seed and in which way a world is rolled out."""
+
+    steps: int
+    seed: int
+    rollouts: int
+    config: RolloutConfig
 
 
 class WanLiteWorldRollout(io.ComfyNode):
@@ -137,9 +147,8 @@ class WanLiteWorldRollout(io.ComfyNode):
             display_name="Wan Lite World Rollout",
             category=f"{CATEGORY}/world",
             description="Lets a world run on from your frames, frame after frame, each predicted from the last ones. "
-            "Send the "
-            "frames to Create Video, or look at them as a contact sheet. Feed its WORLD_ACTIONS to another rollout's "
-            "continue_from to go on where this one stopped.",
+            "Send the frames to Create Video, or look at them as a contact sheet. Feed its WORLD_ACTIONS to another "
+            "rollout's continue_from to go on where this one stopped.",
             search_aliases=["rollout", "predict frames", "tinyworlds inference", "genie", "play"],
             inputs=[
                 WorldModel.Input("world", tooltip="From Wan Lite Load World."),
@@ -166,15 +175,25 @@ class WanLiteWorldRollout(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, world: HostedWorld, layout: str = "frames", scale: int = 1, overlay: bool = False,
-        with_context: bool = True, context: Tensor | None = None, actions: ActionChoice | None = None,
-        continue_from: ActionChoice | None = None, resize: str = "error", **settings: Any,
+        cls, world: HostedWorld, steps: int, seed: int, context_window: int, feedback: Any, action_diversity: float,
+        rollouts: int, temperature: float, maskgit_steps: int, schedule_k: float, top_k: int, top_p: float,
+        action_guidance: float, clamp: bool, latent_noise: float, draw: Any, horizon: int, context_actions: Any,
+        teacher_forced: bool, resize: str, layout: str, scale: int, overlay: bool, with_context: bool,
+        context: Tensor | None = None, actions: ActionChoice | None = None, continue_from: ActionChoice | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        result = rolled_out(world, starting_point(world.sizes, context, continue_from, resize), actions, settings)
+        config = RolloutConfig(
+            horizon=horizon, maskgit_steps=maskgit_steps, schedule_k=schedule_k, temperature=temperature, top_k=top_k,
+            top_p=top_p, action_guidance=action_guidance, draw=draw, context_window=context_window, feedback=feedback,
+            clamp=clamp, action_diversity=action_diversity, context_actions=context_actions,
+            teacher_forced=teacher_forced, latent_noise=latent_noise,
+        )  # fmt: skip
+        start = starting_point(world.sizes, context, continue_from, resize)
+        run = Run(steps, seed, rollouts, config)
+        result = rolled_out(world, start, actions, run)
         frames = to_images(result.frames if with_context else result.new_frames)
         shown = laid_out(enlarged(frames, scale), labels_of(result, with_context) if overlay else None, layout)
         done = ActionChoice(None if result.actions is None else result.actions.tolist(), result.state)
-        return io.NodeOutput(shown, done, report_of(world.sizes, result, done, settings))
+        return io.NodeOutput(shown, done, report_of(world.sizes, result, done, run))
 
 
 def starting_point(world: World, context: Tensor | None, continue_from: ActionChoice | None, resize: str) -> Any:
@@ -196,20 +215,17 @@ def starting_point(world: World, context: Tensor | None, continue_from: ActionCh
     return continue_from.state
 
 
-def rolled_out(world: HostedWorld, start: Any, actions: ActionChoice | None, settings: dict[str, Any]) -> Rollout:
+def rolled_out(world: HostedWorld, start: Any, actions: ActionChoice | None, run: Run) -> Rollout:
     """The library's rollout with the host's memory, progress bar and interrupt."""
-    settings = dict(settings)
-    run = {name: settings.pop(name) for name in ("steps", "seed")}
-    batch = settings.pop("rollouts")
-    config = RolloutConfig(**settings)
     return rollout(
-        world.ready(batch * (max(config.context_window, 4) + config.horizon)),
+        world.ready(run.rollouts * (max(run.config.context_window, 4) + run.config.horizon)),
         start,
+        steps=run.steps,
         actions="diversity" if actions is None else actions.actions,
-        batch=None if batch == 1 else batch,
+        batch=None if run.rollouts == 1 else run.rollouts,
+        seed=run.seed,
         on_progress=RolloutWatch(),
-        config=config,
-        **run,
+        config=run.config,
     )
 
 
@@ -239,16 +255,16 @@ def laid_out(frames: Tensor, labels: list[list[str]] | None, layout: str) -> Ten
     return contact_sheet(flat, columns) if layout == "contact sheet" else flat
 
 
-def report_of(world: World, result: Rollout, done: ActionChoice, settings: dict[str, Any]) -> str:
+def report_of(world: World, result: Rollout, done: ActionChoice, run: Run) -> str:
     """What was done, in words: the world, the settings that matter, the actions, how far values left their range."""
-    new = result.new_frames
+    new, config = result.new_frames, run.config
     outside = float((new.abs() > 1).float().mean())
     moved = (new[:, 1:] - new[:, :-1]).abs().mean() / 2 if new.shape[1] > 1 else torch.zeros(())
     lines = [
         world.describe(),
         f"{new.shape[0]} rollout(s) of {new.shape[1]} frames from {result.context_frames} context frames; seed "
-        f"{settings['seed']}, temperature {settings['temperature']:g}, feedback {settings['feedback']}, window "
-        f"{settings['context_window']}, {settings['maskgit_steps']} MaskGIT steps.",
+        f"{run.seed}, temperature {config.temperature:g}, feedback {config.feedback}, window {config.context_window}, "
+        f"{config.maskgit_steps} MaskGIT steps.",
         f"Mean change from frame to frame {float(moved):.4f} of the range; {outside:.1%} of the values outside it.",
         f"Actions: {actions_text(done)}",
     ]

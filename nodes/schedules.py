@@ -87,9 +87,8 @@ class WanLiteFlowSchedule(io.ComfyNode):
                 denoise_input(),
                 io.Combo.Input(
                     "made_for", options=list(FLOW_SCHEDULES), default="FlowUniPC", **ADVANCED,
-                    tooltip="Wan's two solvers start differently: FlowUniPC just below 1 (timestep 999), FlowDPM++ at "
-                    "1 "
-                    "exactly (timestep 1000).",
+                    tooltip="Wan's two solvers start differently: FlowUniPC just below 1 (timestep 999), FlowDPM++ "
+                    "at 1 exactly (timestep 1000).",
                 ),
             ],
             outputs=[io.Sigmas.Output(tooltip="Sigma from 1 (noise), or just below, to 0 (picture).")],
@@ -110,9 +109,8 @@ class WanLiteDDIMSchedule(io.ComfyNode):
             display_name="Wan Lite DDIM Schedule",
             category=f"{CATEGORY}/schedules",
             description="The timesteps of the training preview, 999 down to 0 in equal truncated steps, as noise "
-            "levels. "
-            "Without a model they are those of the students' epsilon process; with a model they are that model's own "
-            "(SDXL and other epsilon or v models, or a flow model).",
+            "levels. Without a model they are those of the students' epsilon process; with a model they are that "
+            "model's own (SDXL and other epsilon or v models, or a flow model).",
             search_aliases=["ddim", "uniform timesteps", "sigmas"],
             inputs=[
                 steps_input(20),

@@ -145,8 +145,7 @@ def threshold_inputs() -> list[Any]:
         io.Float.Input(
             "dynamic_threshold", default=0.0, min=0.0, max=1.0, step=0.001, round=0.0001, **ADVANCED,
             tooltip="0 is off. Otherwise each picture's prediction is limited to this quantile of its own values "
-            "(0.995 "
-            "is usual). Made for pixel models; it flattens latents.",
+            "(0.995 is usual). Made for pixel models; it flattens latents.",
         ),
         io.Float.Input(
             "threshold_max", default=1.0, min=1.0, max=100.0, step=0.1, **ADVANCED,
@@ -168,9 +167,8 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
             node_id="WanLiteSolverFlowUniPC",
             display_name="Wan Lite Solver FlowUniPC",
             category=f"{CATEGORY}/solvers",
-            description="The solver of Wan's own code, which ComfyUI's uni_pc is not. Give it WanLiteFlowSchedule for "
-            "flow "
-            "models; with SDXL and other epsilon or v models it steps in their own noise levels.",
+            description="The solver of Wan's own code, which ComfyUI's uni_pc is not. Give it WanLiteFlowSchedule "
+            "for flow models; with SDXL and other epsilon or v models it steps in their own noise levels.",
             search_aliases=["unipc", "uni_pc", "unipc_bh2", "wan sampler"],
             inputs=[
                 io.Int.Input(

@@ -45,15 +45,13 @@ class WanLiteWorldLoader(io.ComfyNode):
             display_name="Wan Lite Load World",
             category=f"{CATEGORY}/world",
             description="A TinyWorlds model from models/world_models: one file, the folder of a training run, or its "
-            "three "
-            "checkpoints (July 2025, published .pth, or current folders). Nothing in a file is run.",
+            "three checkpoints (July 2025, published .pth, or current folders). Nothing in a file is run.",
             search_aliases=["tinyworlds", "genie", "world model", "load dynamics"],
             inputs=[
                 io.Combo.Input(
                     "world_name", options=worlds,
                     tooltip="A whole world (one file or a folder of checkpoints). If the dynamics model is chosen "
-                    "below, the "
-                    "video tokenizer's checkpoint.",
+                    "below, the video tokenizer's checkpoint.",
                 ),
                 io.Combo.Input(
                     "actions_name", options=[IN_THE_WORLD, NONE, *worlds], default=IN_THE_WORLD,
@@ -66,8 +64,7 @@ class WanLiteWorldLoader(io.ComfyNode):
                 io.Combo.Input(
                     "precision", options=list(PRECISIONS), default="auto", **ADVANCED,
                     tooltip="How weights are kept and used. auto and fp32 give the original's numbers; a rollout is "
-                    "small "
-                    "enough for fp32 nearly everywhere.",
+                    "small enough for fp32 nearly everywhere.",
                 ),
             ],
             outputs=[
@@ -114,8 +111,7 @@ def written_actions(text: str) -> ActionChoice:
     if not rows or not all(isinstance(row, list) and row for row in rows):
         raise ValueError(
             f"text: {text!r} holds no list of actions; write ids such as 0, 3, 3x4 (a line for each rollout), or "
-            "choose "
-            "a rule in source."
+            "choose a rule in source."
         )
     return ActionChoice([row for row in rows if isinstance(row, list)])
 
@@ -145,8 +141,7 @@ class WanLiteWorldActions(io.ComfyNode):
             display_name="Wan Lite World Actions",
             category=f"{CATEGORY}/world",
             description="Who chooses the actions of a rollout: your list, a rule, or the world's latent action model "
-            "reading "
-            "them from a clip. What an id does is learned, not named: try them.",
+            "reading them from a clip. What an id does is learned, not named: try them.",
             search_aliases=["action list", "controls", "latent actions", "keyboard"],
             inputs=[
                 io.Combo.Input(
@@ -158,8 +153,7 @@ class WanLiteWorldActions(io.ComfyNode):
                 io.String.Input(
                     "text", default="0, 1, 2, 3", multiline=True,
                     tooltip="Ids, with counts if you like: 0, 3, 3x4. A list that is too short repeats its last id. "
-                    "Several "
-                    "lines are several rollouts.",
+                    "Several lines are several rollouts.",
                 ),
                 WorldModel.Input("world", optional=True, tooltip="For 'infer from frames' only."),
                 io.Image.Input(

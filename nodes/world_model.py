@@ -153,8 +153,7 @@ def to_frames(image: Tensor, world: World, resize: str) -> Tensor:
     if frames.shape[-2:] != (size, size) and resize == "error":
         raise ValueError(
             f"frames are {frames.shape[-1]}x{frames.shape[-2]} pixels, but this world was trained on {size}x{size}; "
-            "set "
-            "resize to fit (crops to a square and resizes), or resize them yourself."
+            "set resize to fit (crops to a square and resizes), or resize them yourself."
         )
     return fit_frames(frames, size)
 
