@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness import base, node, pack, raises, run
+from harness import PROCESSOR_SECONDS, base, node, pack, raises, run
 
 
 def check_pack_is_loaded_under_a_name_made_of_its_path() -> None:
@@ -33,3 +33,9 @@ def check_models_folders_are_filled() -> None:
 
 def check_one_thread() -> None:
     assert torch.get_num_threads() == 1
+
+
+def check_the_pack_is_a_small_part_of_the_start() -> None:
+    """As a share of the start's processor time: a busy machine stretches both alike. Alone it is about 0.2 s."""
+    share = PROCESSOR_SECONDS["wan-lite"] / PROCESSOR_SECONDS["the whole start"]
+    assert share <= 0.08, PROCESSOR_SECONDS
