@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,11 @@ WORKFLOWS = PACK / "workflows"
 THUMBNAIL_SIZE = 384
 THUMBNAIL_BYTES = 60_000
 MOST_PICTURES = 16
+MOST_FRAMES = 8
 PICTURE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".gif")
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -96,25 +100,72 @@ def shown_pictures(events: list[dict[str, Any]]) -> list[tuple[str, dict[str, st
     ]
 
 
-def thumbnail_of(pictures: list[bytes]) -> bytes:
-    """A square JPEG with up to sixteen of the pictures, evenly chosen, each shown whole."""
+def thumbnail_of(files: list[bytes]) -> bytes:
+    """A JPEG of up to sixteen of the pictures, each whole, in rows that fill a square as well as they can."""
+    pictures = evenly([frame for data in files for frame in frames_of(data)], MOST_PICTURES)
     if not pictures:
         raise ValueError("the run reported no picture")
-    count = min(len(pictures), MOST_PICTURES)
-    chosen = [pictures[round(i * (len(pictures) - 1) / max(1, count - 1))] for i in range(count)]
-    columns = math.ceil(math.sqrt(count))
-    side = THUMBNAIL_SIZE // columns
-    sheet = Image.new("RGB", (columns * side, math.ceil(count / columns) * side), "#171717")
-    for i, data in enumerate(chosen):
-        picture = Image.open(io.BytesIO(data)).convert("RGB")
-        scale = side / max(picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
-        corner = (i % columns * side + (side - size[0]) // 2, i // columns * side + (side - size[1]) // 2)
-        sheet.paste(picture, corner)
+    ends = range(len(pictures), 0, -1)
+    sheets = [scaled(in_rows(pictures, sum(map(aspect, pictures[:end])))) for end in ends]
+    rows = max(sheets, key=lambda rows: sum(picture.width * picture.height for row in rows for picture in row))
+    sheet = Image.new("RGB", (THUMBNAIL_SIZE, sum(row[0].height for row in rows)), "#171717")
+    top = 0
+    for row in rows:
+        left = (THUMBNAIL_SIZE - sum(picture.width for picture in row)) // 2
+        for picture in row:
+            sheet.paste(picture, (left, top))
+            left += picture.width
+        top += row[0].height
     file = io.BytesIO()
     sheet.save(file, "JPEG", quality=85, optimize=True)
     return file.getvalue()
+
+
+def frames_of(data: bytes) -> list[Image.Image]:
+    """A picture, or up to eight frames of an animation."""
+    file, frames = Image.open(io.BytesIO(data)), []
+    for number in evenly(range(getattr(file, "n_frames", 1)), MOST_FRAMES):
+        file.seek(number)
+        frames.append(file.convert("RGB"))
+    return frames
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly chosen, with the first and the last."""
+    count = min(len(items), most)
+    return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def aspect(picture: Image.Image) -> float:
+    """Width over height."""
+    return picture.width / picture.height
+
+
+def in_rows(pictures: list[Image.Image], widest: float) -> list[list[Image.Image]]:
+    """The pictures in their order, each row as long as its aspects add up to at most ``widest``."""
+    rows: list[list[Image.Image]] = []
+    for picture in pictures:
+        if rows and sum(map(aspect, rows[-1])) + aspect(picture) <= widest + 1e-6:
+            rows[-1].append(picture)
+        else:
+            rows.append([picture])
+    return rows
+
+
+def scaled(rows: list[list[Image.Image]]) -> list[list[Image.Image]]:
+    """Each row as wide as the thumbnail where that fits a square; rows that begin with the same size stay alike."""
+    alike: dict[tuple[int, int], float] = {}
+    for row in rows:
+        height = THUMBNAIL_SIZE / sum(map(aspect, row))
+        alike[row[0].size] = min(height, alike.get(row[0].size, height))
+    shrink = min(1.0, THUMBNAIL_SIZE / sum(alike[row[0].size] for row in rows))
+    return [[resized(picture, alike[row[0].size] * shrink) for picture in row] for row in rows]
+
+
+def resized(picture: Image.Image, height: float) -> Image.Image:
+    """The picture at another height; small pictures keep their pixels visible."""
+    size = (max(1, round(height * aspect(picture))), max(1, round(height)))
+    return picture.resize(size, Image.Resampling.NEAREST if height > 2 * picture.height else Image.Resampling.LANCZOS)
 
 
 def looks_like(one: bytes, other: bytes, tolerance: float = 4.0) -> bool:
