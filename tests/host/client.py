@@ -41,6 +41,11 @@ class Result:
     error_type: str | None = None
     seconds: float = 0.0
 
+    @property
+    def said(self) -> str:
+        """The message of the error, empty where there was none."""
+        return self.error or ""
+
     def images(self, node_id: str | int) -> list[np.ndarray]:
         """Pictures that a node showed or saved, each uint8 (H, W, c)."""
         return [np.asarray(Image.open(io.BytesIO(data))) for data in self.image_bytes(node_id)]

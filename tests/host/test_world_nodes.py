@@ -69,7 +69,7 @@ def test_a_wrong_size_is_one_sentence(comfy: Client) -> None:
     graph = rolled(comfy, steps=2)
     graph["2"]["inputs"]["width"] = 48
     result = comfy.queue(graph)
-    assert result.status == "error" and "48x32" in result.error and "set resize to fit" in result.error
+    assert result.status == "error" and "48x32" in result.said and "set resize to fit" in result.said
     graph["4"]["inputs"]["resize"] = "fit"
     assert comfy.queue(graph).status == "success"
 
