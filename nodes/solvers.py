@@ -75,12 +75,12 @@ def run_solver(
         x = pure_noise(model, model_sampling)
     seed = (extra_args or {}).get("seed")
     solver = for_run(settings.solver, seed)
-    host = HostDenoiser(model, extra_args or {}, sigmas.dtype)
+    host = WatchedDenoiser(model, extra_args or {}, sigmas.dtype)
     x, _ = integrate(host, x, schedule, solver, on_step=host.reporter(callback, schedule))
     return x
 
 
-class HostDenoiser:
+class WatchedDenoiser:
     """The host's guided model as a denoiser: (x, sigma as a float) -> x0. Remembers its last input for the preview."""
 
     def __init__(self, model: Any, extra_args: dict[str, Any], dtype: torch.dtype) -> None:
