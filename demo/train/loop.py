@@ -34,18 +34,11 @@ def optimizer_for(module: nn.Module, rate: float, decay: float = 1e-2) -> torch.
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99))
 
 
-def train_steps(
-    count: int, optimizer: torch.optim.Optimizer, *, warm_up: int = 100, horizon: int | None = None
-) -> Iterator[int]:
-    """Count steps, setting the rate before each: a linear warm-up, then half a cosine down to 2 % of the peak.
-
-    Args:
-        horizon: the step at which the rate would be lowest, if not ``count``.
-    """
+def train_steps(count: int, optimizer: torch.optim.Optimizer, *, warm_up: int = 100) -> Iterator[int]:
+    """Count steps, setting the rate before each: a linear warm-up, then half a cosine down to 2 % of the peak."""
     peaks = [group["lr"] for group in optimizer.param_groups]
     for i in range(count):
-        fall = 0.5 * (1 + math.cos(math.pi * i / (horizon or count)))
-        factor = min(1.0, (i + 1) / warm_up) * (0.02 + 0.98 * fall)
+        factor = min(1.0, (i + 1) / warm_up) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * i / count)))
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
         yield i

@@ -164,7 +164,7 @@ def train(name: str, steps: int | None, seed: int, weights: Path, pictures: int 
         shown = kind.noised(latents[rows, :channels], generator)
         error = (network(shown.latent, shown.timestep, text[classes[rows]]) - shown.target).square()
         loss = (error * rearrange(shown.weight, "b -> b 1 1 1")).mean()
-        log.add(i, loss=step(loss, network, optimizer), unweighted=float(error.mean()))
+        log.add(i, loss=step(loss, network, optimizer), unweighted=float(error.detach().mean()))
         averaged.update()
         if (i + 1) % max(steps // 5, 1) == 0 or i + 1 == steps:
             final.load_state_dict(averaged.state)

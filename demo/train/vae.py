@@ -77,7 +77,7 @@ def fold_statistics(vae: WanVAE, pixels: Tensor) -> None:
 
 
 def train(steps: int, seed: int, weights: Path) -> WanVAE:
-    """Train encoder and decoder together: on 32x32 corners for the first half, then on whole pictures.
+    """Train encoder and decoder together: on 32x32 corners for the first quarter, then on whole pictures.
 
     Corners alone are cheaper, but every place in them is near a border, and the middle of a whole picture is not: a
     VAE trained on corners only leaves it grey.
@@ -89,8 +89,8 @@ def train(steps: int, seed: int, weights: Path) -> WanVAE:
     vae = vae.to(memory_format=torch.channels_last)
     optimizer = optimizer_for(vae, RATE, 1e-4)
     log = Log("vae", steps, weights, every=100)
-    for i in train_steps(steps, optimizer, horizon=2 * steps):
-        size, count = (32, 24) if i < steps // 2 else (64, 8)
+    for i in train_steps(steps, optimizer):
+        size, count = (32, 24) if i < steps // 4 else (64, 8)
         again, pixels, penalty = _reconstruction(vae, size, count, generator)
         loss = _distance(again, pixels)
         value = step(loss + 1e-3 * penalty, vae, optimizer)
@@ -153,15 +153,15 @@ def save(vae: WanVAE, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and write ``vae.safetensors``: first both halves, or with ``--decoder`` the decoder of that file."""
     parser = parser_for(main.__doc__)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, help="3000 for both halves, 1200 for the decoder")
     parser.add_argument("--decoder", action="store_true", help="go on with the decoder alone")
     options = parser.parse_args(arguments)
     path = options.weights / "vae.safetensors"
     if options.decoder:
         vae = load_wan_vae(path, torch.float32, clips=False)
-        save(train_decoder(vae, options.steps, options.seed, options.weights), path)
+        save(train_decoder(vae, options.steps or 1200, options.seed, options.weights), path)
     else:
-        save(train(options.steps, options.seed, options.weights), path)
+        save(train(options.steps or 3000, options.seed, options.weights), path)
 
 
 if __name__ == "__main__":
