@@ -39,7 +39,7 @@ def read_clip(path: str | os.PathLike[str], *, start: int = 0, every: int = 1, l
         ValueError: there is no such clip, it cannot be read, has no frames left, or its pictures differ in size.
     """
     path = Path(path)
-    for name, value, least in (("start", start, 0), ("every", every, 1), ("limit", limit or 1, 1)):
+    for name, value, least in (("start", start, 0), ("every", every, 1), ("frames", 1 if limit is None else limit, 1)):
         if value < least:
             raise ValueError(f"{name} is {value}; allowed are whole numbers from {least}.")
     if not path.exists():

@@ -65,8 +65,11 @@ def run_rollout(options: argparse.Namespace) -> None:
     check_clip_name(out, options.fps)
     if not 1 <= scale <= 64:
         raise ValueError(f"--scale is {scale}; allowed are whole numbers from 1 to 64.")
-    for path in [out, *([Path(options.sheet)] if options.sheet else [])]:
-        writable_folder(path.parent)
+    writable_folder(out.parent)
+    if options.sheet:
+        if not options.sheet.lower().endswith((".png", ".jpg", ".jpeg", ".webp")):
+            raise ValueError(f"--sheet is {options.sheet!r}; give a file name ending in .png, .jpg or .webp.")
+        writable_folder(Path(options.sheet).parent)
     world, clip = _world(options), _clip(options)
     config = _config(options)
     clip = _fitted(world, clip, options)

@@ -11,6 +11,7 @@ import errno
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def read_pickle(
     """
     path = _existing_file(Path(path))
     try:
-        with torch.serialization.safe_globals(list(stand_ins)):
+        with torch.serialization.safe_globals(list(stand_ins)), warnings.catch_warnings():
+            # torch remarks on protocols that it may not read; whether it could is said below
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))

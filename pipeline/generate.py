@@ -26,6 +26,9 @@ from ..samplers.solver import OnStep
 __all__ = ["Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png", "to_uint8"]
 
 
+MOST_PICTURES = 10_000
+
+
 @dataclass(frozen=True)
 class Prompts:
     """Encoded prompts and, for guidance (cfg other than 1), what to steer away from; rows are (l_i, d).
@@ -84,8 +87,8 @@ def sample_latents(
             f"{student.source}: has no sampling contract; say how to sample it, for example with the preset "
             "'flow_unipc-20 shift 5' or 'ddim-10 training preview'."
         )
-    if batch < 1:
-        raise ValueError(f"batch is {batch}; allowed are 1 and above.")
+    if not 1 <= batch <= MOST_PICTURES:
+        raise ValueError(f"batch is {batch}; allowed are 1 to {MOST_PICTURES}.")
     prompts = text if isinstance(text, Prompts) else Prompts(text)
     network = _network(student, prompts, contract.cfg, batch)
     size = student.config.latent_size

@@ -82,6 +82,7 @@ def load_world(
         world: our single ``.safetensors`` file, or a folder in which the newest checkpoint of each kind is taken.
         tokenizer, actions, dynamics: one checkpoint each: a ``.pth`` file (July 2025, or as published since September
             2025) or a ``<stage>_step_<n>`` folder. ``actions`` may be left out where all actions are given explicitly.
+        dtype: of the weights; None is float32, whatever the files hold.
 
     Raises:
         CheckpointError: a file is damaged, would run code, is of another kind, or does not fit its configuration.
@@ -154,6 +155,8 @@ def _load_folder(folder: Path) -> World:
 
 
 def _load_single(path: Path) -> World:
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such file or folder; check the name.")
     header = read_metadata(path) if path.suffix == ".safetensors" else {}
     if WORLD_CONFIG_KEY not in header:
         raise CheckpointError(

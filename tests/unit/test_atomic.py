@@ -54,6 +54,6 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
 def test_an_impossible_place_names_the_path_that_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for target in (tmp_path / "file" / "a.txt", tmp_path):
-        with pytest.raises(OSError, match="Not a directory|File exists|Is a directory") as raised, replacing(target):
+        with pytest.raises(OSError, match=r"Not a directory|File exists|Is a directory") as raised, replacing(target):
             pass
         assert raised.value.filename == os.fspath(target)

@@ -148,6 +148,10 @@ def test_names_of_prompts_may_hold_colons(embeds: str) -> None:
         (["--batch", "0"], "batch is 0"),
         (["--cfg", "5"], "cfg is 5, which needs a negative text"),
         (["--seed", "-1"], "seed is -1"),
+        (["--batch", "100000000000"], "batch is 100000000000; allowed are 1 to 10000"),
+        (["--steps", "99999999999"], "steps is 99999999999; allowed are whole numbers from 1 to 10000"),
+        (["--shift", "nan"], "shift is nan; allowed are numbers above 0"),
+        (["--size", "800000x800000"], "whole numbers from 1 to 65536"),
         (["--contract", "best"], "preset is 'best'; known are 'ddim-10 training preview'"),
         (["--device", "warp"], "--device is 'warp', which this machine does not offer"),
     ],
@@ -406,3 +410,63 @@ def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
     assert shown.returncode == 2
     assert shown.stdout == ""
     assert shown.stderr == "wan-lite inspect: none: there is no such file; check the name and the folder.\n"
+
+
+@pytest.mark.parametrize("out", ["file", "file/x", "file/x.png"])
+def test_an_impossible_place_is_said_before_the_work(
+    out: str, embeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("wan_lite.pipeline.generate.generate", lambda *_, **__: pytest.fail("it was painted"))
+    assert paint(f"{embeds}:0", tmp_path / out, "--sampler", "ddim", "--quiet") == 2
+    said = sentence(capsys)
+    assert str(tmp_path / "file") in said and "Not a directory" in said
+    assert (tmp_path / "file").stat().st_size == 0
+
+
+def test_huge_seeds_and_names_in_any_script(embeds: str, tmp_path: Path) -> None:
+    out = tmp_path / "Ordner ü" / "画.png"
+    assert paint(f"{embeds}:0", out, "--sampler", "ddim", "--steps", "1", "--seed", str(10**40), "--quiet") == 0
+    assert [path.name for path in out.parent.iterdir()] == ["画.png"]
+
+
+@pytest.mark.parametrize("error", [MemoryError("x"), RuntimeError("not enough memory: you tried to allocate 9 bytes")])
+def test_a_lack_of_memory_is_a_sentence(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("wan_lite.pipeline.describe.describe", fails)
+    assert main(["inspect", "a"]) == 2
+    assert "not enough memory" in sentence(capsys)
+
+
+def test_other_faults_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("wan_lite.pipeline.describe.describe", fails)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        main(["inspect", "a"])
+
+
+def test_inspect_says_what_it_could_before_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", VAE, "nothing.safetensors"]) == 2
+    said = capsys.readouterr()
+    assert "a Wan VAE" in said.out and "nothing.safetensors: there is no such file" in said.err
+
+
+def test_inspect_of_pictures_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "photo.png", format="JPEG")
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in ("photo.png", "cut.png"):
+        assert main(["inspect", str(tmp_path / name)]) == 2
+        assert f"{name}: is not a readable PNG" in sentence(capsys)
+
+
+def test_inspect_of_a_picture_with_strange_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = {"prompt": {"1": 7, "2": {"_meta": []}}, "wan_lite.sampling_contract": [1]}
+    save_png(torch.zeros(2, 2, 3), tmp_path / "a.png", notes)
+    assert main(["inspect", str(tmp_path / "a.png")]) == 0
+    assert "prompt, wan_lite.sampling_contract" in capsys.readouterr().out

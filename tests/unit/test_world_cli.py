@@ -132,3 +132,57 @@ def test_convert_to_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["convert", str(stages["tokenizer"]), str(single), "--layout", "world", *files]) == 0
     assert load_world(whole).state_dict().keys() == load_world(single).state_dict().keys()
     assert main(["convert", str(WORLD), str(tmp_path / "a.pth"), "--layout", "world"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--fps", "0"], "fps is 0.0; allowed"), (["--out", "a.xyz"], "a.xyz: not an ending of a clip"),
+        (["--scale", "0"], "--scale is 0"), (["--sheet", "s.xyz"], "--sheet is 's.xyz'"),
+        (["--start", "-1"], "start is -1"), (["--every", "0"], "every is 0"), (["--frames", "0"], "frames is 0"),
+        (["--steps", "0"], "steps: 0 given"), (["--steps", "99999999999"], "from 1 to 100000"),
+        (["--batch", "0"], "batch: 0 given"), (["--temperature", "nan"], "temperature: nan given"),
+        (["--schedule-k", "inf"], "schedule_k: inf given"), (["--action-guidance", "nan"], "action_guidance: nan"),
+        (["--latent-noise", "inf"], "latent_noise: inf"), (["--actions", "0x99999999999"], "more than 100000"),
+        (["--tokenizer", "a.pth"], "give one or the other"), (["--world", "absent"], "absent: there is no such file"),
+    ],
+)  # fmt: skip
+def test_impossible_options(
+    tmp_path: Path, clip: str, capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+) -> None:
+    out = tmp_path / "r.webp"
+    assert run("rollout", "--world", WORLD, "--clip", clip, "--steps", "1", "--out", out, *words) == 2
+    said = capsys.readouterr().err.strip()
+    assert expected in said and "\n" not in said
+    assert not out.exists()
+
+
+def test_huge_seeds(tmp_path: Path, clip: str) -> None:
+    seed = str(10**40)
+    assert (
+        run("rollout", "--world", WORLD, "--clip", clip, "--steps", "1", "--seed", seed, "--out", tmp_path / "r.gif")
+        == 0
+    )
+    assert run("diagnose", "--world", WORLD, "--clip", clip, "--seed", seed, "--out", tmp_path / "d") == 0
+
+
+def test_a_damaged_clip(tmp_path: Path, clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Path(clip).read_bytes()
+    for name, content in (("cut.webp", whole[: len(whole) // 2]), ("none.gif", b""), ("text.png", b"no picture")):
+        (tmp_path / name).write_bytes(content)
+        words = ["--clip", tmp_path / name, "--steps", "1", "--out", tmp_path / "r.gif"]
+        assert run("rollout", "--world", WORLD, *words) == 2
+        assert f"{name}: is not a picture" in capsys.readouterr().err
+
+
+def test_options_of_worlds_are_refused_for_vaes_and_the_reverse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = str(tmp_path / "w.safetensors")
+    vae = str(HERE.parent / "wan_vae" / "wan21_tiny_official.safetensors")
+    assert main(["convert", vae, target, "--layout", "official", "--dynamics", "a"]) == 2
+    assert "belong to --layout world" in capsys.readouterr().err
+    assert main(["convert", str(WORLD), target, "--layout", "world", "--action-model", "a"]) == 2
+    assert "--action-model needs --dynamics" in capsys.readouterr().err
+    assert main(["convert", str(WORLD), target, "--layout", "world", "--precision", "bf16"]) == 0
+    assert load_file(target)["dynamics.output_mlp.weight"].dtype == torch.bfloat16
