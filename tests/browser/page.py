@@ -29,6 +29,18 @@ NODES = """() => app.graph.nodes.map(node => ({
     pictures: (node.imgs ?? []).map(image => [image.naturalWidth, image.naturalHeight]),
 }))"""
 URLS = """() => [...new Set(JSON.stringify(app.rootGraph.serialize()).match(/https?:[^"\\\\]+/g))]"""
+WATCH_LOADING = """() => {
+    window.__loaded = false;
+    if (window.__watched) return;
+    window.__watched = true;
+    const load = app.loadGraphData;
+    app.loadGraphData = async function (...given) {
+        const answer = await load.apply(this, given);
+        window.__loaded = true;
+        return answer;
+    };
+}"""
+LOADED = "name => window.__loaded && app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name)"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
 
@@ -73,6 +85,7 @@ class ComfyPage:
     def drop(self, path: Path) -> None:
         """Drag a file from the desktop onto the canvas and wait until its graph is open."""
         session = self.page.context.new_cdp_session(self.page)
+        self.page.evaluate(WATCH_LOADING)
         data = {"items": [], "files": [str(path.resolve())], "dragOperationsMask": 1}
         for step in ("dragEnter", "dragOver", "drop"):
             session.send("Input.dispatchDragEvent", {"type": step, "x": 800, "y": 600, "data": data})
@@ -83,6 +96,7 @@ class ComfyPage:
         """Choose a workflow of this pack in the template browser and wait until its graph is open."""
         self.page.get_by_role("button", name="Templates").first.click()
         self.page.get_by_role("button", name=re.compile(PACK_NAME, re.IGNORECASE)).first.click()
+        self.page.evaluate(WATCH_LOADING)
         self.page.get_by_test_id(f"template-workflow-{name}").click()
         self._wait_for_workflow(name)
 
@@ -128,8 +142,8 @@ class ComfyPage:
         return path
 
     def _wait_for_workflow(self, name: str) -> None:
-        active = "name => app.extensionManager.workflow.activeWorkflow?.filename === name && app.graph.nodes.length > 0"
-        self.page.wait_for_function(active, arg=name, timeout=20_000)
+        """A graph that is open already gets a number behind its name."""
+        self.page.wait_for_function(LOADED, arg=name, timeout=60_000)
         self.page.wait_for_timeout(500)
 
     def _listen(self) -> None:
