@@ -31,7 +31,7 @@ from wan_lite.models.world import (
     rollout,
     transformer,
 )
-from wan_lite.models.world.engines import MaskgitEngine, Window
+from wan_lite.models.world.engines import Window, engine_for
 from wan_lite.models.world.latent_actions import action_vectors
 from wan_lite.models.world.maskgit import tokens_to_write
 from wan_lite.models.world.rollout_config import RolloutConfig
@@ -62,7 +62,7 @@ def ours(world: World) -> Frame:
 
     def frame(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         config = RolloutConfig(context_window=window.shape[1], maskgit_steps=PASSES, clamp=False)
-        prediction = MaskgitEngine(world, config).step(Window(window), actions, [])
+        prediction = engine_for(world, config).step(Window(window), actions, [])
         return prediction.frames, prediction.tokens
 
     return frame
