@@ -1,9 +1,12 @@
 """The VAE nodes, and core's own nodes with our VAE object: against the official vectors and against core's VAE."""
 
+import shutil
+from pathlib import Path
+
 import torch
 from safetensors.torch import load_file
 
-from harness import node, raises, run, submodule, vectors
+from harness import base, node, pack, raises, run, skip, submodule, vectors
 
 TOLERANCE = 2e-5
 
@@ -173,3 +176,19 @@ def check_other_packs_find_what_cores_vae_has():
     assert ours.spacial_compression_encode() == cores.spacial_compression_encode() == 8
     assert [ours.downscale_ratio[0](t) for t in (1, 5, 9)] == [cores.downscale_ratio[0](t) for t in (1, 5, 9)]
     assert isinstance(ours, type(cores)) and node("VAEDecode")
+
+
+def check_cores_loader_takes_the_demo_vae():
+    """Copied into models/vae, it is an ordinary Wan 2.1 VAE to core: loader, encoder and decoder give our pictures."""
+    demo = Path(pack().__file__).parent / "demo" / "weights" / "vae.safetensors"
+    if not demo.is_file():
+        skip("no demo weights here; `make demo-weights` trains them")
+    copy = base() / "models" / "vae" / "demo_for_core.safetensors"
+    shutil.copyfile(demo, copy)
+    (cores,) = run("VAELoader", vae_name=copy.name)
+    ours = load(name="wan-lite-demo/vae.safetensors")
+    image = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
+    (latent,) = run("VAEEncode", pixels=image, vae=cores)
+    close(run("WanLiteVAEEncode", image=image, vae=ours)[0]["samples"], latent["samples"], 1e-4)
+    (decoded,) = run("VAEDecode", samples=latent, vae=cores)
+    close(run("WanLiteVAEDecode", samples=latent, vae=ours)[0], decoded, 1e-4)
