@@ -24,6 +24,13 @@ log = logging.getLogger(__name__)
 
 ON_MISMATCH = ("error", "warn", "ignore")
 CONTRACT_ATTACHMENT = "wan_lite.contract"
+WAY_OUT = (
+    "Wan Lite Contract Sampling sets all of this as the contract says; on_mismatch warn or ignore samples all the same."
+)
+WAY_OUT_OF_ASSUMED = (
+    "The checkpoint itself says nothing: this is the contract_preset chosen in Wan Lite Load Student. Choose another "
+    "one there, or let Wan Lite Sampling Probe find out which is right."
+)
 FEW_STEPS = 8  # a model distilled to this many steps or fewer knows those timesteps only
 
 
@@ -172,8 +179,11 @@ def leftover_problem(sigmas: torch.Tensor, solver: str, order: int) -> str | Non
 
 
 def contract_problems(contract: SamplingContract | None, requested: SamplingContract) -> list[str]:
-    """Where ``requested`` is not what the checkpoint's contract says; no contract, no problem."""
-    return [] if contract is None else [str(mismatch) for mismatch in compare(contract, requested)]
+    """Where ``requested`` is not what the checkpoint's contract says, and what to do; no contract, no problem."""
+    found = [] if contract is None else [str(mismatch) for mismatch in compare(contract, requested)]
+    if contract is not None and found:
+        found.append(WAY_OUT_OF_ASSUMED if contract.source == "assumed" else WAY_OUT)
+    return found
 
 
 def solver_problems(contract: SamplingContract | None, model: Any, solver: str, sigmas: torch.Tensor) -> list[str]:

@@ -21,7 +21,8 @@ REPLACE = "add an entry to RENAMED in nodes/renamed.py, so that saved workflows 
 
 def public_part(info: dict[str, Any]) -> dict[str, Any]:
     """What a saved workflow depends on, out of a node's entry in ``/object_info``."""
-    links, widgets = [], []
+    links: list[list[str]] = []
+    widgets: list[list[str]] = []
     for part in ("required", "optional"):
         for name, (kind, *options) in info["input"].get(part, {}).items():
             settings = options[0] if options else {}
@@ -35,6 +36,7 @@ def public_part(info: dict[str, Any]) -> dict[str, Any]:
         "widgets": widgets,
         "links": links,
         "outputs": [list(pair) for pair in zip(info["output_name"], info["output"], strict=True)],
+        "required": list(info["input"].get("required", {})),
     }
 
 
@@ -59,6 +61,13 @@ def broken_promises(frozen: dict[str, Any], now: dict[str, Any], replaced: set[s
         found += _lost_links(node_id, old["links"], new["links"] + new["widgets"])
         found += _moved(node_id, "widget", old["widgets"], new["widgets"])
         found += _moved(node_id, "output", old["outputs"], new["outputs"])
+        known = {name for name, _ in old["links"] + old["widgets"]}
+        found += [
+            f"{node_id}: input {name} is new and required, so graphs in API form that were made with the release lack "
+            "it; make it optional."
+            for name in new["required"]
+            if name not in known
+        ]
     return found
 
 

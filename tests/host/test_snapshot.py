@@ -83,12 +83,14 @@ def test_additions_at_the_end_are_free() -> None:
     old = frozen["WanLiteFlowSchedule"]
     grown = {key: [*old[key], ["one_more", "INT"]] for key in ("widgets", "links", "outputs")}
     assert broken_promises(frozen, {**changed(**grown), "WanLiteBrandNew": old}) == []
+    (sentence,) = broken_promises(frozen, changed(required=[*old["required"], "one_more"]))
+    assert "input one_more is new and required" in sentence and "make it optional" in sentence
 
 
 def test_a_saved_graph_that_no_longer_fits_is_found() -> None:
     graph, now = read(WORKFLOWS_FOLDER / "student_flow_unipc.json"), read(NODES_FILE)
     assert workflow_problems(graph, now) == []
-    now["WanLiteEmptyLatent"] = {"widgets": [["width", "INT"]], "links": [], "outputs": []}
+    now["WanLiteEmptyLatent"] = {"widgets": [["width", "INT"]], "links": [], "outputs": [], "required": []}
     del now["WanLiteVAELoader"]
     found = " ".join(workflow_problems(graph, now))
     assert "WanLiteVAELoader: unknown today." in found and "3 saved values for 1 widgets" in found
