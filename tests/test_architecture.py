@@ -117,6 +117,17 @@ def test_function_lengths() -> None:
     assert statistics.median(lengths) <= 12
 
 
+@pytest.mark.parametrize("path", [path for path in files() if layer_of(path) == "nodes"], ids=str)
+def test_nodes_are_thin(path: Path) -> None:
+    """What a node does: convert, call, convert back. No loop, every input by its name."""
+    functions = [n for n in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))) if isinstance(n, ast.FunctionDef)]
+    for execute in (function for function in functions if function.name == "execute"):
+        assert execute.end_lineno - execute.body[0].lineno < 15, f"{path}:{execute.lineno} is long"  # type: ignore[operator]
+        assert execute.args.kwarg is None, f"{path}:{execute.lineno} takes inputs that it does not name"
+        loops = [node for node in ast.walk(execute) if isinstance(node, ast.For | ast.While)]
+        assert not loops, f"{path}:{execute.lineno} has a loop"
+
+
 @pytest.mark.parametrize("path", files(), ids=str)
 def test_every_function_is_typed(path: Path) -> None:
     bare = []
