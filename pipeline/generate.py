@@ -80,7 +80,11 @@ def sample_latents(
     batch: int = 1,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Sample the student's own latents (b, C, h, w), not yet projected; arguments as for :func:`generate`."""
+    """Sample the student's own latents (b, C, h, w), not yet projected; arguments as for :func:`generate`.
+
+    Raises:
+        ValueError: as for :func:`generate`, but for the VAE.
+    """
     contract = contract or student.contract
     if contract is None:
         raise ValueError(

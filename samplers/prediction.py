@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .process import NoiseProcess
 
-__all__ = ["Prediction", "from_x0", "to_x0"]
+__all__ = ["Prediction", "from_x0", "own_noise", "to_x0"]
 
 
 class Prediction(str, Enum):
@@ -70,6 +70,14 @@ def from_x0(x0: Tensor, x: Tensor, sigma: float, prediction: Prediction, process
     if process.name == "flow":
         return torch.sub(x, x0).div_(sigma)
     return torch.mul(x, alpha).sub_(x0).div_(sigma)
+
+
+def own_noise(output: Tensor, x: Tensor, prediction: Prediction) -> Tensor | None:
+    """Return the noise in ``x`` where the network's output is just that, in x's dtype; None for other predictions.
+
+    Taken back from x0 instead, it would lose its last bits.
+    """
+    return output.to(x.dtype) if prediction is Prediction.EPSILON else None
 
 
 def _require_signal(alpha: float, sigma: float) -> None:

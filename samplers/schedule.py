@@ -164,11 +164,16 @@ def ddim_schedule(steps: int, shift: float = 1.0, denoise: float = 1.0) -> Sched
         # the small addend keeps an exact integer that rounding has put a hair below itself
         timesteps = (shift_sigma(position, shift) * (TRAIN_TIMESTEPS - 1) + 1e-6).long()
     timesteps = timesteps[-steps:]
-    signal = (1 - timesteps.float() / TRAIN_TIMESTEPS).clamp(_DDIM_CLAMP, 1 - _DDIM_CLAMP)
+    sigmas = ddim_sigma(timesteps)
     # of several entries with one level the last is kept: it is the one whose output would decide the step
-    keep = torch.cat([signal[1:] != signal[:-1], torch.ones(1, dtype=torch.bool)])
-    sigmas = (1 - signal[keep].double()).sqrt()
-    return Schedule(torch.cat([sigmas, sigmas.new_zeros(1)]), VP, timesteps[keep])
+    keep = torch.cat([sigmas[1:] != sigmas[:-1], torch.ones(1, dtype=torch.bool)])
+    return Schedule(torch.cat([sigmas[keep], sigmas.new_zeros(1)]), VP, timesteps[keep])
+
+
+def ddim_sigma(timesteps: Tensor) -> Tensor:
+    """Return the VP level of training timesteps 0..999, float64: alpha^2 = 1 - t / 1000, float32, clamped as there."""
+    signal = (1 - timesteps.float() / TRAIN_TIMESTEPS).clamp(_DDIM_CLAMP, 1 - _DDIM_CLAMP)
+    return (1 - signal.double()).sqrt()
 
 
 def shift_sigma(sigma: Number, shift: float) -> Number:

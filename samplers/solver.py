@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .prediction import Prediction, to_x0
+from .prediction import Prediction, own_noise, to_x0
 from .process import NoiseProcess
 from .schedule import Schedule
 
@@ -143,8 +143,8 @@ class NetworkDenoiser:
     def with_noise(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | None]:
         """Return x0 and the predicted noise, the latter only where it is the network's own output."""
         output = self._output(x, sigma)
-        noise = output.to(x.dtype) if self.prediction is Prediction.EPSILON else None
-        return to_x0(output, x, sigma, self.prediction, self.schedule.process), noise
+        x0 = to_x0(output, x, sigma, self.prediction, self.schedule.process)
+        return x0, own_noise(output, x, self.prediction)
 
     def _output(self, x: Tensor, sigma: float) -> Tensor:
         timestep = torch.full((x.shape[0],), self.schedule.timestep_at(sigma), dtype=torch.int64, device=x.device)

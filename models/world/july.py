@@ -198,7 +198,11 @@ class JulyActionModel(nn.Module):
         self.quantizer = _ActionCodebook(config)
 
     def infer(self, frames: Tensor) -> Tensor:
-        """Return the ids of the codebook vectors nearest to the transitions."""
+        """Return the ids of the codebook vectors nearest to the transitions.
+
+        Raises:
+            ValueError: there is only one frame.
+        """
         if frames.shape[1] < 2:
             raise ValueError(f"frames: {frames.shape[1]} given, but an action lies between two; give at least 2.")
         vectors = self.encoder(frames)

@@ -108,7 +108,11 @@ class LatentActionModel(nn.Module):
         return self.decoder(frames, self.quantizer(vectors), keep), vectors
 
     def infer(self, frames: Tensor) -> Tensor:
-        """Return the action ids between neighbouring frames: (b, t, 3, S, S) -> (b, t - 1)."""
+        """Return the action ids between neighbouring frames: (b, t, 3, S, S) -> (b, t - 1).
+
+        Raises:
+            ValueError: there is only one frame.
+        """
         if frames.shape[1] < 2:
             raise ValueError(
                 f"frames: {frames.shape[1]} given, but an action lies between two frames; give at least 2."

@@ -92,7 +92,11 @@ def check_generation(world: World, config: RolloutConfig) -> None:
 
 
 def checked_frames(world: World, frames: Tensor, config: RolloutConfig, steps: int) -> Tensor:
-    """Return context frames as (b, t, 3, S, S), or say in one sentence why they do not fit the world."""
+    """Return context frames as (b, t, 3, S, S).
+
+    Raises:
+        ValueError: they do not fit the world, are too few, or hold values far outside [-1, 1] or NaN.
+    """
     frames = frames.unsqueeze(0) if frames.ndim == 4 else frames
     size, window = world.frame_size, config.context_window
     if frames.ndim != 5 or frames.shape[2] != 3:

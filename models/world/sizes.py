@@ -47,7 +47,7 @@ class Weights:
     tensors: Tensors
 
     def size(self, name: str, axis: int) -> int:
-        """Return one side of a tensor."""
+        """Return one side of a tensor; CheckpointError when there is no such tensor."""
         if name not in self.tensors or self.tensors[name].ndim <= axis:
             raise CheckpointError(f"{self.source}: has no usable {name}; the file is incomplete or was changed.")
         return self.tensors[name].shape[axis]
@@ -70,7 +70,7 @@ class Weights:
         return count
 
     def agreed(self, config: Config, name: str, found: int) -> int:
-        """Return the size that the tensors show, after checking that the configuration says the same."""
+        """Return the size that the tensors show; CheckpointError when the configuration says another."""
         said = config.get(name, found)
         if said != found:
             raise CheckpointError(
@@ -80,7 +80,7 @@ class Weights:
         return found
 
     def needed(self, config: Config, name: str) -> int:
-        """Return a size that only the configuration knows."""
+        """Return a size that only the configuration knows; CheckpointError when it does not say."""
         if name not in config:
             raise CheckpointError(
                 f"{self.source}: carries no configuration, so its {name} is not known; give the checkpoint as training "
