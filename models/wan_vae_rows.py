@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .wan_vae_doubling import PAIR, convolve_doubled, doubling_pays, transform_doubling_kernel
 from .wan_vae_frames import double_frames, halve_frames, mix
 from .wan_vae_layers import (
     Attention,
@@ -35,11 +36,10 @@ from .wan_vae_layers import (
     UpLevel,
     Upsample,
 )
+from .wan_vae_pixels import attend, norm_into
 from .wan_vae_winograd import BLOCK, Scratch, pays, transform_kernel, winograd
 
 __all__ = ["decode_rows", "encode_rows"]
-
-_QUERIES = 4096  # pixels that ask at a time; bounds the attention's memory where no fused kernel takes its width
 
 
 def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int], None]) -> Tensor:
@@ -128,30 +128,6 @@ def flow(stages: list[RowStage], x: Tensor, last: bool, pixels: int, sink: Sink)
             flow(rest, y, final, pixels, sink)
 
 
-def attend(layer: Attention, x: Tensor) -> Tensor:
-    """Self-attention over a whole picture, added to ``x`` in place; the queries go in groups to bound the memory.
-
-    Shapes: (t, c, h, w) -> the same tensor.
-    """
-    for frame in x.split(1):
-        _attend_frame(layer, frame)
-    return x
-
-
-def _attend_frame(layer: Attention, x: Tensor) -> None:
-    c, (h, w) = x.shape[1], x.shape[2:]
-    tokens = x.permute(0, 2, 3, 1).view(1, h * w, c)
-    y = torch.empty_like(x)
-    _norm_into(x, layer.norm, y)
-    normed = y.permute(0, 2, 3, 1).view(1, h * w, c)
-    weight, bias = layer.to_qkv.weight.flatten(1), cast("Tensor", layer.to_qkv.bias)
-    k, v = F.linear(normed, weight[c:], bias[c:]).split(c, dim=-1)
-    for group, out in zip(normed.split(_QUERIES, 1), tokens.split(_QUERIES, 1), strict=True):
-        q = F.linear(group, weight[:c], bias[:c])
-        found = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
-        out += F.linear(found, layer.proj.weight.flatten(1), layer.proj.bias)
-
-
 class _Rows3:
     """The bookkeeping of a 3x3 convolution over rows that arrive in pieces.
 
@@ -160,21 +136,25 @@ class _Rows3:
     """
 
     growth = 1
+    scale = 1  # rows and columns that come out for one that goes into the window
 
     def __init__(self, conv: nn.Conv2d, scratch: Scratch) -> None:
         self.conv, self.scratch = conv, scratch
         self.kept: Tensor | None = None  # input rows still needed; at first the row of zeros above the picture
-        self.block = BLOCK if pays(conv.weight) else 1
+        self.block = self._block()
         self.side = 1 if self.block > 1 else 0  # columns of zeros in the window; else the convolution adds them
         self.kernels: list[Tensor] | None = None
 
+    def _block(self) -> int:
+        return BLOCK if pays(self.conv.weight) else 1
+
     def convolve(self, x: Tensor, rows: int, width: int, last: bool, write: Callable[[Tensor, Tensor], None]) -> Tensor:
-        """Let ``write(x, place)`` fill in ``rows`` new rows; return what is complete: (t, out, about rows, width)."""
+        """Let ``write(x, place)`` fill in ``rows`` new rows; return what is complete: (t, out, about rows, width) x scale."""
         k = 1 if self.kept is None else self.kept.shape[2]
         ready = k + rows - 2 + last
         done = ready if last else ready // self.block * self.block
         fill = -done % self.block if last else 0
-        wide = width + (-width % self.block if self.side else 0) + 2 * self.side
+        wide = width + -width % self.block + 2 * self.side
         window = _empty(x, x.shape[1], k + rows + last + fill, wide)
         window[:, :, :k] = 0 if self.kept is None else self.kept
         window[:, :, k + rows :] = 0
@@ -184,10 +164,11 @@ class _Rows3:
         write(x, window[:, :, k : k + rows, self.side : self.side + width])
         self.kept = window[:, :, max(0, done) : k + rows].clone()
         if done <= 0:
-            return _empty(x, self.conv.out_channels, 0, width)
+            return _empty(x, self.conv.out_channels, 0, width * self.scale)
         y = self._run(window[:, :, : done + fill + 2])
         if last:
             self.kernels = None
+        done, width = done * self.scale, width * self.scale
         cut = y.shape[2:] != (done, width)
         return y[:, :, :done, :width].contiguous(memory_format=torch.channels_last) if cut else y
 
@@ -220,8 +201,7 @@ class ConvRows(_Rows3):
         if self.norm is None:
             place.copy_(x)
         else:
-            _norm_into(x, self.norm, place)
-            F.silu(place, inplace=True)
+            norm_into(x, self.norm, place, silu=True)
 
 
 class HeadRows(ConvRows):
@@ -237,19 +217,32 @@ class UpRows(_Rows3):
     growth = 4
 
     def __init__(self, layer: Upsample, scratch: Scratch) -> None:
+        self.scale = 2 if doubling_pays(layer.conv.weight) else 1
         super().__init__(layer.conv, scratch)
         self.layer = layer
+
+    def _block(self) -> int:
+        return PAIR if self.scale == 2 else super()._block()
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         """(t, c, n, w) -> (t', out, about 2n, 2w)."""
         if x.shape[0] > 1 and self.layer.temporal:
             x = double_frames(x, cast("TimeConv", self.layer.time_conv))
-        return self.convolve(x, 2 * x.shape[2], 2 * x.shape[3], last, self._write)
+        times = 2 // self.scale  # pixels are repeated here unless the convolution does it
+        return self.convolve(x, times * x.shape[2], times * x.shape[3], last, self._write)
 
-    @staticmethod
-    def _write(x: Tensor, place: Tensor) -> None:
+    def _run(self, window: Tensor) -> Tensor:
+        if self.scale == 1:
+            return super()._run(window)
+        if self.kernels is None:
+            self.kernels = transform_doubling_kernel(self.conv.weight)
+        return convolve_doubled(window, self.kernels, cast("Tensor", self.conv.bias), self.scratch)
+
+    def _write(self, x: Tensor, place: Tensor) -> None:
         n, w = x.shape[2:]
-        if n:
+        if self.scale == 2:
+            place.copy_(x)
+        elif n:
             target = place.permute(0, 2, 3, 1).unflatten(2, (w, 2)).unflatten(1, (n, 2))
             target.copy_(x.permute(0, 2, 3, 1)[:, :, None, :, None])
 
@@ -379,10 +372,3 @@ def _middle(layers: nn.Sequential, x: Tensor, pixels: int, scratch: Scratch) -> 
 def _empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:
     shape = (like.shape[0], channels, rows, width)
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-
-
-def _norm_into(x: Tensor, norm: PixelNorm, out: Tensor) -> None:
-    """:class:`PixelNorm` written to ``out``: one pass for the lengths, one to scale, one (in cache) for gamma."""
-    scale = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(1e-12).reciprocal_()
-    torch.mul(x, scale, out=out)
-    out *= (norm.gamma * norm.gamma.numel() ** 0.5).view(1, -1, 1, 1)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from wan_lite.cli import main
 from wan_lite.models.checkpoint import CheckpointError, read_metadata
 from wan_lite.models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from wan_lite.models.wan_vae_doubling import convolve_doubled, transform_doubling_kernel
 from wan_lite.models.wan_vae_files import VAEFile
 from wan_lite.models.wan_vae_tiling import with_smaller_pieces
 from wan_lite.models.wan_vae_winograd import Scratch, transform_kernel, winograd
@@ -329,3 +330,28 @@ def test_a_wide_vae_equals_its_differentiable_form(size: tuple[int, int]) -> Non
     clip = torch.randn(1, 16, 3, *size)
     assert (vae.decode(clip, tiling=small) - vae.decode(clip)).abs().max() <= 1e-5
     assert (vae.decode(clip, clamp=False)[:, :, :1] - vae.decode(clip[:, :, :1], clamp=False)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("precision, most", [(torch.float32, 2e-5), (torch.bfloat16, 0.1)])
+def test_doubling_is_a_repetition_and_a_convolution(precision: torch.dtype, most: float) -> None:
+    """Two frames, three by two blocks, with the zeros around the picture."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 6, 4).to(precision)
+    weight, bias = torch.randn(7, 5, 3, 3).to(precision), torch.randn(7).to(precision)
+    window = torch.nn.functional.pad(x, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+    found = convolve_doubled(window, transform_doubling_kernel(weight), bias, Scratch())
+    repeated = x.double().repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = torch.nn.functional.conv2d(repeated, weight.double(), bias.double(), padding=1)
+    assert (found - expected).abs().max() <= most
+    assert found.dtype == precision and found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_wide_vae_stays_close_in_half_precision() -> None:
+    """Wide enough for the doubling by halves and the attention by products."""
+    torch.manual_seed(0)
+    vae = WanVAE(WanVAEConfig(dim=96, dim_mult=(1, 2), temporal_downsample=(False,), num_res_blocks=1))
+    vae.requires_grad_(False)
+    z = torch.randn(1, 16, 1, 3, 5)
+    exact = vae.decode(z, clamp=False)
+    found = vae.to(torch.bfloat16).decode(z, clamp=False)
+    assert (found - exact).square().mean().sqrt() <= 1e-2 * exact.abs().max()
