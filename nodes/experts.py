@@ -17,10 +17,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..samplers.process import FLOW
-from ..samplers.schedule import wan_timestep
+from ..samplers.schedule import TRAIN_TIMESTEPS, wan_timestep
 from .guards import mismatch_input, settle, sigmas_shift_problem
 from .host import CATEGORY, schema
-from .processes import TRAIN_TIMESTEPS, with_process
+from .processes import with_process
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from comfy_api.latest import io
 
 from ..samplers.contract import ContractMismatch, Mismatch, SamplingContract, compare
 from ..samplers.process import FLOW, NoiseProcess
+from ..samplers.schedule import TRAIN_TIMESTEPS
 from .host import ADVANCED
-from .processes import TRAIN_TIMESTEPS, LinearEpsilon, TruncatedFlow, noise_process, sampling_name
+from .processes import LinearEpsilon, TruncatedFlow, noise_process, sampling_name
 
 log = logging.getLogger(__name__)
 

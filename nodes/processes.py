@@ -12,10 +12,8 @@ from typing import Any
 import comfy.model_sampling as host
 import torch
 
-from ..samplers.process import FLOW, VE, NoiseProcess
-from ..samplers.schedule import wan_timestep
-
-TRAIN_TIMESTEPS = 1000
+from ..samplers.process import FLOW, VE, VP, NoiseProcess
+from ..samplers.schedule import TRAIN_TIMESTEPS, ddim_sigma, wan_timestep
 
 
 class TruncatedFlow(host.ModelSamplingDiscreteFlow, host.CONST):
@@ -46,9 +44,7 @@ def linear_epsilon_sigmas() -> torch.Tensor:
     The clamp gives t = 0 and t = 1 one alpha_bar. They must stay two entries for the host's look-up by nearest sigma
     to find t = 1 again, so t = 1 is one float above t = 0 (6e-8 relative).
     """
-    t = torch.arange(TRAIN_TIMESTEPS, dtype=torch.float32)
-    alpha_bar = (1.0 - t / TRAIN_TIMESTEPS).clamp(1e-3, 1.0 - 1e-3).double()
-    sigmas = ((1.0 - alpha_bar) / alpha_bar).sqrt().float()
+    sigmas = VP.noise_ratio(ddim_sigma(torch.arange(TRAIN_TIMESTEPS))).float()
     sigmas[1] = torch.nextafter(sigmas[0], sigmas[2])
     return sigmas
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ..samplers.prediction import Prediction, to_x0
 from ..samplers.process import FLOW, NoiseProcess
-from ..samplers.schedule import Schedule, shift_sigma
+from ..samplers.schedule import TRAIN_TIMESTEPS, Schedule, shift_sigma
 from ..samplers.solver import Solver, integrate
-from .processes import TRAIN_TIMESTEPS, linear_epsilon_sigmas
+from .processes import linear_epsilon_sigmas
 
 
 class ScheduledSampling(nn.Module):

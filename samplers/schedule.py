@@ -16,8 +16,10 @@ from .process import FLOW, VP, NoiseProcess, Number
 __all__ = [
     "LARGEST_SHIFT",
     "MOST_STEPS",
+    "TRAIN_TIMESTEPS",
     "Schedule",
     "ddim_schedule",
+    "ddim_sigma",
     "ddim_timestep",
     "dpmpp_schedule",
     "flow_schedule",
