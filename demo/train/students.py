@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
-from ...models.student import Student, StudentConfig, StudentNetwork, save_student
+from ...models.student import Student, StudentConfig, StudentNetwork, load_student, save_student
 from ...models.wan_vae import WanVAE, load_wan_vae
 from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP
@@ -25,14 +25,15 @@ from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 from .pictures import COLOURS, PATTERNS, SIZE, captions, draw
 from .vae import KEPT
 
-__all__ = ["KINDS", "Kind", "Noised", "main", "picture_latents", "train"]
+__all__ = ["KINDS", "Kind", "Noised", "Plan", "main", "picture_latents", "train"]
 
 CLASSES = len(COLOURS) * len(PATTERNS)
 PICTURES = 12_000
 BATCH = 16
 SHIFT = 5.0  # of the flow students' sampling
 TRAIN_SHIFT = 3.0  # their training looks a little more at low noise than their sampling does
-FIRST_STEP = 1 / 6  # share of an epsilon batch that is at t = 999, where sampling starts
+FIRST_STEP = 1 / 8  # share of an epsilon batch that is at t = 999, where sampling starts
+HEAVIEST = 50.0  # weight of an epsilon's error, at most
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,16 @@ def noised_for_flow(x0: Tensor, generator: Generator) -> Noised:
 def noised_for_ddim(x0: Tensor, generator: Generator) -> Noised:
     """x = sqrt(a) x0 + sqrt(1 - a) noise, a = 1 - t / 1000 within [0.001, 0.999], target = noise.
 
-    An error of the predicted noise is sqrt((1 - a) / a) times as large in the picture, 31 times at t = 999 where every
-    run begins. So a sixth of the batch is at 999, and errors count by that factor, up to 20.
+    An error of the predicted noise is sqrt((1 - a) / a) times as large in the picture: 31 times at t = 999, where every
+    run begins, and which pattern is painted is decided up there. So the loss has the weight 1 / a, which makes it that
+    of a velocity, up to a limit, and an eighth of the batch is at 999.
     """
     timestep = torch.randint(1000, (len(x0),), generator=generator)
     timestep[: round(FIRST_STEP * len(x0))] = 999
     signal = (1 - timestep / 1000).clamp(1e-3, 1 - 1e-3)
     noise = torch.randn(x0.shape, generator=generator)
     latent = VP.add_noise(x0, noise, (1 - signal).sqrt())
-    return Noised(latent, timestep, noise, ((1 - signal) / signal).sqrt().clamp(1, 20))
+    return Noised(latent, timestep, noise, (1 / signal).clamp(max=HEAVIEST))
 
 
 @dataclass(frozen=True)
@@ -140,27 +142,35 @@ def projection_to_vae(latents: Tensor, kept: int = KEPT) -> nn.Conv2d:
     return layer.requires_grad_(False)
 
 
-def train(name: str, steps: int | None, seed: int, weights: Path, pictures: int = PICTURES) -> Student:
+@dataclass(frozen=True)
+class Plan:
+    """How a student is trained; ``steps`` None is the kind's own number, ``resume`` goes on from the existing file."""
+
+    steps: int | None = None
+    seed: int = 0
+    pictures: int = PICTURES
+    resume: bool = False
+
+
+def train(name: str, plan: Plan, weights: Path) -> Student:
     """Train one student and write it after every fifth of the way."""
     kind = KINDS[name]
-    steps = steps or kind.steps
-    torch.manual_seed(seed)
-    generator = Generator().manual_seed(seed)
+    steps, path = plan.steps or kind.steps, weights / f"student_{name}.safetensors"
+    torch.manual_seed(plan.seed)
+    generator = Generator().manual_seed(plan.seed)
     vae = load_wan_vae(weights / "vae.safetensors", torch.float32, clips=False)
-    latents, classes = picture_latents(vae, pictures, generator)
+    latents, classes = picture_latents(vae, plan.pictures, generator)
     channels, text = kind.config.num_channels, pooled_captions()
     projection = projection_to_vae(latents, channels) if channels != latents.shape[1] else None
-    network = StudentNetwork(kind.config)
+    network, final = StudentNetwork(kind.config), StudentNetwork(kind.config)
     initialise(network)
-    averaged, optimizer, log = (
-        Averaged(network),
-        optimizer_for(network, kind.rate),
-        Log(f"student_{name}", steps, weights),
-    )
-    final = StudentNetwork(kind.config)
+    if plan.resume:
+        network.load_state_dict(load_student(path).network.state_dict())
+    averaged, optimizer = Averaged(network), optimizer_for(network, kind.rate)
+    log = Log(f"student_{name}_resumed" if plan.resume else f"student_{name}", steps, weights)
     student = Student(final, output_proj=projection, contract=contract_of(kind), source=name)
     for i in train_steps(steps, optimizer):
-        rows = torch.randint(pictures, (BATCH,), generator=generator)
+        rows = torch.randint(plan.pictures, (BATCH,), generator=generator)
         shown = kind.noised(latents[rows, :channels], generator)
         error = (network(shown.latent, shown.timestep, text[classes[rows]]) - shown.target).square()
         loss = (error * rearrange(shown.weight, "b -> b 1 1 1")).mean()
@@ -168,7 +178,7 @@ def train(name: str, steps: int | None, seed: int, weights: Path, pictures: int 
         averaged.update()
         if (i + 1) % max(steps // 5, 1) == 0 or i + 1 == steps:
             final.load_state_dict(averaged.state)
-            save_student(student, weights / f"student_{name}.safetensors")
+            save_student(student, path)
     return student
 
 
@@ -178,9 +188,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(KINDS)}; all by default")
     parser.add_argument("--steps", type=int, help="instead of each one's own number")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="how many pictures to train on")
+    parser.add_argument("--resume", action="store_true", help="go on from the existing files")
     options = parser.parse_args(arguments)
+    plan = Plan(options.steps, options.seed, options.pictures, options.resume)
     for name in options.names or list(KINDS):
-        train(name, options.steps, options.seed, options.weights, options.pictures)
+        train(name, plan, options.weights)
 
 
 if __name__ == "__main__":
