@@ -1,10 +1,12 @@
-"""Measure the Wan 2.1 VAE beside its peers, at full size with random weights: time, memory, accuracy.
+"""Measure the Wan VAE beside its peers, at full size with random weights: time, memory, accuracy, seams, clips.
 
 All implementations hold the same weights and take turns in one process; the figures are medians of the paired ratios,
 with the processor time beside the time on the clock, because a busy machine lengthens only the second. Memory is the
 peak above the loaded weights, each in a process of its own.
 
     python -m wan_lite.benchmarks.vae [--rounds 5] [--threads 2] [--size 512] [--comfyui PATH] [--official PATH]
+
+What a ComfyUI checkout needs besides and is not installed here is taken from its own ``.venv``; torch stays ours.
 """
 
 from __future__ import annotations
@@ -27,16 +29,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.wan_vae import Tiling, WanVAE, load_wan_vae, save_wan_vae
+from ..models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 
 Codec = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 """decode(raw latent), encode(pixels)."""
 
+PARTS = ("rate", "time", "memory", "seams", "clip", "large", "wan22")
+CLIP_FRAMES = 17
+GMAC = {"decode": 550.1, "encode": 317.8}
+"""Multiplications (10^9) of a direct 2-D Wan 2.1 at 512x512."""
 
-def make_weights(path: Path) -> None:
+
+def make_weights(path: Path, config: WanVAEConfig = WAN21) -> None:
     """Write a full-size file of random weights whose activations stay near unit size."""
     torch.manual_seed(0)
-    vae = WanVAE(clips=True).requires_grad_(False)
+    vae = WanVAE(config, clips=True).requires_grad_(False)
     for name, p in vae.named_parameters():
         if name.endswith("gamma"):
             continue
@@ -68,6 +75,7 @@ def diffusers(path: Path) -> Codec:
 def comfyui(path: Path, root: Path) -> Codec:
     """ComfyUI's own VAE: the class that its VAE loader builds, without the loader."""
     sys.path.insert(0, str(root))
+    sys.path += [str(folder) for folder in root.glob(".venv/lib/python*/site-packages")]
     argv, sys.argv = sys.argv, ["", "--cpu"]
     import comfy.options
 
@@ -83,6 +91,8 @@ def comfyui(path: Path, root: Path) -> Codec:
 def official(path: Path, root: Path) -> Codec:
     """The VAE of Wan-Video/Wan2.2."""
     spec = importlib.util.spec_from_file_location("official_vae2_1", root / "wan" / "modules" / "vae2_1.py")
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"--official is {root}; it must be a checkout of Wan-Video/Wan2.2.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     vae = module.WanVAE_(dim=96, z_dim=16, temperal_downsample=[False, True, True])
@@ -110,11 +120,11 @@ def build(name: str, path: Path, options: argparse.Namespace) -> Codec:
     return makers[name]()
 
 
-def inputs(options: argparse.Namespace, frames: int = 1) -> tuple[Tensor, Tensor]:
-    """A latent and pixels of the size asked for."""
+def inputs(size: int, frames: int = 1) -> tuple[Tensor, Tensor]:
+    """A latent and pixels of this size."""
     torch.manual_seed(1)
-    z = torch.randn(1, 16, 1 + (frames - 1) // 4, options.size // 8, options.size // 8)
-    return z, torch.rand(1, 3, frames, options.size, options.size) * 2 - 1
+    z = torch.randn(1, 16, 1 + (frames - 1) // 4, size // 8, size // 8)
+    return z, torch.rand(1, 3, frames, size, size) * 2 - 1
 
 
 def timed(work: Callable[[], Tensor]) -> tuple[float, float, Tensor]:
@@ -126,36 +136,63 @@ def timed(work: Callable[[], Tensor]) -> tuple[float, float, Tensor]:
     return time.perf_counter() - clock, time.process_time() - used, result
 
 
-def compare(names: list[str], path: Path, options: argparse.Namespace) -> None:
+def compare(names: list[str], path: Path, options: argparse.Namespace, size: int, frames: int, rounds: int) -> None:
     """Print the table of times; the first name is ours, against which the others are set."""
     codecs = {name: build(name, path, options) for name in names}
-    z, pixels = inputs(options, options.frames)
-    for index, (action, given) in enumerate((("decode", z), ("encode", pixels))):
-        if action not in options.actions:
-            continue
+    given = dict(zip(("decode", "encode"), inputs(size, frames), strict=True))
+    for action in options.actions:
         rows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         results: dict[str, Tensor] = {}
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             for name in names:
-                clock, used, results[name] = timed(partial(codecs[name][index], given))
+                clock, used, results[name] = timed(partial(codecs[name][action == "encode"], given[action]))
                 rows[name].append((clock, used))
-        base = results[names[0]]
         for name in names:
-            clock, used = (statistics.median(column) for column in zip(*rows[name], strict=True))
-            ratios = [
-                statistics.median(theirs[i] / mine[i] for theirs, mine in zip(rows[name], rows[names[0]], strict=True))
-                for i in (0, 1)
-            ]
-            apart = (results[name].float().clamp(-1e9, 1e9) - base).abs() if name != "diffusers" else None
-            worst = f"{apart.max():.1e} rms {apart.square().mean().sqrt():.1e}" if apart is not None else "(clamps)"
-            print(
-                f"{action} {name:13s} {clock:7.2f} s  cpu {used:7.2f} s   time/ours {ratios[0]:5.2f}  "
-                f"cpu/ours {ratios[1]:5.2f}   apart {worst}",
-                flush=True,
-            )
-            if name.startswith("ours") and options.frames == 1:
-                gmac = {"decode": 550.1, "encode": 317.8}[action] * (options.size / 512) ** 2
-                print(f"       {name}: {2 * gmac / used:.0f} GFLOP/s of direct arithmetic a processor-second")
+            print(f"{action} {size}x{size}x{frames} {line(name, rows, results)}", flush=True)
+            if name.startswith("ours") and frames == 1:
+                used = statistics.median(used for _, used in rows[name])
+                rate = 2 * GMAC[action] * (size / 512) ** 2 / used
+                print(f"    {name}: {rate:.0f} GFLOP of direct arithmetic a processor-second")
+
+
+def line(name: str, rows: dict[str, list[tuple[float, float]]], results: dict[str, Tensor]) -> str:
+    """One implementation's medians, its median paired ratios to the first one, and how far apart the results are."""
+    first = next(iter(rows))
+    clock, used = (statistics.median(column) for column in zip(*rows[name], strict=True))
+    ratios = [
+        statistics.median(theirs[i] / mine[i] for theirs, mine in zip(rows[name], rows[first], strict=True))
+        for i in (0, 1)
+    ]
+    base, found = results[first], results[name].float()
+    if name == "diffusers":  # it clamps its pictures
+        base, found = base.clamp(-1, 1), found.clamp(-1, 1)
+    apart = (found - base).abs()
+    worst = f"{apart.max():.1e} rms {apart.square().mean().sqrt():.1e}"
+    return (
+        f"{name:13s} {clock:7.2f} s  cpu {used:7.2f} s   time/ours {ratios[0]:5.2f}  cpu/ours {ratios[1]:5.2f}   "
+        f"apart {worst}"
+    )
+
+
+def seams(path: Path, size: int) -> None:
+    """Print the largest difference between a picture done in small pieces and the same one done whole."""
+    z, pixels = inputs(size)
+    whole, pieces = ours(path, tiling=Tiling("off")), ours(path, tiling=Tiling("budget", 100))
+    for index, (action, given) in enumerate((("decode", z), ("encode", pixels))):
+        _, _, a = timed(partial(whole[index], given))
+        _, _, b = timed(partial(pieces[index], given))
+        print(f"seams {action} {size}x{size}: whole against 100 MB apart {(a - b).abs().max():.1e}", flush=True)
+
+
+def larger_latents(path: Path, size: int) -> None:
+    """Print the times of Wan 2.2's VAE."""
+    make_weights(path, WAN22)
+    torch.manual_seed(1)
+    z, pixels = torch.randn(1, 48, 1, size // 16, size // 16), torch.rand(1, 3, 1, size, size) * 2 - 1
+    for dtype in (torch.float32, torch.bfloat16):
+        for action, work, given in zip(("decode", "encode"), ours(path, dtype), (z, pixels), strict=True):
+            clock, used, _ = timed(partial(work, given))
+            print(f"Wan 2.2 {action} {size}x{size} {dtype} {clock:.2f} s  cpu {used:.2f} s", flush=True)
 
 
 def convolution_rate() -> float:
@@ -174,15 +211,16 @@ def convolution_rate() -> float:
     return best
 
 
-def measure_memory(name: str, action: str, path: Path, options: argparse.Namespace) -> None:
+def measure_memory(name: str, action: str, path: Path, size: int, frames: int, options: argparse.Namespace) -> None:
     """Print, as JSON, the peak above the loaded weights in megabytes; meant for a process of its own."""
-    decode, encode = build(name, path, options)
-    z, pixels = inputs(options, options.frames)
-    work = (lambda: decode(z)) if action == "decode" else (lambda: encode(pixels))
+    codec = build(name, path, options)
+    given = inputs(size, frames)[action == "encode"]
+    if frames > 1 and name == "ours":  # the weights for clips come with the first clip
+        codec[action == "encode"](inputs(16, 5)[action == "encode"])
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # start the peak anew
     before = _resident("VmRSS")
-    timed(work)
+    timed(partial(codec[action == "encode"], given))
     print(json.dumps({"mb": _resident("VmHWM") - before}))
 
 
@@ -193,50 +231,70 @@ def _resident(field: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def memory_table(names: list[str], path: Path, arguments: list[str], options: argparse.Namespace) -> None:
+def memory_table(names: list[str], path: Path, options: argparse.Namespace, size: int, frames: int = 1) -> None:
     """Print the peak of each implementation, each run in its own process."""
+    peers = [f"--{peer}={getattr(options, peer)}" for peer in ("comfyui", "official") if getattr(options, peer)]
     for action in options.actions:
         found = {}
         for name in names:
-            what = ["--memory-of", name, action, str(path)]
-            command = [sys.executable, "-m", "wan_lite.benchmarks.vae", *arguments, *what]
+            what = [*peers, f"--threads={options.threads}", "--memory-of", name, action, str(path), str(size)]
+            command = [sys.executable, "-m", "wan_lite.benchmarks.vae", *what, str(frames)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             found[name] = json.loads(done.stdout.splitlines()[-1])["mb"] if done.returncode == 0 else float("nan")
             against = f"   ours/this {found[names[0]] / found[name]:.2f}"
-            print(f"memory {action} {name:13s} {found[name]:7.0f} MB above the weights{against}", flush=True)
+            print(f"memory {action} {size}x{size}x{frames} {name:13s} {found[name]:7.0f} MB{against}", flush=True)
 
 
-def main() -> None:
-    """Print the table."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--size", type=int, default=512, help="pixels, height and width")
-    parser.add_argument("--frames", type=int, default=1, help="1, or 4n+1 for a clip")
-    parser.add_argument("--comfyui", type=Path, help="a ComfyUI checkout whose requirements are installed here")
+    parser.add_argument("--clip-size", type=int, default=128, help="the same for the clip")
+    parser.add_argument("--comfyui", type=Path, help="a ComfyUI checkout")
     parser.add_argument("--official", type=Path, help="a checkout of Wan-Video/Wan2.2")
     parser.add_argument("--actions", nargs="+", default=["decode", "encode"], choices=["decode", "encode"])
-    parser.add_argument("--only", nargs="+", help="implementations; default: all there are")
-    parser.add_argument("--skip", nargs="*", default=[], choices=["time", "memory", "rate"])
-    parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--memory-of", nargs=5, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the table."""
+    options = parse()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        name, action, path = options.memory_of
-        measure_memory(name, action, Path(path), options)
+        name, action, path, size, frames = options.memory_of
+        measure_memory(name, action, Path(path), int(size), int(frames), options)
         return
-    peers = [name for name in ("comfyui", "official") if getattr(options, name)]
-    names = options.only or ["ours", *(["ours bf16"] if options.frames == 1 else []), "diffusers", *peers]
+    peers = ["diffusers", *(name for name in ("comfyui", "official") if getattr(options, name))]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "wan21_random.safetensors"
-        make_weights(path)
-        if "rate" not in options.skip:
-            print(f"best direct fp32 convolution: {convolution_rate():.0f} GFLOP a processor-second")
-        if "time" not in options.skip:
-            compare(names, path, options)
-        if "memory" not in options.skip:
-            diffusers(path)  # writes its folder once
-            memory_table(names, path, sys.argv[1:], options)
+        report(Path(folder) / "wan21_random.safetensors", peers, options)
+
+
+def report(path: Path, peers: list[str], options: argparse.Namespace) -> None:
+    """Print the parts that were asked for."""
+    make_weights(path)
+    diffusers(path)  # writes its folder once
+    size, clip = options.size, options.clip_size
+    resident = sum(p.numel() for p in load_wan_vae(path).parameters())
+    print(f"weights in memory for pictures: {resident / 1e6:.1f} M of 126.9 M")
+    if "rate" in options.parts:
+        print(f"best direct fp32 convolution: {convolution_rate():.0f} GFLOP a processor-second", flush=True)
+    if "time" in options.parts:
+        compare(["ours", "ours bf16", *peers], path, options, size, 1, options.rounds)
+    if "memory" in options.parts:
+        memory_table(["ours", "ours bf16", *peers], path, options, size)
+    if "clip" in options.parts:
+        compare(["ours", *peers], path, options, clip, CLIP_FRAMES, min(options.rounds, 3))
+        memory_table(["ours", *peers], path, options, clip, CLIP_FRAMES)
+    if "seams" in options.parts:
+        seams(path, 2 * size)
+    if "large" in options.parts:
+        memory_table(["ours"], path, options, 4 * size)
+    if "wan22" in options.parts:
+        larger_latents(path.with_name("wan22_random.safetensors"), size)
 
 
 if __name__ == "__main__":

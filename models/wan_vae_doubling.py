@@ -48,9 +48,9 @@ def transform_doubling_kernel(weight: Tensor) -> list[Tensor]:
         return [kernel.to(weight.dtype, memory_format=torch.channels_last) for kernel in kernels]
     taps = torch.tensor(_TAPS)
     both = torch.einsum("xk,yl->xykl", taps, taps).reshape(25, 9)
-    kernels = (both @ weight.permute(3, 2, 1, 0).reshape(9, -1)).view(5, 5, weight.shape[1], weight.shape[0])
+    grid = (both @ weight.permute(3, 2, 1, 0).reshape(9, -1)).view(5, 5, weight.shape[1], weight.shape[0])
     groups = (slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 5))
-    return [kernels[x, y].permute(2, 0, 1, 3).flatten(1).contiguous() for x in groups for y in groups]
+    return [grid[x, y].permute(2, 0, 1, 3).flatten(1).contiguous() for x in groups for y in groups]
 
 
 def convolve_doubled(window: Tensor, kernels: list[Tensor], bias: Tensor, scratch: Scratch) -> Tensor:

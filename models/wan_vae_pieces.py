@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .wan_vae_layers import patchify, unpatchify
-from .wan_vae_rows import decode_rows, encode_rows
+from .wan_vae_rows import decode_rows, encode_rows, extra_bytes
 from .wan_vae_tiling import OnPiece, Tiling, with_smaller_pieces
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ __all__ = ["decode_pieces", "encode_pieces"]
 def encode_pieces(vae: WanVAE, pixels: Tensor, tiling: Tiling, on_piece: OnPiece | None) -> Tensor:
     """(b, 3, t, H, W) -> mean and log-variance before the last 1x1 convolution, (b, 2 z, t', h, w)."""
     size, height = vae.config.patch_size, pixels.shape[3]
+    extra = extra_bytes(vae.encoder)
+    fast = tiling.allows(extra)
 
     def encode_one(i: int, item: Tensor) -> Tensor:
         x = patchify(rearrange(item, "1 c t h w -> t c h w").to(vae.conv1.weight), size)
@@ -32,8 +34,8 @@ def encode_pieces(vae: WanVAE, pixels: Tensor, tiling: Tiling, on_piece: OnPiece
             if on_piece is not None:
                 on_piece(i * height + done * size, len(pixels) * height)
 
-        piece = tiling.pixels(vae.config, (height, pixels.shape[4]), x.dtype, x.device)
-        return with_smaller_pieces(lambda n: encode_rows(vae.encoder, x, n, on_rows), piece)
+        piece = tiling.pixels(vae.config, (height, pixels.shape[4]), x.dtype, x.device, fast * extra)
+        return with_smaller_pieces(lambda n: encode_rows(vae.encoder, x, n, on_rows, fast), piece)
 
     return torch.stack([encode_one(i, item).transpose(0, 1) for i, item in enumerate(pixels.split(1))])
 
@@ -44,6 +46,8 @@ def decode_pieces(vae: WanVAE, z: Tensor, tiling: Tiling, on_piece: OnPiece | No
     config = vae.config
     frames = 1 + (z.shape[2] - 1) * config.temporal_factor
     height, width = z.shape[3] * config.spatial_factor, z.shape[4] * config.spatial_factor
+    extra = extra_bytes(vae.decoder)
+    fast = tiling.allows(extra)
     result = torch.empty(z.shape[0], 3, frames, height, width, device=z.device)
 
     def decode_one(i: int, item: Tensor, pixels: int) -> None:
@@ -59,9 +63,9 @@ def decode_pieces(vae: WanVAE, z: Tensor, tiling: Tiling, on_piece: OnPiece | No
                     on_piece(i * height + done, len(z) * height)
 
         x = rearrange(item, "1 c t h w -> t c h w").contiguous(memory_format=torch.channels_last)
-        decode_rows(vae.decoder, x, pixels, sink)
+        decode_rows(vae.decoder, x, pixels, sink, fast)
 
     for i, item in enumerate(z.split(1)):
-        piece = tiling.pixels(config, (height, width), z.dtype, z.device)
+        piece = tiling.pixels(config, (height, width), z.dtype, z.device, fast * extra)
         with_smaller_pieces(partial(decode_one, i, item), piece)
     return result

@@ -37,21 +37,22 @@ from .wan_vae_layers import (
     Upsample,
 )
 from .wan_vae_pixels import attend, norm_into
-from .wan_vae_winograd import BLOCK, Scratch, pays, transform_kernel, winograd
+from .wan_vae_winograd import BLOCK, Scratch, pays, scratch_bytes, transform_kernel, winograd
 
-__all__ = ["decode_rows", "encode_rows"]
+__all__ = ["decode_rows", "encode_rows", "extra_bytes"]
 
 
-def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int], None]) -> Tensor:
+def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int], None], fast: bool = True) -> Tensor:
     """Run an encoder in pieces of about ``pixels`` pixels.
 
     Args:
+        fast: use the forms of :func:`extra_bytes`.
         on_rows: called with the rows of ``x`` that are done.
 
     Shapes: (t, 3 or 12, H, W) -> (t, 2 z, h, w).
     """
     found: list[Tensor] = []
-    scratch = Scratch()
+    scratch = Scratch(fast)
 
     def collect(rows: Tensor, last: bool) -> None:
         found.append(rows)
@@ -67,14 +68,30 @@ def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int
     return whole(encoder.head, _middle(encoder.middle, torch.cat(found, dim=2), pixels, scratch), pixels, scratch)
 
 
-def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink) -> None:
+def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink, fast: bool = True) -> None:
     """Run a decoder in pieces of about ``pixels`` pixels; ``sink`` gets the finished rows in order (some may be none).
+
+    Args:
+        fast: use the forms of :func:`extra_bytes`.
 
     Shapes: (t, z, h, w) -> pieces of (t, 3 or 12, rows, W).
     """
-    scratch = Scratch()
+    scratch = Scratch(fast)
     x = _middle(decoder.middle, whole(decoder.conv1, x, pixels, scratch), pixels, scratch)
     flow([rows_of(layer, scratch) for layer in (*decoder.upsamples, decoder.head)], x, True, pixels, sink)
+
+
+def extra_bytes(network: nn.Module) -> int:
+    """Memory that the forms with fewer multiplications take for transformed kernels and buffers."""
+    doublings = {id(layer.conv) for layer in network.modules() if isinstance(layer, Upsample)}
+    total, widest = 0, 0
+    for conv in network.modules():
+        if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3) and conv.stride == (1, 1):
+            doubles = id(conv) in doublings
+            if doubling_pays(conv.weight) if doubles else pays(conv.weight):
+                total += conv.weight.nbytes * (25 if doubles else 36) // 9
+                widest = max(widest, *conv.weight.shape[:2])
+    return total + scratch_bytes(widest)
 
 
 Sink = Callable[[Tensor, bool], None]
@@ -146,10 +163,13 @@ class _Rows3:
         self.kernels: list[Tensor] | None = None
 
     def _block(self) -> int:
-        return BLOCK if pays(self.conv.weight) else 1
+        return BLOCK if self.scratch.fast and pays(self.conv.weight) else 1
 
     def convolve(self, x: Tensor, rows: int, width: int, last: bool, write: Callable[[Tensor, Tensor], None]) -> Tensor:
-        """Let ``write(x, place)`` fill in ``rows`` new rows; return what is complete: (t, out, about rows, width) x scale."""
+        """Let ``write(x, place)`` fill in ``rows`` new rows; return what is complete.
+
+        Shapes: (t, c, ...) -> (t, out, about rows, width), each side times ``scale``.
+        """
         k = 1 if self.kept is None else self.kept.shape[2]
         ready = k + rows - 2 + last
         done = ready if last else ready // self.block * self.block
@@ -217,7 +237,7 @@ class UpRows(_Rows3):
     growth = 4
 
     def __init__(self, layer: Upsample, scratch: Scratch) -> None:
-        self.scale = 2 if doubling_pays(layer.conv.weight) else 1
+        self.scale = 2 if scratch.fast and doubling_pays(layer.conv.weight) else 1
         super().__init__(layer.conv, scratch)
         self.layer = layer
 

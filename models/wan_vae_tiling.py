@@ -21,6 +21,7 @@ _CPU_PIXELS = 8192  # of a piece at any level: activations stay in the CPU's cac
 _LEAST_PIXELS = 64
 _BUFFERS = 14  # tensors of a level's width and a piece's pixels that are alive at the worst moment, measured
 _MIDDLE = 6  # the same around the middle attention, over the whole latent
+_FIXED = 24 * 2**20  # what the allocator and the convolutions' own buffers take on a CPU, measured
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
@@ -50,8 +51,18 @@ class Tiling:
         if self.budget_mb is not None and not self.budget_mb > 0:
             raise ValueError(f"budget_mb is {self.budget_mb}; it must be above 0 (megabytes).")
 
-    def pixels(self, config: WanVAEConfig, size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> int:
-        """Pixels of a piece (at each level, whatever its resolution) for a picture of this height and width."""
+    def allows(self, extra: int) -> bool:
+        """Whether there is room for this many bytes that only buy speed."""
+        return self.budget_mb is None or 2 * extra <= self.budget_mb * 2**20
+
+    def pixels(
+        self, config: WanVAEConfig, size: tuple[int, int], dtype: torch.dtype, device: torch.device, extra: int = 0
+    ) -> int:
+        """Pixels of a piece (at each level, whatever its resolution) for a picture of this height and width.
+
+        Args:
+            extra: bytes that are needed besides.
+        """
         height, width = size
         if self.mode == "off":
             return height * width
@@ -61,7 +72,7 @@ class Tiling:
             return most
         widest = max(*config.encoder_dims, *config.decoder_dims) * dtype.itemsize
         latent = height * width // config.spatial_factor**2
-        left = free - _MIDDLE * latent * widest - 3 * 4 * 2 * height * width
+        left = free - _FIXED - extra - _MIDDLE * latent * widest - 3 * 4 * 2 * height * width
         if left < 0:
             _log.warning(
                 "the VAE has %.0f MB for a picture of %dx%d, whose middle block alone needs more; "

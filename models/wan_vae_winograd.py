@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "Scratch", "pays", "transform_kernel", "winograd"]
+__all__ = ["BLOCK", "Scratch", "pays", "scratch_bytes", "transform_kernel", "winograd"]
 
 BLOCK = 4  # outputs of a block, along each side
 _BAND = 4096  # outputs done together: their 36 points stay in the cache; measured, flat from 2048 to 8192
@@ -45,9 +45,14 @@ def transform_kernel(weight: Tensor) -> Tensor:
 
 
 class Scratch:
-    """Buffers that are used again and again: fresh memory would cost more than the arithmetic done in it."""
+    """Buffers that are used again and again: fresh memory would cost more than the arithmetic done in it.
 
-    def __init__(self) -> None:
+    Args:
+        fast: whether there is memory for these buffers and for transformed kernels at all.
+    """
+
+    def __init__(self, fast: bool = True) -> None:
+        self.fast = fast
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, *shape: int) -> Tensor:
@@ -57,6 +62,11 @@ class Scratch:
         if buffer is None or buffer.numel() < size:
             buffer = self._buffers[name] = torch.empty(size)
         return buffer[:size].view(shape)
+
+
+def scratch_bytes(widest: int) -> int:
+    """Roughly what the buffers of a network need whose widest layer has this many channels."""
+    return 7 * 4 * _BAND * widest
 
 
 def winograd(window: Tensor, kernels: list[Tensor], bias: Tensor, scratch: Scratch) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -355,3 +357,32 @@ def test_a_wide_vae_stays_close_in_half_precision() -> None:
     exact = vae.decode(z, clamp=False)
     found = vae.to(torch.bfloat16).decode(z, clamp=False)
     assert (found - exact).square().mean().sqrt() <= 1e-2 * exact.abs().max()
+
+
+MEASURE = """
+import sys, torch
+from pathlib import Path
+from wan_lite.models.wan_vae import Tiling, WanVAE, WanVAEConfig
+def resident(field):
+    return next(int(x.split()[1]) for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field))
+torch.set_num_threads(1)
+vae = WanVAE(WanVAEConfig(dim=32)).requires_grad_(False)
+tiling = Tiling("budget", float(sys.argv[1]))
+vae.decode(torch.zeros(1, 16, 1, 2, 2), tiling=tiling)
+vae.encode(torch.zeros(1, 3, 1, 16, 16), tiling=tiling)
+for work in (lambda: vae.decode(torch.zeros(1, 16, 1, 64, 64), tiling=tiling),
+             lambda: vae.encode(torch.zeros(1, 3, 1, 512, 512), tiling=tiling)):
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    work()
+    print((resident("VmHWM") - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux' /proc")
+@pytest.mark.parametrize("budget", [60, 120])
+def test_the_peak_stays_within_the_budget(budget: int) -> None:
+    """Really measured, in a process of its own; the smaller budget has no room for transformed kernels."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(budget)], capture_output=True, text=True, check=True)
+    peaks = [float(line) for line in done.stdout.split()]
+    assert len(peaks) == 2 and max(peaks) <= budget, peaks
