@@ -23,7 +23,7 @@ __all__ = ["decode_pieces", "encode_pieces"]
 def encode_pieces(vae: WanVAE, pixels: Tensor, tiling: Tiling, on_piece: OnPiece | None) -> Tensor:
     """(b, 3, t, H, W) -> mean and log-variance before the last 1x1 convolution, (b, 2 z, t', h, w)."""
     size, height = vae.config.patch_size, pixels.shape[3]
-    extra = extra_bytes(vae.encoder)
+    extra = extra_bytes(vae.encoder, pixels.shape[2])
     fast = tiling.allows(extra)
 
     def encode_one(i: int, item: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def decode_pieces(vae: WanVAE, z: Tensor, tiling: Tiling, on_piece: OnPiece | No
     config = vae.config
     frames = 1 + (z.shape[2] - 1) * config.temporal_factor
     height, width = z.shape[3] * config.spatial_factor, z.shape[4] * config.spatial_factor
-    extra = extra_bytes(vae.decoder)
+    extra = extra_bytes(vae.decoder, frames)
     fast = tiling.allows(extra)
     result = torch.empty(z.shape[0], 3, frames, height, width, device=z.device)
 

@@ -81,7 +81,7 @@ def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink, fast: bool
     flow([rows_of(layer, scratch) for layer in (*decoder.upsamples, decoder.head)], x, True, pixels, sink)
 
 
-def extra_bytes(network: nn.Module) -> int:
+def extra_bytes(network: nn.Module, frames: int) -> int:
     """Memory that the forms with fewer multiplications take for transformed kernels and buffers."""
     doublings = {id(layer.conv) for layer in network.modules() if isinstance(layer, Upsample)}
     total, widest = 0, 0
@@ -89,7 +89,8 @@ def extra_bytes(network: nn.Module) -> int:
         if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3) and conv.stride == (1, 1):
             doubles = id(conv) in doublings
             if doubling_pays(conv.weight) if doubles else pays(conv.weight):
-                total += conv.weight.nbytes * (25 if doubles else 36) // 9
+                slices = min(3, frames) if isinstance(conv, CausalConv) else 1
+                total += slices * conv.weight.nbytes * (25 if doubles else 36) // 9
                 widest = max(widest, *conv.weight.shape[:2])
     return total + scratch_bytes(widest)
 
