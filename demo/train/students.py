@@ -56,12 +56,15 @@ def noised_for_flow(x0: Tensor, generator: Generator) -> Noised:
 def noised_for_ddim(x0: Tensor, generator: Generator) -> Noised:
     """x = sqrt(a) x0 + sqrt(1 - a) noise, a = 1 - t / 1000 within [0.001, 0.999], target = noise.
 
-    An error of the predicted noise is sqrt((1 - a) / a) times as large in the picture: 31 times at t = 999, where every
-    run begins, and which pattern is painted is decided up there. So the loss has the weight 1 / a, which makes it that
-    of a velocity, up to a limit, and an eighth of the batch is at 999.
+    All cells of a picture are alike, so together they say what it is when each still is almost pure noise: pattern and
+    phase are decided between t = 999 and t = 940. Half of the batch therefore has its a even on a logarithmic scale,
+    an eighth is at 999 where every run begins, and an error weighs 1 / a (that of a velocity) up to a limit.
     """
-    timestep = torch.randint(1000, (len(x0),), generator=generator)
-    timestep[: round(FIRST_STEP * len(x0))] = 999
+    count = len(x0)
+    timestep = torch.randint(1000, (count,), generator=generator)
+    logarithmic = 1000 * (1 - 10 ** (-3 * torch.rand(count, generator=generator)))
+    timestep[: count // 2] = logarithmic.long().clamp(max=999)[: count // 2]
+    timestep[: round(FIRST_STEP * count)] = 999
     signal = (1 - timestep / 1000).clamp(1e-3, 1 - 1e-3)
     noise = torch.randn(x0.shape, generator=generator)
     latent = VP.add_noise(x0, noise, (1 - signal).sqrt())
