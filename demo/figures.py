@@ -33,6 +33,7 @@ from .measure import (
     tokenizer_psnr,
     vae_psnr,
 )
+from .run import probe_student
 
 __all__ = ["main"]
 
@@ -63,6 +64,17 @@ def picture_figures() -> dict[str, object]:
             painted = paint(student, vae, SAMPLES, contract=contract)
             figures[f"student_{name}_{kind}"] = round(right_share(painted), 3)
             print(f"student_{name} {kind}: {figures[f'student_{name}_{kind}']}", flush=True)
+    return figures
+
+
+def probe_figures() -> dict[str, object]:
+    """How often, of 20 seeds, the probe puts the right reading of a student's output first."""
+    figures: dict[str, object] = {}
+    for name in ("ddim", "flow", "4ch"):
+        student = demo_student(name)
+        found = [probe_student(student, seed).best.reading for seed in range(0, 20 * 100, 100)]
+        figures[f"student_{name}_probe_of_20"] = found.count(student.contract.prediction)
+        print(f"student_{name}: probe right in {figures[f'student_{name}_probe_of_20']} of 20", flush=True)
     return figures
 
 
@@ -97,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.process_time()
     figures = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
     if options.only != "worlds":
-        figures |= picture_figures()
+        figures |= picture_figures() | probe_figures()
     if options.only != "pictures":
         for name, path in WORLDS.items():
             if path.is_file():

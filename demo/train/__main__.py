@@ -27,7 +27,7 @@ def _pictures(weights: Path) -> None:
         _run("vae", "--weights", str(weights))
     finally:
         _painters.set()
-    _run("students", "ddim", "--weights", str(weights))
+    _run("students", "flow", "ddim", "--weights", str(weights))
     _run("vae", "--decoder", "--weights", str(weights))  # latents stay as they are
 
 
@@ -36,7 +36,7 @@ def _worlds(weights: Path) -> None:
     _run("world", "--weights", str(weights), "--output", plain)
     _run("world", "--weights", str(weights), "--keep", plain, "--scheduled-sampling")
     _painters.wait()
-    _run("students", "flow", "4ch", "--weights", str(weights))
+    _run("students", "4ch", "--weights", str(weights))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
