@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..models.world import load_world
 from ..models.world.world import World
+from . import demo_file
 from .measure import (
-    WEIGHTS,
     action_share,
     clip,
     copy_psnr,
@@ -40,7 +40,7 @@ __all__ = ["main"]
 FIGURES = Path(__file__).parent / "figures.json"
 SAMPLES = 200
 WORLDS = {
-    "world": WEIGHTS / "world.safetensors",  # with scheduled sampling
+    "world": demo_file("world"),  # with scheduled sampling
     "world_plain": Path(__file__).parent / "train" / "comparison" / "world_plain.safetensors",  # not shipped
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from einops import rearrange, reduce
@@ -15,40 +14,40 @@ from ..models.wan_vae import WanVAE, load_wan_vae
 from ..models.world import World, infer_actions, load_world, rollout
 from ..pipeline.generate import decode_images, sample_latents
 from ..samplers.contract import PRESETS, SamplingContract
+from . import demo_file
 from .train.captions import embed
 from .train.game import LEFT, RIGHT, STAY, Clips, effective_actions, paddle_left, play
 from .train.judge import judge
 from .train.pictures import COLOURS, PATTERNS, caption, draw
 
 __all__ = [
-    "WEIGHTS", "Painted", "action_share", "clip", "copy_psnr", "demo_student", "demo_vae", "demo_world", "judge_share",
+    "Painted", "action_share", "clip", "copy_psnr", "demo_student", "demo_vae", "demo_world", "judge_share",
     "one_step_psnr", "other_contract", "paint", "recognised_share", "right_share", "rollout_psnr", "tokenizer_psnr",
     "vae_psnr",
 ]  # fmt: skip
 
-WEIGHTS = Path(__file__).parent / "weights"
 CLASSES = len(COLOURS) * len(PATTERNS)
 HELD_OUT = 1000  # seeds from here on were not used in training
 
 
 def demo_vae() -> WanVAE:
     """The demo VAE, for pictures."""
-    return load_wan_vae(WEIGHTS / "vae.safetensors", torch.float32, clips=False)
+    return load_wan_vae(demo_file("vae"), torch.float32, clips=False)
 
 
 def demo_student(name: str) -> Student:
     """One of the demo students: ``ddim``, ``flow`` or ``4ch``."""
-    return load_student(WEIGHTS / f"student_{name}.safetensors")
+    return load_student(demo_file(f"student_{name}"))
 
 
 def demo_world() -> World:
     """The demo world: paddle and ball."""
-    return load_world(WEIGHTS / "world.safetensors")
+    return load_world(demo_file("world"))
 
 
 def clip() -> tuple[Tensor, Tensor]:
     """The ground truth beside the world: frames ``(b, t, 3, 32, 32)`` in [-1, 1] and actions ``(b, t - 1)``."""
-    with safe_open(WEIGHTS / "world_clip.safetensors", "pt") as file:
+    with safe_open(demo_file("world_clip"), "pt") as file:
         frames = rearrange(file.get_tensor("frames"), "b t h w c -> b t c h w").float() / 127.5 - 1
         return frames, file.get_tensor("actions")
 

@@ -32,15 +32,9 @@ MODEL_FOLDERS = {
     "world_models": {".safetensors", ".pth", ".pt"},
 }
 SAVED_INTO = ("wan_students", "wan_lite_embeds")
-# The demo's weights lie in one folder; in the lists they are files of their kind under a prefix of their own.
-DEMO_WEIGHTS = Path(__file__).resolve().parent.parent / "demo" / "weights"
+DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
+"""Laid out as the host's own models folder; every file is in a folder ``wan-lite-demo``."""
 DEMO_PREFIX = "wan-lite-demo/"
-DEMO_FILES = {
-    "vae": "vae*.safetensors",
-    "wan_students": "student_*.safetensors",
-    "wan_lite_embeds": "captions*.safetensors",
-    "world_models": "world*.safetensors",
-}
 METADATA_KEY = "wan_lite.sampling_contract"
 PRECISIONS: dict[str, torch.dtype | None] = {
     "auto": None,
@@ -63,20 +57,21 @@ def schema(**fields: Any) -> io.Schema:
 
 
 def register_folders() -> None:
-    """Tell the host about this pack's model folders; what ``extra_model_paths.yaml`` has put there is kept."""
+    """Tell the host about this pack's model folders and the demo's files; what others have put there comes first."""
     for kind, extensions in MODEL_FOLDERS.items():
         folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.models_dir, kind))
         folders, known = folder_paths.folder_names_and_paths[kind]
         folder_paths.folder_names_and_paths[kind] = (folders, set(known) | extensions)
     for kind in SAVED_INTO:
         folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.get_output_directory(), kind))
+    for folder in DEMO_MODELS.glob("*"):
+        folder_paths.add_model_folder_path(folder.name, str(folder))
 
 
 def file_names(kind: str) -> list[str]:
-    """Return the files of a model folder by name: the user's as the host lists them, then the demo's."""
+    """Return the files of a model folder by name as the host lists them, the demo's last, ``/`` between folders."""
     names = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(kind)]
-    demo = [DEMO_PREFIX + file.name for file in sorted(DEMO_WEIGHTS.glob(DEMO_FILES[kind]))]
-    return names + [name for name in demo if name not in names]
+    return sorted(names, key=lambda name: name.startswith(DEMO_PREFIX))
 
 
 def list_models(kind: str) -> list[str]:
@@ -116,9 +111,6 @@ def model_path(kind: str, name: str, what: str) -> Path:
     for base in folder_paths.get_folder_paths(kind):
         if (Path(base) / name).exists():
             return Path(base) / name
-    demo = DEMO_WEIGHTS / name.removeprefix(DEMO_PREFIX)
-    if name.startswith(DEMO_PREFIX) and demo.is_file() and demo.match(DEMO_FILES[kind]):
-        return demo
     available = ", ".join(list_models(kind)[:5]) or "nothing"
     raise ValueError(
         f"{what}: there is no {name!r} under models/{kind} (found {available}); copy it there and press R to refresh."

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from .loop import WEIGHTS
+from .. import MODELS
 
 __all__ = ["main"]
 
@@ -21,33 +21,33 @@ def _run(module: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", f"{__package__}.{module}", *arguments], check=True, env=environment)
 
 
-def _pictures(weights: Path) -> None:
+def _pictures(models: Path) -> None:
     try:
-        _run("captions", "--weights", str(weights))
-        _run("vae", "--weights", str(weights))
+        _run("captions", "--models", str(models))
+        _run("vae", "--models", str(models))
     finally:
         _painters.set()
-    _run("students", "flow", "ddim", "--weights", str(weights))
-    _run("vae", "--decoder", "--weights", str(weights))  # latents stay as they are
+    _run("students", "flow", "ddim", "--models", str(models))
+    _run("vae", "--decoder", "--models", str(models))  # latents stay as they are
 
 
-def _worlds(weights: Path) -> None:
-    plain = str(weights.parent / "train" / "comparison" / "world_plain.safetensors")
-    _run("world", "--weights", str(weights), "--output", plain)
-    _run("world", "--weights", str(weights), "--keep", plain, "--scheduled-sampling")
+def _worlds(models: Path) -> None:
+    plain = str(models.parent / "train" / "comparison" / "world_plain.safetensors")
+    _run("world", "--models", str(models), "--output", plain)
+    _run("world", "--models", str(models), "--keep", plain, "--scheduled-sampling")
     _painters.wait()
-    _run("students", "4ch", "--weights", str(weights))
+    _run("students", "4ch", "--models", str(models))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train everything; an argument is another folder for the weights."""
+    """Train everything; an argument is another models folder to write to."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    weights = Path(given[0]) if given else WEIGHTS
+    models = Path(given[0]) if given else MODELS
     failures: list[BaseException] = []
 
     def guarded(chain: object) -> None:
         try:
-            chain(weights)  # type: ignore[operator]
+            chain(models)  # type: ignore[operator]
         except subprocess.CalledProcessError as error:
             failures.append(error)
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 
+from .. import demo_file
 from .loop import parser_for
 from .pictures import captions
 
@@ -44,8 +45,9 @@ def save_captions(texts: list[str], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write ``captions.safetensors``: all captions of the picture set."""
     options = parser_for(main.__doc__).parse_args(arguments)
-    options.weights.mkdir(parents=True, exist_ok=True)
-    save_captions(captions(), options.weights / "captions.safetensors")
+    path = demo_file("captions", options.models)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_captions(captions(), path)
 
 
 if __name__ == "__main__":

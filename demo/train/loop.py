@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-__all__ = ["WEIGHTS", "Averaged", "Log", "optimizer_for", "parser_for", "step", "train_steps"]
+from .. import MODELS
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
+__all__ = ["Averaged", "Log", "optimizer_for", "parser_for", "step", "train_steps"]
 
 
 def parser_for(description: str | None) -> argparse.ArgumentParser:
-    """The options that every training has: ``--weights`` and ``--seed``."""
+    """The options that every training has: ``--models`` and ``--seed``."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder to read and write weights in")
+    parser.add_argument("--models", type=Path, default=MODELS, help="models folder to read and write in")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -80,14 +80,13 @@ class Log:
     """A CSV of losses with wall and CPU seconds, and a progress bar on standard error.
 
     Args:
-        name: the file is ``train/logs/<name>.csv`` beside the folder of weights. count: steps in all.
-        weights: that folder. every: steps between two rows.
+        name: the file is ``train/logs/<name>.csv`` beside the models folder. count: steps in all.
+        models: that folder. every: steps between two rows.
     """
 
-    def __init__(self, name: str, count: int, weights: Path, every: int = 50) -> None:
-        logs = weights.parent / "train" / "logs"
+    def __init__(self, name: str, count: int, models: Path, every: int = 50) -> None:
+        logs = models.parent / "train" / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        weights.mkdir(parents=True, exist_ok=True)
         self.path, self.name, self.count, self.every = logs / f"{name}.csv", name, count, every
         self.started, self.cpu = time.monotonic(), time.process_time()
         self.sums: dict[str, list[float]] = {}

@@ -20,6 +20,7 @@ from ...models.wan_vae import WanVAE, load_wan_vae
 from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP
 from ...samplers.schedule import shift_sigma, wan_timestep
+from .. import demo_file
 from .captions import WIDTH, embed
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 from .pictures import COLOURS, PATTERNS, SIZE, captions, draw
@@ -172,13 +173,14 @@ class Plan:
     resume: bool = False
 
 
-def train(name: str, plan: Plan, weights: Path) -> Student:
+def train(name: str, plan: Plan, models: Path) -> Student:
     """Train one student and write it after every fifth of the way."""
     kind = KINDS[name]
-    steps, path = plan.steps or kind.steps, weights / f"student_{name}.safetensors"
+    steps, path = plan.steps or kind.steps, demo_file(f"student_{name}", models)
+    path.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
     generator = Generator().manual_seed(plan.seed)
-    vae = load_wan_vae(weights / "vae.safetensors", torch.float32, clips=False)
+    vae = load_wan_vae(demo_file("vae", models), torch.float32, clips=False)
     latents, classes = picture_latents(vae, plan.pictures, generator)
     channels, text = kind.config.num_channels, pooled_captions()
     projection = projection_to_vae(latents, channels) if channels != latents.shape[1] else None
@@ -187,8 +189,8 @@ def train(name: str, plan: Plan, weights: Path) -> Student:
     if plan.resume:
         network.load_state_dict(load_student(path).network.state_dict())
     averaged, optimizer = Averaged(network), optimizer_for(network, kind.rate)
-    log = Log(f"student_{name}_resumed" if plan.resume else f"student_{name}", steps, weights)
-    teacher = None if kind.teacher is None else load_student(weights / f"student_{kind.teacher}.safetensors").network
+    log = Log(f"student_{name}_resumed" if plan.resume else f"student_{name}", steps, models)
+    teacher = None if kind.teacher is None else load_student(demo_file(f"student_{kind.teacher}", models)).network
     student = Student(final, output_proj=projection, contract=contract_of(kind), source=name)
     for i in train_steps(steps, optimizer):
         rows = torch.randint(plan.pictures, (BATCH,), generator=generator)
@@ -214,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     plan = Plan(options.steps, options.seed, options.pictures, options.resume)
     for name in options.names or list(KINDS):
-        train(name, plan, options.weights)
+        train(name, plan, options.models)
 
 
 if __name__ == "__main__":

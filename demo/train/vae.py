@@ -17,6 +17,7 @@ from einops import rearrange, reduce
 from torch import Generator, Tensor, nn
 
 from ...models.wan_vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from .. import demo_file
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 from .pictures import COLOURS, PATTERNS, draw
 
@@ -76,7 +77,7 @@ def fold_statistics(vae: WanVAE, pixels: Tensor) -> None:
     vae.conv2.weight /= gain.view(1, -1, 1, 1)
 
 
-def train(steps: int, seed: int, weights: Path) -> WanVAE:
+def train(steps: int, seed: int, models: Path) -> WanVAE:
     """Train encoder and decoder together: on 32x32 corners for the first quarter, then on whole pictures.
 
     Corners alone are cheaper, but every place in them is near a border, and the middle of a whole picture is not: a
@@ -88,7 +89,7 @@ def train(steps: int, seed: int, weights: Path) -> WanVAE:
     initialise(vae)
     vae = vae.to(memory_format=torch.channels_last)
     optimizer = optimizer_for(vae, RATE, 1e-4)
-    log = Log("vae", steps, weights, every=100)
+    log = Log("vae", steps, models, every=100)
     for i in train_steps(steps, optimizer):
         size, count = (32, 24) if i < steps // 4 else (64, 8)
         again, pixels, penalty = _reconstruction(vae, size, count, generator)
@@ -99,14 +100,14 @@ def train(steps: int, seed: int, weights: Path) -> WanVAE:
     return vae
 
 
-def train_decoder(vae: WanVAE, steps: int, seed: int, weights: Path) -> WanVAE:
+def train_decoder(vae: WanVAE, steps: int, seed: int, models: Path) -> WanVAE:
     """Go on with the decoder alone: the latents stay as they are, so that students can be trained meanwhile."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed + 1)
     vae = vae.float().to(memory_format=torch.channels_last).requires_grad_(False)
     decoder = nn.ModuleList([vae.decoder, vae.conv2]).requires_grad_(True)
     optimizer = optimizer_for(decoder, RATE / 2, 1e-4)
-    averaged, log = Averaged(decoder), Log("vae_decoder", steps, weights, every=100)
+    averaged, log = Averaged(decoder), Log("vae_decoder", steps, models, every=100)
     for i in train_steps(steps, optimizer):
         again, pixels, _ = _reconstruction(vae, 64, 8, generator)
         value = step(_distance(again, pixels), decoder, optimizer)
@@ -156,12 +157,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="3000 for both halves, 1200 for the decoder")
     parser.add_argument("--decoder", action="store_true", help="go on with the decoder alone")
     options = parser.parse_args(arguments)
-    path = options.weights / "vae.safetensors"
+    path = demo_file("vae", options.models)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if options.decoder:
         vae = load_wan_vae(path, torch.float32, clips=False)
-        save(train_decoder(vae, options.steps or 1200, options.seed, options.weights), path)
+        save(train_decoder(vae, options.steps or 1200, options.seed, options.models), path)
     else:
-        save(train(options.steps or 3000, options.seed, options.weights), path)
+        save(train(options.steps or 3000, options.seed, options.models), path)
 
 
 if __name__ == "__main__":

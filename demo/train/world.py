@@ -23,6 +23,7 @@ from ...models.world.dynamics import DynamicsConfig, DynamicsModel
 from ...models.world.latent_actions import LatentActionModel, LatentActionsConfig, action_vectors
 from ...models.world.tokenizer import TokenizerConfig, VideoTokenizer
 from ...models.world.world import World, save_world
+from .. import demo_file
 from .game import ACTIONS, SIZE, effective_actions, play
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 
@@ -37,12 +38,12 @@ DYNAMICS = DynamicsConfig(SIZE, PATCH, 64, 4, 144, 4, latent_dim=4, num_bins=4, 
 FINAL_RATIO = 0.5  # share of batches with true contexts at the end of scheduled sampling
 
 
-def train_tokenizer(steps: int, seed: int, weights: Path) -> VideoTokenizer:
+def train_tokenizer(steps: int, seed: int, models: Path) -> VideoTokenizer:
     """Train frames -> tokens -> frames; a changed pixel counts as much as the ground, of which there is far more."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     tokenizer = VideoTokenizer(TOKENIZER)
-    optimizer, log = optimizer_for(tokenizer, 3e-3), Log("world_tokenizer", steps, weights)
+    optimizer, log = optimizer_for(tokenizer, 3e-3), Log("world_tokenizer", steps, models)
     for i in train_steps(steps, optimizer):
         frames = play(BATCH, WINDOW, generator).frames
         error = tokenizer(frames) - frames
@@ -50,12 +51,12 @@ def train_tokenizer(steps: int, seed: int, weights: Path) -> VideoTokenizer:
     return tokenizer
 
 
-def train_actions(steps: int, seed: int, weights: Path) -> LatentActionModel:
+def train_actions(steps: int, seed: int, models: Path) -> LatentActionModel:
     """Train the action between two frames: to be of use for the next frame, and to be the true one."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     model = LatentActionModel(ACTION_MODEL)
-    optimizer, log = optimizer_for(model, 2e-3), Log("world_actions", steps, weights)
+    optimizer, log = optimizer_for(model, 2e-3), Log("world_actions", steps, models)
     for i in train_steps(steps, optimizer):
         clips = play(BATCH, 4, generator)
         truth = effective_actions(clips)
@@ -94,14 +95,14 @@ class Plan:
         return 1 - (1 - FINAL_RATIO) * i / self.steps if self.scheduled_sampling else 1.0
 
 
-def train_dynamics(tokenizer: VideoTokenizer, plan: Plan, weights: Path) -> DynamicsModel:
+def train_dynamics(tokenizer: VideoTokenizer, plan: Plan, models: Path) -> DynamicsModel:
     """Train the tokens of a masked frame behind two to four known frames and the actions between them."""
     torch.manual_seed(plan.seed)
     generator = Generator().manual_seed(plan.seed)
     windows = Windows(tokenizer, plan.windows, generator)
     model = DynamicsModel(DYNAMICS)
     averaged, optimizer = Averaged(model), optimizer_for(model, 2e-3)
-    log = Log("world_dynamics_scheduled" if plan.scheduled_sampling else "world_dynamics", plan.steps, weights)
+    log = Log("world_dynamics_scheduled" if plan.scheduled_sampling else "world_dynamics", plan.steps, models)
     for i in train_steps(plan.steps, optimizer):
         rows = torch.randint(len(windows.frames), (BATCH,), generator=generator)
         if float(torch.rand((), generator=generator)) < plan.ratio(i):
@@ -162,9 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scheduled-sampling", action="store_true", help="own predictions in the context, too")
     parser.add_argument("--keep", type=Path, metavar="WORLD", help="take tokenizer and actions from this file")
     parser.add_argument("--windows", type=int, default=8192, help="clips that the dynamics model learns from")
-    parser.add_argument("--output", type=Path, help="file to write, if not world.safetensors among the weights")
+    parser.add_argument("--output", type=Path, help="file to write, if not world.safetensors in the models folder")
     options = parser.parse_args(arguments)
-    folder, seed, steps = options.weights, options.seed, options.steps
+    folder, seed, steps = options.models, options.seed, options.steps
     if options.keep:
         old = load_world(options.keep)
         tokenizer, actions = old.tokenizer, old.latent_actions
@@ -174,10 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = Plan(steps[2], seed, options.scheduled_sampling, options.windows)
     dynamics = train_dynamics(tokenizer, plan, folder)
     about = {"modelspec.title": "Wan Lite demo world: paddle and ball", "modelspec.license": "Apache-2.0"}
-    output = options.output or folder / "world.safetensors"
+    output = options.output or demo_file("world", folder)
     output.parent.mkdir(parents=True, exist_ok=True)
     save_world(World(tokenizer, actions, dynamics), output, metadata=about)
-    write_clip(folder / "world_clip.safetensors", seed)
+    write_clip(demo_file("world_clip", folder), seed)
 
 
 if __name__ == "__main__":

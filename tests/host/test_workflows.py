@@ -19,7 +19,7 @@ WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 STUDENT_WORKFLOWS = [
     path for path in WORKFLOWS if path.stem in ("student_ddim_training_sampling", "student_flow_unipc")
 ]
-DEMO = PACK / "demo" / "weights"
+DEMO = PACK / "demo" / "models"
 SERVER_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -123,13 +123,13 @@ def options_of(api: dict[str, Any]) -> list[str]:
         "--vae": by_type["WanLiteVAELoader"]["vae_name"],
         "--embeds": by_type["WanLiteTextEmbedsLoad"]["name"],
     }
-    options = [part for key, name in files.items() for part in (key, str(DEMO / Path(name).name))]
+    options = [part for key, name in files.items() for part in (key, str(next(DEMO.glob(f"*/{name}"))))]
     options[-1] += ":0"
     options += ["--sampler", sampler, "--seed", str(numbers["seed"])]
     return [*options, "--steps", str(numbers["steps"]), "--shift", str(numbers["shift"])]
 
 
-@pytest.mark.skipif(not list(DEMO.glob("student_*")), reason="no demo weights here; `make demo-weights` trains them")
+@pytest.mark.skipif(not list(DEMO.rglob("student_*")), reason="no demo weights here; `make demo-weights` trains them")
 @pytest.mark.parametrize("path", STUDENT_WORKFLOWS, ids=name_of)
 def test_it_paints_what_the_command_line_paints(comfy: Client, tmp_path: Path, path: Path) -> None:
     api = read(path.parent / "api" / path.name)

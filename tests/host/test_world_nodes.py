@@ -15,7 +15,7 @@ from host.server import PACK
 from wan_lite.models import load_world, rollout
 
 WORLD = "tinyworlds/current/checkpoints_current/results/2026_01_01_00_00_00"
-DEMO = PACK / "demo" / "weights" / "world.safetensors"
+DEMO = PACK / "demo" / "models" / "world_models" / "wan-lite-demo" / "world.safetensors"
 
 
 def widget_defaults(info: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from wan_lite.demo import demo_file
 from wan_lite.demo.train.captions import embed
 from wan_lite.demo.train.pictures import captions
 from wan_lite.models.student import load_student
@@ -14,13 +13,12 @@ from wan_lite.models.student_network import pool_text
 from wan_lite.pipeline.probe import probe
 from wan_lite.samplers import PRESETS
 
-WEIGHTS = Path(__file__).parents[2] / "demo" / "weights"
 SEEDS = range(5)  # twenty were run when the probe was made; five keep the suite short
 
 
 @pytest.mark.parametrize("name", ["ddim", "flow", "4ch"])
 def test_a_trained_student_is_read_as_it_was_trained(name: str) -> None:
-    file = WEIGHTS / f"student_{name}.safetensors"
+    file = demo_file(f"student_{name}")
     if not file.is_file():
         pytest.skip(f"no {file.name}: train it with python -m wan_lite.demo.train.students {name}")
     student, texts = load_student(file), captions()

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Generator, nn
 
+from wan_lite.demo import demo_file
 from wan_lite.demo.train import captions, students, vae, world
 from wan_lite.demo.train.loop import Averaged, Log, optimizer_for, train_steps
 from wan_lite.demo.train.pictures import draw
@@ -19,57 +20,57 @@ from wan_lite.samplers.process import VP
 
 
 @pytest.fixture
-def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(vae, "DIM", 4)
     monkeypatch.setattr(vae, "STATISTICS", 16)
-    return tmp_path / "demo" / "weights"
+    return tmp_path / "demo" / "models"
 
 
-def rows(weights: Path, name: str) -> list[dict[str, str]]:
-    with (weights.parent / "train" / "logs" / f"{name}.csv").open() as file:
+def rows(models: Path, name: str) -> list[dict[str, str]]:
+    with (models.parent / "train" / "logs" / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def test_a_vae_then_its_decoder_then_students(weights: Path) -> None:
-    common = ["--weights", str(weights), "--steps", "2"]
+def test_a_vae_then_its_decoder_then_students(models: Path) -> None:
+    common = ["--models", str(models), "--steps", "2"]
     vae.main(common)
-    before = load_file(weights / "vae.safetensors")
+    before = load_file(demo_file("vae", models))
     vae.main([*common, "--decoder"])
-    after = load_file(weights / "vae.safetensors")
+    after = load_file(demo_file("vae", models))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed <= {"decoder", "conv2"}  # the latents stayed as they were
     assert "decoder" in changed
-    assert load_wan_vae(weights / "vae.safetensors", clips=False).config.dim == 4
+    assert load_wan_vae(demo_file("vae", models), clips=False).config.dim == 4
     students.main([*common, "--pictures", "8", "flow", "ddim", "4ch"])
-    student = load_student(weights / "student_4ch.safetensors")
+    student = load_student(demo_file("student_4ch", models))
     assert student.contract is not None
     assert student.contract.latent == (4, 8, 8)
     assert student.contract.output_projection
     assert student.to_vae_latent(torch.zeros(1, 4, 8, 8)).shape == (1, 16, 8, 8)
     students.main([*common, "--pictures", "8", "ddim", "--resume"])
-    assert len(rows(weights, "student_ddim_resumed")) == 1
-    ddim = load_student(weights / "student_ddim.safetensors")
+    assert len(rows(models, "student_ddim_resumed")) == 1
+    ddim = load_student(demo_file("student_ddim", models))
     assert ddim.contract is not None
     assert (ddim.contract.solver, ddim.contract.prediction, ddim.contract.source) == ("ddim", "epsilon", "declared")
-    assert rows(weights, "student_ddim")[-1]["step"] == "2"
-    assert float(rows(weights, "vae")[-1]["loss"]) > 0
+    assert rows(models, "student_ddim")[-1]["step"] == "2"
+    assert float(rows(models, "vae")[-1]["loss"]) > 0
 
 
-def test_a_world_and_its_scheduled_twin(weights: Path) -> None:
-    common = ["--weights", str(weights), "--steps", "2", "2", "3", "--windows", "20"]
+def test_a_world_and_its_scheduled_twin(models: Path) -> None:
+    common = ["--models", str(models), "--steps", "2", "2", "3", "--windows", "20"]
     world.main(common)
-    twin = str(weights / "twin.safetensors")
-    world.main([*common, "--keep", str(weights / "world.safetensors"), "--scheduled-sampling", "--output", twin])
-    one, two = load_world(weights / "world.safetensors"), load_world(weights / "twin.safetensors")
+    twin = str(models / "twin.safetensors")
+    world.main([*common, "--keep", str(demo_file("world", models)), "--scheduled-sampling", "--output", twin])
+    one, two = load_world(demo_file("world", models)), load_world(models / "twin.safetensors")
     assert one.n_actions == 4
     assert torch.equal(one.tokenizer.encoder.latent_head[1].weight, two.tokenizer.encoder.latent_head[1].weight)
-    assert float(rows(weights, "world_dynamics_scheduled")[-1]["ratio"]) < 1
-    assert float(rows(weights, "world_dynamics")[-1]["ratio"]) == 1
-    clip = load_file(weights / "world_clip.safetensors")
+    assert float(rows(models, "world_dynamics_scheduled")[-1]["ratio"]) < 1
+    assert float(rows(models, "world_dynamics")[-1]["ratio"]) == 1
+    clip = load_file(demo_file("world_clip", models))
     assert clip["frames"].shape[1] == clip["actions"].shape[1] + 1
 
 
-def test_a_batch_behind_an_own_prediction_has_the_right_shape(weights: Path) -> None:
+def test_a_batch_behind_an_own_prediction_has_the_right_shape(models: Path) -> None:
     tokenizer = world.VideoTokenizer(world.TOKENIZER).requires_grad_(False)
     model = world.DynamicsModel(world.DYNAMICS)
     windows = world.Windows(tokenizer, 4, Generator().manual_seed(0))
@@ -84,9 +85,9 @@ def test_training_is_seeded(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_captions_are_written_with_their_texts(weights: Path) -> None:
-    captions.main(["--weights", str(weights)])
-    rows = load_file(weights / "captions.safetensors")
+def test_captions_are_written_with_their_texts(models: Path) -> None:
+    captions.main(["--models", str(models)])
+    rows = load_file(demo_file("captions", models))
     assert torch.equal(rows["text.7"], captions.embed(captions.captions()[7]))
 
 
@@ -166,8 +167,8 @@ def test_an_average_follows_its_module() -> None:
 
 
 def test_a_log_keeps_means_and_shows_a_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    log = Log("x", 4, tmp_path / "weights", every=2)
+    log = Log("x", 4, tmp_path / "models", every=2)
     for i in range(4):
         log.add(i, loss=float(i))
-    assert [row["loss"] for row in rows(tmp_path / "weights", "x")] == ["0.5", "2.5"]
+    assert [row["loss"] for row in rows(tmp_path / "models", "x")] == ["0.5", "2.5"]
     assert "4/4" in capfd.readouterr().err

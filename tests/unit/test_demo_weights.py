@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
-from wan_lite.demo import measure
+from wan_lite.demo import MODELS, demo_file, measure
 from wan_lite.demo.run import probe_student
 from wan_lite.demo.train.captions import embed
 from wan_lite.demo.train.pictures import captions
@@ -38,13 +37,13 @@ def world() -> World:
 
 
 def test_everything_fits_into_16_megabytes_and_nothing_is_pickled() -> None:
-    files = [path for path in measure.WEIGHTS.rglob("*") if path.is_file()]
+    files = [path for path in MODELS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 16_000_000
     assert {path.suffix for path in files} == {".safetensors"}
 
 
 def test_captions_are_the_rows_that_students_were_trained_on() -> None:
-    with safe_open(measure.WEIGHTS / "captions.safetensors", "pt") as file:
+    with safe_open(demo_file("captions"), "pt") as file:
         assert json.loads(file.metadata()["wan_lite.captions"]) == captions()
         for i, text in enumerate(captions()):
             assert torch.equal(file.get_tensor(f"text.{i}"), embed(text))
