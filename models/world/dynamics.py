@@ -73,7 +73,9 @@ class DynamicsModel(nn.Module):
         self.output_mlp = nn.Linear(config.embed_dim, config.codebook_size)
         side = config.frame_size // config.patch_size
         self.register_buffer("positions", spatial_positions(side, side, config.embed_dim), persistent=False)
-        self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, 1, config.latent_dim))
+        token = torch.empty(1, 1, 1, config.latent_dim)
+        # on the meta device torch would load its compiler, two seconds, to draw nothing
+        self.mask_token = nn.Parameter(token if token.is_meta else 0.02 * torch.randn_like(token))
 
     def forward(self, latents: Tensor, actions: Tensor | None = None) -> Tensor:
         """Return the logits of the whole window (for training, and as the plain form of what a rollout does)."""

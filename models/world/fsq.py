@@ -23,7 +23,7 @@ class FiniteScalarQuantizer(nn.Module):
         super().__init__()
         self.num_bins = num_bins
         self.codebook_size = num_bins**latent_dim
-        self.register_buffer("basis", num_bins ** torch.arange(latent_dim))
+        self.register_buffer("basis", torch.tensor([num_bins**digit for digit in range(latent_dim)]))
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return the levels in [-1, 1]; the gradient passes the rounding unchanged (straight-through)."""

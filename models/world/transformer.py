@@ -91,9 +91,10 @@ class FilmNorm(nn.Module):
     def __init__(self, embed_dim: int, action_dim: int) -> None:
         super().__init__()
         linear = nn.Linear(action_dim, 2 * embed_dim)
-        # Small but not zero: actions act from the first training step on.
-        nn.init.normal_(linear.weight, std=1e-3)
-        nn.init.zeros_(linear.bias)
+        if not linear.weight.is_meta:  # there torch would load its compiler, two seconds, to draw nothing
+            # Small but not zero: actions act from the first training step on.
+            nn.init.normal_(linear.weight, std=1e-3)
+            nn.init.zeros_(linear.bias)
         self.to_gamma_beta = nn.Sequential(nn.SiLU(), linear)
 
     def modulation(self, actions: Tensor | None, frames: int) -> Modulation | None:

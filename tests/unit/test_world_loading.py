@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,13 @@ def test_a_folder_is_searched_by_name() -> None:
 
 def test_the_published_form_holds_the_same_network() -> None:
     assert same(load_world(**given(dynamics=PUBLISHED)), load_world(**given()))
+
+
+def test_opening_a_world_does_not_load_torchs_compiler() -> None:
+    """It takes one to two seconds, and making random numbers on the meta device is enough to ask for it."""
+    code = "import sys; from wan_lite.models.world import load_world; load_world(sys.argv[1]); "
+    code += "sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, str(CURRENT)], cwd="/").returncode == 0
 
 
 def test_july_is_recognised() -> None:
