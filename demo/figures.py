@@ -1,6 +1,7 @@
-"""Measure every figure of the data card on the shipped weights and write ``demo/figures.json``.
+"""Measure every figure of the data card on the shipped weights: ``demo/figures.json`` and ``demo/rollout_psnr.png``.
 
 ``python -m wan_lite.demo.figures`` takes some minutes on one core; the tests check smaller samples.
+``python -m wan_lite.demo.figures --only chart`` draws the chart again from the figures as they are written.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
-from ..models.world import load_world
-from ..models.world.world import World
+from ..atomic import replacing
+from ..models.world import World, load_world
+from ..pipeline.charts import Axes, line_chart, save_picture
 from . import demo_file
 from .measure import (
     action_share,
@@ -26,6 +30,7 @@ from .measure import (
     judge_share,
     one_step_psnr,
     other_contract,
+    own_contract,
     paint,
     recognised_share,
     right_share,
@@ -33,16 +38,19 @@ from .measure import (
     tokenizer_psnr,
     vae_psnr,
 )
-from .run import probe_student
+from .run import one_thread, probe_student
 
-__all__ = ["main"]
+__all__ = ["FIGURES", "main", "rollout_chart"]
 
 FIGURES = Path(__file__).parent / "figures.json"
+CHART = Path(__file__).parent / "rollout_psnr.png"
 SAMPLES = 200
+CONTEXT, AHEAD = 2, 20  # frames of a rollout: given and predicted
 WORLDS = {
     "world": demo_file("world"),  # with scheduled sampling
     "world_plain": Path(__file__).parent / "train" / "comparison" / "world_plain.safetensors",  # not shipped
 }
+KINDS = {"world": "scheduled sampling", "world_plain": "plain training"}
 
 
 def picture_figures() -> dict[str, object]:
@@ -56,7 +64,7 @@ def picture_figures() -> dict[str, object]:
     }
     for name in ("ddim", "flow", "4ch"):
         student = demo_student(name)
-        own, other = student.contract, other_contract(student)
+        own, other = own_contract(student), other_contract(student)
         contracts = {"own": own, "wrong": other}
         if own.solver == "ddim":
             contracts["own_with_10_steps"] = replace(own, steps=10)
@@ -73,7 +81,7 @@ def probe_figures() -> dict[str, object]:
     for name in ("ddim", "flow", "4ch"):
         student = demo_student(name)
         found = [probe_student(student, seed).best.reading for seed in range(0, 20 * 100, 100)]
-        figures[f"student_{name}_probe_of_20"] = found.count(student.contract.prediction)
+        figures[f"student_{name}_probe_of_20"] = found.count(own_contract(student).prediction)
         print(f"student_{name}: probe right in {figures[f'student_{name}_probe_of_20']} of 20", flush=True)
     return figures
 
@@ -82,17 +90,17 @@ def world_figures(world: World) -> dict[str, object]:
     """The tokenizer, one step ahead, the actions, and rollouts of 20 frames with both kinds of feedback."""
     ahead, repeated = one_step_psnr(world, 256)
     frames, actions = clip()
-    frames, actions = frames[:, :22], actions[:, :21]
+    frames, actions = frames[:, : CONTEXT + AHEAD], actions[:, : CONTEXT + AHEAD - 1]
     figures: dict[str, object] = {
         "tokenizer_psnr": _rounded(tokenizer_psnr(world, 128).mean()),
         "one_step_psnr": _rounded(ahead),
         "copy_last_frame_psnr": _rounded(repeated),
         "actions_obeyed": round(action_share(world, 128), 3),
         "actions_recognised": round(recognised_share(world, 256), 3),
-        "rollout_psnr_copy": [_rounded(value) for value in copy_psnr(frames, 2)],
+        "rollout_psnr_copy": [_rounded(value) for value in copy_psnr(frames, CONTEXT)],
     }
     for feedback in ("pixels", "tokens"):
-        curve = rollout_psnr(world, frames, actions, feedback)
+        curve = rollout_psnr(world, frames, actions, feedback, CONTEXT)
         figures[f"rollout_psnr_{feedback}"] = [_rounded(value) for value in curve]
     return figures
 
@@ -101,22 +109,52 @@ def _rounded(value: float | Tensor) -> float:
     return round(float(value), 2)
 
 
+def rollout_chart(figures: Mapping[str, Any]) -> Image.Image:
+    """Draw PSNR over the frames of a rollout: each world with each feedback, and the last frame repeated.
+
+    Raises:
+        ValueError: the figures lack those of the shipped world.
+    """
+    if "world" not in figures:
+        raise ValueError("figures hold no 'world'; measure it: python -m wan_lite.demo.figures --only worlds")
+    series = {
+        f"{feedback}, {kind}": _curve(figures[world][f"rollout_psnr_{feedback}"])
+        for world, kind in KINDS.items()
+        for feedback in ("pixels", "tokens")
+        if world in figures
+    }
+    series["last true frame repeated"] = _curve(figures["world"]["rollout_psnr_copy"])
+    return line_chart(series, Axes("A rollout's distance from the truth, by what is fed back", "frame", "PSNR in dB"))
+
+
+def _curve(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Points at the frames of the clip, counted from 1."""
+    return [(CONTEXT + 1 + i, value) for i, value in enumerate(values)]
+
+
+@one_thread()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("pictures", "worlds"), help="measure one half, keep the other as it is")
-    options = parser.parse_args(arguments)
+    """Measure, write and draw."""
+    parser = argparse.ArgumentParser(prog="python -m wan_lite.demo.figures", description=main.__doc__)
+    parts = ("pictures", "worlds", "chart")
+    parser.add_argument("--only", choices=parts, help="measure one part, keep the others as they are written")
+    only = parser.parse_args(arguments).only
     started = time.process_time()
     figures = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
-    if options.only != "worlds":
+    if only in (None, "pictures"):
         figures |= picture_figures() | probe_figures()
-    if options.only != "pictures":
+    if only in (None, "worlds"):
         for name, path in WORLDS.items():
             if path.is_file():
                 figures[name] = world_figures(load_world(path))
                 print(json.dumps(figures[name]), flush=True)
-    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"wrote {FIGURES} after {time.process_time() - started:.0f} CPU seconds")
+    if only != "chart":
+        with replacing(FIGURES) as part:
+            part.write_text(json.dumps(figures, indent=1) + "\n")
+        print(f"wrote {FIGURES} after {time.process_time() - started:.0f} CPU seconds")
+    if only != "pictures":
+        save_picture(rollout_chart(figures), CHART)
+        print(f"wrote {CHART}")
 
 
 if __name__ == "__main__":

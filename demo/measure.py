@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from einops import rearrange, reduce
@@ -12,6 +13,7 @@ from torch import Generator, Tensor
 from ..models.student import Student, load_student
 from ..models.wan_vae import WanVAE, load_wan_vae
 from ..models.world import World, infer_actions, load_world, rollout
+from ..models.world.tokenizer import VideoTokenizer
 from ..pipeline.generate import decode_images, sample_latents
 from ..samplers.contract import PRESETS, SamplingContract
 from . import demo_file
@@ -22,8 +24,8 @@ from .train.pictures import COLOURS, PATTERNS, caption, draw
 
 __all__ = [
     "Painted", "action_share", "clip", "copy_psnr", "demo_student", "demo_vae", "demo_world", "judge_share",
-    "one_step_psnr", "other_contract", "paint", "recognised_share", "right_share", "rollout_psnr", "tokenizer_psnr",
-    "vae_psnr",
+    "one_step_psnr", "other_contract", "own_contract", "paint", "recognised_share", "right_share", "rollout_psnr",
+    "tokenizer_psnr", "vae_psnr",
 ]  # fmt: skip
 
 CLASSES = len(COLOURS) * len(PATTERNS)
@@ -54,12 +56,17 @@ def clip() -> tuple[Tensor, Tensor]:
 
 def other_contract(student: Student) -> SamplingContract:
     """The contract of the other process at this student's latent size: what a wrong sampler would do."""
-    contract = _contract(student)
+    contract = own_contract(student)
     name = "flow_unipc-20 shift 5" if contract.solver == "ddim" else "ddim-20 run_inference"
     return replace(PRESETS[name], latent=contract.latent, output_projection=contract.output_projection)
 
 
-def _contract(student: Student) -> SamplingContract:
+def own_contract(student: Student) -> SamplingContract:
+    """The contract that a student carries.
+
+    Raises:
+        ValueError: it carries none.
+    """
     if student.contract is None:
         raise ValueError(f"{student.source}: has no sampling contract; the demo's own students carry one.")
     return student.contract
@@ -125,7 +132,8 @@ def _held_out(count: int, length: int, seed: int) -> tuple[Clips, Tensor]:
 def tokenizer_psnr(world: World, count: int, seed: int = HELD_OUT) -> Tensor:
     """PSNR in dB of held-out frames through the tokens, ``(count, 3)``."""
     frames = _held_out(count, 3, seed)[0].frames
-    return _psnr(world.tokenizer.detokenize(world.tokenizer.tokenize(frames)), frames)
+    tokenizer = cast(VideoTokenizer, world.tokenizer)  # the demo's world is of the current format
+    return _psnr(tokenizer.detokenize(tokenizer.tokenize(frames)), frames)
 
 
 def one_step_psnr(world: World, count: int, seed: int = HELD_OUT) -> tuple[float, float]:

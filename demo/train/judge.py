@@ -101,7 +101,8 @@ def _templates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if index == list(PATTERNS).index("plain"):
             continue
         grid = torch.cartesian_prod(torch.tensor(_WIDTHS), torch.tensor(_HALVES), torch.tensor(_HALVES))
-        masks.append(mask_of(index, *grid.unbind(1)))
+        width, shift_x, shift_y = grid.unbind(1)
+        masks.append(mask_of(index, width, shift_x, shift_y))
         owners += [index] * len(grid)
     stack = torch.cat(masks)
     centred = stack - reduce(stack, "n h w -> n 1 1", "mean")

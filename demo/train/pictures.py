@@ -100,7 +100,7 @@ class Batch:
 
 
 def caption(colour: int, pattern: int) -> str:
-    """Return the caption of one class, for example ``"a lattice of red rings"``."""
+    """Return the caption of one class, for example ``"a grid of red lines"``."""
     return list(PATTERNS.values())[pattern].phrase.format(list(COLOURS)[colour])
 
 

@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from ...models.student import Student, StudentConfig, StudentNetwork, load_student, save_student
+from ...models.student_network import Block
 from ...models.wan_vae import WanVAE, load_wan_vae
 from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP
@@ -143,12 +145,16 @@ def initialise(network: StudentNetwork) -> None:
         conv.weight.mul_(0.1)
         conv.weight[:, :, 1, 1] = kernel
         nn.init.zeros_(conv.bias)
-    nn.init.normal_(network.time_embed[2].weight, std=0.02)
-    nn.init.zeros_(network.time_embed[2].bias)
-    for block in network.blocks:
+    _quieten(network.time_embed[2], 0.02)
+    for block in cast("list[Block]", list(network.blocks)):
         for last in (block.attn.out_proj, block.mlp[2]):
-            nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * network.config.depth))
-            nn.init.zeros_(last.bias)
+            _quieten(last, 0.02 / math.sqrt(2 * network.config.depth))
+
+
+def _quieten(layer: nn.Module, std: float) -> None:
+    assert isinstance(layer, nn.Linear)
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)
 
 
 def projection_to_vae(latents: Tensor, kept: int = KEPT) -> nn.Conv2d:
@@ -157,6 +163,7 @@ def projection_to_vae(latents: Tensor, kept: int = KEPT) -> nn.Conv2d:
     known = torch.cat([columns[:, :kept], torch.ones(len(columns), 1)], dim=1)
     solution = torch.linalg.lstsq(known, columns).solution
     layer = nn.Conv2d(kept, latents.shape[1], 1)
+    assert layer.bias is not None
     with torch.no_grad():
         layer.weight.copy_(solution[:kept].T[:, :, None, None])
         layer.bias.copy_(solution[kept])

@@ -155,6 +155,14 @@ def write_clip(path: Path, seed: int) -> None:
     save_file(tensors, path, metadata={"wan_lite.actions": " ".join(ACTIONS)})
 
 
+def _kept(path: Path) -> tuple[VideoTokenizer, LatentActionModel]:
+    """Tokenizer and latent action model of an earlier training."""
+    old = load_world(path)
+    if not isinstance(old.tokenizer, VideoTokenizer) or not isinstance(old.latent_actions, LatentActionModel):
+        raise ValueError(f"--keep: {path} is not a world of the current format with its actions; name one made here.")
+    return old.tokenizer, old.latent_actions
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the three networks and write ``world.safetensors`` and ``world_clip.safetensors``."""
     parser = parser_for(main.__doc__)
@@ -167,8 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     folder, seed, steps = options.models, options.seed, options.steps
     if options.keep:
-        old = load_world(options.keep)
-        tokenizer, actions = old.tokenizer, old.latent_actions
+        tokenizer, actions = _kept(options.keep)
     else:
         tokenizer = train_tokenizer(steps[0], seed, folder).eval().requires_grad_(False)
         actions = train_actions(steps[1], seed, folder)

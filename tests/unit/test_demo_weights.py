@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 from wan_lite.demo import MODELS, demo_file, measure
+from wan_lite.demo.figures import FIGURES
 from wan_lite.demo.run import probe_student
 from wan_lite.demo.train.captions import embed
 from wan_lite.demo.train.pictures import captions
@@ -49,6 +50,27 @@ def test_captions_are_the_rows_that_students_were_trained_on() -> None:
             assert torch.equal(file.get_tensor(f"text.{i}"), embed(text))
 
 
+def test_the_written_figures_meet_what_is_asked() -> None:
+    """The figures of the whole samples, which take minutes: ``python -m wan_lite.demo.figures`` writes them."""
+    assert FIGURES.is_file(), f"there is no {FIGURES}: run python -m wan_lite.demo.figures with the weights as shipped"
+    written = json.loads(FIGURES.read_text())
+    world = written["world"]
+    least = {
+        "vae_psnr": (written["vae_psnr"], 28),
+        "judge_on_training_pictures": (written["judge_on_training_pictures"], 0.98),
+        "tokenizer_psnr": (world["tokenizer_psnr"], 26),
+        "one_step_psnr": (world["one_step_psnr"], world["copy_last_frame_psnr"] + 3),
+        "actions_obeyed": (world["actions_obeyed"], 0.9),
+    }
+    for name in STUDENTS:
+        least[f"student_{name}_own"] = (written[f"student_{name}_own"], 0.9)
+        least[f"student_{name}_probe_of_20"] = (written[f"student_{name}_probe_of_20"], 20)
+        # at most 0.3 is at least -0.3 of the negative
+        least[f"student_{name}_wrong"] = (-written[f"student_{name}_wrong"], -0.3)
+    assert {name: pair for name, pair in least.items() if not pair[0] >= pair[1]} == {}
+    assert [len(world[f"rollout_psnr_{kind}"]) for kind in ("pixels", "tokens", "copy")] == [20, 20, 20]
+
+
 def test_the_vae_keeps_held_out_pictures(vae: WanVAE) -> None:
     assert float(measure.vae_psnr(vae, 72).mean()) >= 28
 
@@ -60,12 +82,12 @@ def test_latents_look_like_wans(vae: WanVAE) -> None:
     assert (z.transpose(0, 1).flatten(1).std(1) - 1).abs().max() < 0.25
 
 
-@pytest.mark.parametrize(("name", "least"), [("flow", 0.85), ("4ch", 0.85), ("ddim", 0.6)])
+@pytest.mark.parametrize("name", STUDENTS)
 def test_students_paint_their_captions_by_their_own_contract(
-    name: str, least: float, vae: WanVAE, students: dict[str, Student]
+    name: str, vae: WanVAE, students: dict[str, Student]
 ) -> None:
-    # The DDIM student is not trained to the end yet: the data card says what it reaches.
-    assert measure.right_share(measure.paint(students[name], vae, SAMPLE)) >= least
+    # 0.9 is asked of 200 pictures, which the written figures hold; 36 of them may fall a little below by chance
+    assert measure.right_share(measure.paint(students[name], vae, SAMPLE)) >= 0.85
 
 
 @pytest.mark.parametrize("name", STUDENTS)
