@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .checkpoint import CheckpointError, describe_foreign, load_into, read_metadata, read_tensors
+from ..atomic import replacing
+from .checkpoint import CheckpointError, describe_foreign, load_into, read_metadata, read_tensors, write_tensors
 from .wan_vae_config import WanVAEConfig
 from .wan_vae_names import diffusers_config, infer_config, is_diffusers, official_names, to_diffusers
 
@@ -178,19 +178,32 @@ def _missing_time_convs(vae: WanVAE, own: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def write(vae: WanVAE, path: Path, layout: str, metadata: Mapping[str, str] | None) -> Path:
-    """Write one file (or diffusers' folder, where ``path`` has no suffix) and return where the weights are."""
+    """Write one file (or diffusers' folder, where ``path`` has no suffix) and return where the weights are.
+
+    Each file appears whole or not at all: an interrupted save leaves the old one.
+
+    Raises:
+        ValueError: nothing reads a VAE under a name with this ending.
+        OSError: a file cannot be written; what was there stays.
+    """
+    folder = path if layout == "diffusers" and not path.suffix else None
+    path = path if folder is None else folder / _WEIGHTS
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        raise ValueError(
+            f"path is {path.name}; a VAE is written as .safetensors, .pth or .pt, and in the diffusers layout also as "
+            "a folder, named without an ending."
+        )
     tensors = {name: value.cpu() for name, value in official_state_dict(vae).items()}
     if layout == "diffusers":
         tensors = {to_diffusers(name, vae.config): value for name, value in tensors.items()}
-        if not path.suffix:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / "config.json").write_text(json.dumps(diffusers_config(vae.config), indent=2))
-            path = path / _WEIGHTS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix in (".pth", ".pt"):
-        torch.save(tensors, path)
+    if path.suffix == ".safetensors":
+        write_tensors(path, tensors, {"format": "pt", **(metadata or {})})
     else:
-        save_file(tensors, path, metadata={"format": "pt", **(metadata or {})})
+        with replacing(path) as part:
+            torch.save(tensors, part)
+    if folder is not None:
+        with replacing(folder / "config.json") as part:
+            part.write_text(json.dumps(diffusers_config(vae.config), indent=2))
     return path
 
 
