@@ -182,10 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = Plan(steps[2], seed, options.scheduled_sampling, options.windows)
     dynamics = train_dynamics(tokenizer, plan, folder)
     about = {"modelspec.title": "Wan Lite demo world: paddle and ball", "modelspec.license": "Apache-2.0"}
-    output = options.output or demo_file("world", folder)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output, clip = options.output or demo_file("world", folder), demo_file("world_clip", folder)
+    for path in (output, clip):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_clip(clip, seed)
     save_world(World(tokenizer, actions, dynamics), output, metadata=about)
-    write_clip(demo_file("world_clip", folder), seed)
 
 
 if __name__ == "__main__":

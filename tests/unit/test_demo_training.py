@@ -57,11 +57,12 @@ def test_a_vae_then_its_decoder_then_students(models: Path) -> None:
 
 
 def test_a_world_and_its_scheduled_twin(models: Path) -> None:
+    """As the one command does it: the plain one goes elsewhere, the one with scheduled sampling is shipped."""
     common = ["--models", str(models), "--steps", "2", "2", "3", "--windows", "20"]
-    world.main(common)
-    twin = str(models / "twin.safetensors")
-    world.main([*common, "--keep", str(demo_file("world", models)), "--scheduled-sampling", "--output", twin])
-    one, two = load_world(demo_file("world", models)), load_world(models / "twin.safetensors")
+    plain = models.parent / "comparison" / "plain.safetensors"
+    world.main([*common, "--output", str(plain)])
+    world.main([*common, "--keep", str(plain), "--scheduled-sampling"])
+    one, two = load_world(plain), load_world(demo_file("world", models))
     assert one.n_actions == 4
     assert torch.equal(one.tokenizer.encoder.latent_head[1].weight, two.tokenizer.encoder.latent_head[1].weight)
     assert float(rows(models, "world_dynamics_scheduled")[-1]["ratio"]) < 1
