@@ -47,9 +47,10 @@ def main() -> int:
 
 
 def run(page: ComfyPage, client: Client, name: str) -> list[bytes]:
-    """The files that a shipped workflow saves, in the order in which its nodes finish."""
-    page.drop(WORKFLOWS / f"{name}.json")
-    return [client.view(entry) for entry in pictures_of(page.run())]
+    """The files that a shipped workflow saves, in the order in which its nodes stand on the canvas."""
+    workflow = WORKFLOWS / f"{name}.json"
+    page.drop(workflow)
+    return [client.view(entry) for entry in pictures_of(page.run(), workflow)]
 
 
 def of_kind(files: list[bytes], kind: str) -> bytes:
