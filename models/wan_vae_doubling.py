@@ -26,13 +26,16 @@ __all__ = ["PAIR", "convolve_doubled", "doubling_pays", "transform_doubling_kern
 PAIR = 2  # pixels of a block, along each side; it becomes four outputs
 _BAND = 1024  # pixels done together: their points stay in the cache
 _LEAST_CHANNELS = 96
+_KERNEL_SHARE = 4  # how many times as large as the layer's input the transformed kernel may be
 _TAPS = ((1, 0, 0), (0.5, 0.5, 0.5), (0, 0, 1), (-0.5, 0.5, 0.5), (-0.5, -0.5, 0.5))  # P, B, D; F, E share r - q
 
 
-def doubling_pays(weight: Tensor) -> bool:
-    """Whether a doubling with this kernel (o, i, 3, 3) is faster in this form."""
-    precise = weight.dtype in (torch.float32, torch.bfloat16)
-    return weight.device.type == "cpu" and precise and min(weight.shape[:2]) >= _LEAST_CHANNELS
+def doubling_pays(weight: Tensor, pixels: int) -> bool:
+    """Whether a doubling with this kernel (o, i, 3, 3) of so many pixels (over all frames) is worth this form."""
+    if weight.device.type != "cpu" or min(weight.shape[:2]) < _LEAST_CHANNELS:
+        return False
+    few = 25 * weight.shape[0] > _KERNEL_SHARE * pixels
+    return weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and not few)
 
 
 def transform_doubling_kernel(weight: Tensor) -> list[Tensor]:

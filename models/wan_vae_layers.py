@@ -19,7 +19,7 @@ from .wan_vae_config import WanVAEConfig
 
 __all__ = [
     "Attention", "CausalConv", "Decoder", "DownLevel", "Downsample", "Encoder", "Head", "PixelNorm", "Residual",
-    "TimeConv", "UpLevel", "Upsample", "avg_down", "dup_up", "patchify", "unpatchify",
+    "TimeConv", "UpLevel", "Upsample", "avg_down", "dup_up", "patchify", "scaling", "unpatchify",
 ]  # fmt: skip
 
 
@@ -181,7 +181,7 @@ class DownLevel(nn.Module):
         super().__init__()
         self.downsamples = nn.ModuleList(layers)
         self.out_dim = out_dim
-        self.size, self.frames = _factors(layers[-1])
+        self.size, self.frames = scaling(layers[-1])
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -204,7 +204,7 @@ class UpLevel(nn.Module):
         super().__init__()
         self.upsamples = nn.ModuleList(layers)
         self.out_dim = out_dim
-        self.size, self.frames = _factors(layers[-1])
+        self.size, self.frames = scaling(layers[-1])
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -296,10 +296,11 @@ def _decoder_level(config: WanVAEConfig, i: int) -> list[nn.Module]:
     return layers
 
 
-def _factors(last: nn.Module) -> tuple[int, int]:
-    """How much a level scales height and width, and frames, judged by its last layer."""
-    resamples = isinstance(last, (Downsample, Upsample))
-    return (2, 2 if last.temporal else 1) if resamples else (1, 1)
+def scaling(layer: nn.Module) -> tuple[int, int]:
+    """By how much a layer or a level scales height and width, and the frames of a clip."""
+    if isinstance(layer, (DownLevel, UpLevel)):
+        return layer.size, layer.frames
+    return (2, 2 if layer.temporal else 1) if isinstance(layer, (Downsample, Upsample)) else (1, 1)
 
 
 def _run(layers: nn.ModuleList, x: Tensor) -> Tensor:

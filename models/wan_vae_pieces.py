@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .wan_vae_layers import patchify, unpatchify
-from .wan_vae_rows import decode_rows, encode_rows, extra_bytes
+from .wan_vae_rows import Extent, decode_rows, encode_rows, extra_bytes
 from .wan_vae_tiling import OnPiece, Tiling, with_smaller_pieces
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["decode_pieces", "encode_pieces"]
 def encode_pieces(vae: WanVAE, pixels: Tensor, tiling: Tiling, on_piece: OnPiece | None) -> Tensor:
     """(b, 3, t, H, W) -> mean and log-variance before the last 1x1 convolution, (b, 2 z, t', h, w)."""
     size, height = vae.config.patch_size, pixels.shape[3]
-    extra = extra_bytes(vae.encoder, pixels.shape[2])
+    extra = extra_bytes(vae.encoder, Extent(pixels.shape[2], height * pixels.shape[4] // size**2))
     fast = tiling.allows(extra)
 
     def encode_one(i: int, item: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def decode_pieces(vae: WanVAE, z: Tensor, tiling: Tiling, on_piece: OnPiece | No
     config = vae.config
     frames = 1 + (z.shape[2] - 1) * config.temporal_factor
     height, width = z.shape[3] * config.spatial_factor, z.shape[4] * config.spatial_factor
-    extra = extra_bytes(vae.decoder, frames)
+    extra = extra_bytes(vae.decoder, Extent(z.shape[2], z.shape[3] * z.shape[4]))
     fast = tiling.allows(extra)
     result = torch.empty(z.shape[0], 3, frames, height, width, device=z.device)
 

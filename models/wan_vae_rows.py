@@ -13,7 +13,8 @@ Everything here runs without autograd, on one picture or clip at a time; tensors
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
@@ -35,11 +36,12 @@ from .wan_vae_layers import (
     TimeConv,
     UpLevel,
     Upsample,
+    scaling,
 )
 from .wan_vae_pixels import attend, norm_into
 from .wan_vae_winograd import BLOCK, Scratch, pays, scratch_bytes, transform_kernel, winograd
 
-__all__ = ["decode_rows", "encode_rows", "extra_bytes"]
+__all__ = ["Extent", "decode_rows", "encode_rows", "extra_bytes"]
 
 
 def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int], None], fast: bool = True) -> Tensor:
@@ -58,7 +60,7 @@ def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int
         found.append(rows)
 
     sink: Sink = collect
-    for level in reversed(_levels([rows_of(layer, scratch) for layer in (encoder.conv1, *encoder.downsamples)])):
+    for level in reversed(_levels(_stages([encoder.conv1, *encoder.downsamples], scratch, Extent.of(x)))):
         sink = _Gather(level, pixels, sink).push
     done = 0
     for piece in x.split(max(1, pixels // (x.shape[0] * x.shape[3])), dim=2):
@@ -78,21 +80,32 @@ def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink, fast: bool
     """
     scratch = Scratch(fast)
     x = _middle(decoder.middle, whole(decoder.conv1, x, pixels, scratch), pixels, scratch)
-    flow([rows_of(layer, scratch) for layer in (*decoder.upsamples, decoder.head)], x, True, pixels, sink)
+    flow(_stages([*decoder.upsamples, decoder.head], scratch, Extent.of(x)), x, True, pixels, sink)
 
 
-def extra_bytes(network: nn.Module, frames: int) -> int:
-    """Memory that the forms with fewer multiplications take for transformed kernels and buffers."""
-    doublings = {id(layer.conv) for layer in network.modules() if isinstance(layer, Upsample)}
+def extra_bytes(network: Encoder | Decoder, extent: Extent) -> int:
+    """Memory that the forms with fewer multiplications take at most, for an input of this extent."""
     total, widest = 0, 0
-    for conv in network.modules():
-        if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3) and conv.stride == (1, 1):
-            doubles = id(conv) in doublings
-            if doubling_pays(conv.weight) if doubles else pays(conv.weight):
-                slices = min(3, frames) if isinstance(conv, CausalConv) else 1
-                total += slices * conv.weight.nbytes * (25 if doubles else 36) // 9
-                widest = max(widest, *conv.weight.shape[:2])
+    for layer, inside in _extents(_in_order(network), extent):
+        for module in layer.modules():
+            bytes_, channels = _extra_of(module, inside)
+            total, widest = total + bytes_, max(widest, channels)
     return total + scratch_bytes(widest)
+
+
+def _extra_of(module: nn.Module, extent: Extent) -> tuple[int, int]:
+    """The transformed kernel's bytes and the most channels, where a module is a convolution that has such a form."""
+    if isinstance(module, Upsample) and doubling_pays(module.conv.weight, extent.pixels):
+        return module.conv.weight.nbytes * 25 // 9, max(module.conv.weight.shape[:2])
+    if isinstance(module, CausalConv) and pays(module.weight, extent.pixels, extent.slices):
+        return extent.slices * module.weight.nbytes * 4, max(module.weight.shape[:2])
+    return 0, 0
+
+
+def _in_order(network: Encoder | Decoder) -> list[nn.Module]:
+    if isinstance(network, Encoder):
+        return [network.conv1, *network.downsamples, *network.middle, network.head]
+    return [network.conv1, *network.middle, *network.upsamples, network.head]
 
 
 Sink = Callable[[Tensor, bool], None]
@@ -110,13 +123,58 @@ class RowStage(Protocol):
         ...
 
 
-def rows_of(layer: nn.Module, scratch: Scratch) -> RowStage:
-    """The row-wise form of a layer, at the top of a picture."""
+@dataclass(frozen=True)
+class Extent:
+    """How large a whole picture or clip is at some layer: frames, and pixels of a frame."""
+
+    frames: int
+    frame: int
+
+    @property
+    def pixels(self) -> int:
+        """Of all frames."""
+        return self.frames * self.frame
+
+    @property
+    def slices(self) -> int:
+        """Temporal slices of a causal kernel that see something."""
+        return min(3, self.frames)
+
+    @classmethod
+    def of(cls, x: Tensor) -> Extent:
+        """That of a tensor (t, c, h, w)."""
+        return cls(x.shape[0], x.shape[2] * x.shape[3])
+
+    def after(self, layer: nn.Module) -> Extent:
+        """That of the layer's output."""
+        if isinstance(layer, (Downsample, DownLevel)):
+            size, frames = scaling(layer)
+            return Extent(1 + (self.frames - 1) // frames, self.frame // size**2)
+        if isinstance(layer, (Upsample, UpLevel)):
+            size, frames = scaling(layer)
+            return Extent(1 + (self.frames - 1) * frames, self.frame * size**2)
+        return self
+
+
+def _extents(layers: Iterable[nn.Module], extent: Extent) -> Iterator[tuple[nn.Module, Extent]]:
+    """Each of some layers in a row with the extent of its input."""
+    for layer in layers:
+        yield layer, extent
+        extent = extent.after(layer)
+
+
+def rows_of(layer: nn.Module, scratch: Scratch, extent: Extent) -> RowStage:
+    """The row-wise form of a layer, at the top of a picture of this extent."""
     kinds = {
         CausalConv: ConvRows, Head: HeadRows, Residual: ResidualRows, Downsample: DownRows, Upsample: UpRows,
         DownLevel: LevelRows, UpLevel: LevelRows,
     }  # fmt: skip
-    return kinds[type(layer)](layer, scratch)
+    return kinds[type(layer)](layer, scratch, extent)
+
+
+def _stages(layers: Iterable[nn.Module], scratch: Scratch, extent: Extent) -> list[RowStage]:
+    """The row-wise forms of layers in a row."""
+    return [rows_of(layer, scratch, inside) for layer, inside in _extents(layers, extent)]
 
 
 def whole(layer: nn.Module, x: Tensor, pixels: int, scratch: Scratch) -> Tensor:
@@ -127,7 +185,7 @@ def whole(layer: nn.Module, x: Tensor, pixels: int, scratch: Scratch) -> Tensor:
         if rows.shape[2]:
             found.append(rows)
 
-    flow([rows_of(layer, scratch)], x, True, pixels, collect)
+    flow([rows_of(layer, scratch, Extent.of(x))], x, True, pixels, collect)
     return torch.cat(found, dim=2).contiguous(memory_format=torch.channels_last)
 
 
@@ -156,15 +214,16 @@ class _Rows3:
     growth = 1
     scale = 1  # rows and columns that come out for one that goes into the window
 
-    def __init__(self, conv: nn.Conv2d, scratch: Scratch) -> None:
-        self.conv, self.scratch = conv, scratch
+    def __init__(self, conv: nn.Conv2d, scratch: Scratch, extent: Extent) -> None:
+        self.conv, self.scratch, self.extent = conv, scratch, extent
         self.kept: Tensor | None = None  # input rows still needed; at first the row of zeros above the picture
         self.block = self._block()
         self.side = 1 if self.block > 1 else 0  # columns of zeros in the window; else the convolution adds them
         self.kernels: list[Tensor] | None = None
 
     def _block(self) -> int:
-        return BLOCK if self.scratch.fast and pays(self.conv.weight) else 1
+        slices = self.extent.slices if isinstance(self.conv, CausalConv) else 1
+        return BLOCK if self.scratch.fast and pays(self.conv.weight, self.extent.pixels, slices) else 1
 
     def convolve(self, x: Tensor, rows: int, width: int, last: bool, write: Callable[[Tensor, Tensor], None]) -> Tensor:
         """Let ``write(x, place)`` fill in ``rows`` new rows; return what is complete.
@@ -210,8 +269,8 @@ class _Rows3:
 class ConvRows(_Rows3):
     """A 3x3 convolution with zeros around the picture, after an optional norm and SiLU."""
 
-    def __init__(self, conv: nn.Conv2d, scratch: Scratch, norm: PixelNorm | None = None) -> None:
-        super().__init__(conv, scratch)
+    def __init__(self, conv: nn.Conv2d, scratch: Scratch, extent: Extent, norm: PixelNorm | None = None) -> None:
+        super().__init__(conv, scratch, extent)
         self.norm = norm
 
     def push(self, x: Tensor, last: bool) -> Tensor:
@@ -228,8 +287,8 @@ class ConvRows(_Rows3):
 class HeadRows(ConvRows):
     """The last norm, SiLU and convolution."""
 
-    def __init__(self, head: Head, scratch: Scratch) -> None:
-        super().__init__(cast("CausalConv", head["2"]), scratch, cast("PixelNorm", head["0"]))
+    def __init__(self, head: Head, scratch: Scratch, extent: Extent) -> None:
+        super().__init__(cast("CausalConv", head["2"]), scratch, extent, cast("PixelNorm", head["0"]))
 
 
 class UpRows(_Rows3):
@@ -237,9 +296,9 @@ class UpRows(_Rows3):
 
     growth = 4
 
-    def __init__(self, layer: Upsample, scratch: Scratch) -> None:
-        self.scale = 2 if scratch.fast and doubling_pays(layer.conv.weight) else 1
-        super().__init__(layer.conv, scratch)
+    def __init__(self, layer: Upsample, scratch: Scratch, extent: Extent) -> None:
+        self.scale = 2 if scratch.fast and doubling_pays(layer.conv.weight, extent.pixels) else 1
+        super().__init__(layer.conv, scratch, extent.after(layer))
         self.layer = layer
 
     def _block(self) -> int:
@@ -273,7 +332,7 @@ class DownRows:
 
     growth = 1
 
-    def __init__(self, layer: Downsample, scratch: Scratch) -> None:
+    def __init__(self, layer: Downsample, scratch: Scratch, extent: Extent) -> None:
         self.layer, self.conv = layer, layer.conv
         self.kept: Tensor | None = None
 
@@ -299,8 +358,8 @@ class ResidualRows:
 
     growth = 1
 
-    def __init__(self, block: Residual, scratch: Scratch) -> None:
-        self.halves = [ConvRows(conv, scratch, norm) for norm, conv in block.halves()]
+    def __init__(self, block: Residual, scratch: Scratch, extent: Extent) -> None:
+        self.halves = [ConvRows(conv, scratch, extent, norm) for norm, conv in block.halves()]
         self.shortcut = block.shortcut
         self.waiting = _Waiting()
 
@@ -315,10 +374,10 @@ class ResidualRows:
 class LevelRows:
     """A level of Wan 2.2 with the shortcut around it."""
 
-    def __init__(self, level: DownLevel | UpLevel, scratch: Scratch) -> None:
+    def __init__(self, level: DownLevel | UpLevel, scratch: Scratch, extent: Extent) -> None:
         self.level = level
         self.growth = 4 if isinstance(level, UpLevel) and level.size == 2 else 1
-        self.stages = [rows_of(layer, scratch) for layer in level.layers]
+        self.stages = _stages(level.layers, scratch, extent)
         self.pair = level.size if isinstance(level, DownLevel) else 1  # rows that the shortcut takes together
         self.odd: Tensor | None = None
         self.waiting = _Waiting()

@@ -20,6 +20,7 @@ __all__ = ["BLOCK", "Scratch", "pays", "scratch_bytes", "transform_kernel", "win
 BLOCK = 4  # outputs of a block, along each side
 _BAND = 4096  # outputs done together: their 36 points stay in the cache; measured, flat from 2048 to 8192
 _LEAST_CHANNELS = 96
+_KERNEL_SHARE = 4  # how many times as large as the layer's input the transformed kernels may be
 _CORNER = 1 * 6 + 1  # the product at the points (1, 1): it enters all 16 outputs with the factor 1
 _G = (
     (1 / 4, 0, 0),
@@ -31,9 +32,16 @@ _G = (
 )
 
 
-def pays(weight: Tensor) -> bool:
-    """Whether a convolution with this kernel (o, i, 3, 3) is faster in this form."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and min(weight.shape[:2]) >= _LEAST_CHANNELS
+def pays(weight: Tensor, pixels: int, slices: int = 1) -> bool:
+    """Whether a convolution with this kernel (o, i, 3, 3) is worth this form.
+
+    Args:
+        pixels: of the whole picture or clip. With few of them the transformed kernels take more memory than the
+            activations, and the time to make them is not won back.
+        slices: how many such kernels act, one for each frame that is looked at.
+    """
+    fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and min(weight.shape[:2]) >= _LEAST_CHANNELS
+    return fits and slices * 36 * weight.shape[0] <= _KERNEL_SHARE * pixels
 
 
 def transform_kernel(weight: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 import torch
 from einops import rearrange, repeat
@@ -19,8 +20,8 @@ from torch import Generator, Tensor
 
 from .diagnosis import ARMS, ActionEffect, Diagnosis, psnr
 from .engines import engine_for
-from .rollout import RolloutProgress, rollout
-from .rollout_config import RolloutConfig, checked_frames
+from .rollout import Rollout, RolloutProgress, rollout
+from .rollout_config import Feedback, RolloutConfig, checked_frames
 from .world import World
 
 __all__ = ["diagnose"]
@@ -57,31 +58,17 @@ def diagnose(
             f"frames: {clips.shape[1]} given with context_window {window}; give a clip longer than the window, "
             "and a window of at least 1."
         )
-    clips = clips.to(world.device)
-    steps = clips.shape[1] - window
-    probe = _Probe(world, clips, config, seed)
-    shown = {"truth": clips[:, window:], "tokenizer": probe.ceiling(), "one step": probe.one_step()}
-    explicit = None if probe.actions is None else probe.actions.tolist()
-    for arm in ("pixels", "tokens"):
-        result = rollout(
-            world,
-            clips[:, :window],
-            steps=steps,
-            actions=explicit,
-            seed=seed,
-            on_progress=on_progress,
-            config=replace(config, feedback=arm),
-        )
-        shown[arm] = result.new_frames.to(world.device)
-        if arm == "pixels":
-            flips = probe.flip_rate(result.frames.to(world.device), result.tokens.to(world.device))
+    probe = _Probe(world, clips.to(world.device), config, seed)
+    shown = {"truth": probe.clips[:, window:], "tokenizer": probe.ceiling(), "one step": probe.one_step()}
+    rollouts = {feedback: probe.rolled(feedback, on_progress) for feedback in get_args(Feedback)}
+    shown |= {feedback: result.new_frames.to(world.device) for feedback, result in rollouts.items()}
     errors = {arm: _squared_error(shown[arm], shown["truth"]).mean(0).cpu() for arm in ARMS}
     hidden = _squared_error(probe.one_step(hide=True), shown["truth"]).mean()
     return Diagnosis(
         mse=errors,
         first_frame=window,
         frames={name: clip[0].float().cpu() for name, clip in shown.items()},
-        flip_rate=flips,
+        flip_rate=probe.flip_rate(rollouts["pixels"]),
         masked_loss=float(psnr(errors["one step"].mean()) - psnr(hidden)),
         actions=None if probe.actions is None else probe.action_effect(),
     )
@@ -91,7 +78,7 @@ class _Probe:
     """One world and the windows of true clips: (b, t) frames become b (t - w) windows of w + 1."""
 
     def __init__(self, world: World, clips: Tensor, config: RolloutConfig, seed: int) -> None:
-        self.world, self.config, self.seed, self.b = world, config, seed, clips.shape[0]
+        self.world, self.clips, self.config, self.seed, self.b = world, clips, config, seed, clips.shape[0]
         size = config.context_window + 1
         self.windows = rearrange(clips.unfold(1, size, 1), "b n c h w t -> (b n) t c h w")
         self.engine = engine_for(world, config)
@@ -109,12 +96,25 @@ class _Probe:
         given = None if self.actions is None else rearrange(self.actions, "b n -> (b n) 1")
         return self._clips(self._predict(self.windows[:, :-1], given, hide))
 
-    def flip_rate(self, frames: Tensor, tokens: Tensor) -> float:
+    def rolled(self, feedback: Feedback, on_progress: Callable[[RolloutProgress], None] | None) -> Rollout:
+        """Roll the clips' first windows out to their ends, with their own actions."""
+        window = self.config.context_window
+        return rollout(
+            self.world,
+            self.clips[:, :window],
+            steps=self.clips.shape[1] - window,
+            actions=None if self.actions is None else self.actions.tolist(),
+            seed=self.seed,
+            on_progress=on_progress,
+            config=replace(self.config, feedback=feedback),
+        )
+
+    def flip_rate(self, result: Rollout) -> float:
         """Compare the tokens of predicted frames with those of the same frames in the rollout's next window."""
-        size = self.config.context_window
-        ends = frames.unfold(1, size, 1)[:, 1:]
+        size, device = self.config.context_window, self.clips.device
+        ends = result.frames.to(device).unfold(1, size, 1)[:, 1:]
         again = _in_parts(self.engine.tokens, rearrange(ends, "b n c h w t -> (b n) t c h w"))
-        return float((again != rearrange(tokens, "b n ... -> (b n) ...")).float().mean())
+        return float((again != rearrange(result.tokens.to(device), "b n ... -> (b n) ...")).float().mean())
 
     def action_effect(self) -> ActionEffect:
         """Try all actions in a few contexts."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from .maskgit import Draw, MaskgitConfig
 from .world import World
 
-__all__ = ["RolloutConfig", "at_least", "check_generation", "checked_frames", "with_settings", "within"]
+__all__ = ["Feedback", "RolloutConfig", "at_least", "check_generation", "checked_frames", "with_settings", "within"]
 
 Feedback = Literal["pixels", "tokens"]
 ContextActions = Literal["history", "inferred"]

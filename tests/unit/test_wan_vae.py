@@ -12,12 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wan_lite.cli import main
+from wan_lite.models import wan_vae_doubling, wan_vae_winograd
 from wan_lite.models.checkpoint import CheckpointError, read_metadata
 from wan_lite.models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 from wan_lite.models.wan_vae_doubling import convolve_doubled, transform_doubling_kernel
 from wan_lite.models.wan_vae_files import VAEFile
+from wan_lite.models.wan_vae_rows import Extent, extra_bytes
 from wan_lite.models.wan_vae_tiling import with_smaller_pieces
-from wan_lite.models.wan_vae_winograd import Scratch, transform_kernel, winograd
+from wan_lite.models.wan_vae_winograd import Scratch, pays, transform_kernel, winograd
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "wan_vae"
 VARIANTS = ("wan21", "wan22")
@@ -319,8 +321,10 @@ def test_minimal_filtering_is_a_convolution() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3)])
-def test_a_wide_vae_equals_its_differentiable_form(size: tuple[int, int]) -> None:
+def test_a_wide_vae_equals_its_differentiable_form(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide enough that minimal filtering runs, at sizes that are no whole number of blocks and in several pieces."""
+    for module in (wan_vae_winograd, wan_vae_doubling):
+        monkeypatch.setattr(module, "_KERNEL_SHARE", 1e6)  # else such small pictures would do without
     torch.manual_seed(0)
     vae = WanVAE(WanVAEConfig(dim=96, dim_mult=(1, 1), temporal_downsample=(True,), num_res_blocks=1), clips=True)
     vae.requires_grad_(False)
@@ -332,6 +336,18 @@ def test_a_wide_vae_equals_its_differentiable_form(size: tuple[int, int]) -> Non
     clip = torch.randn(1, 16, 3, *size)
     assert (vae.decode(clip, tiling=small) - vae.decode(clip)).abs().max() <= 1e-5
     assert (vae.decode(clip, clamp=False)[:, :, :1] - vae.decode(clip[:, :, :1], clamp=False)).abs().max() <= 1e-5
+
+
+def test_small_pictures_and_short_clips_do_without_transformed_kernels() -> None:
+    """The kernels may be four times as large as a layer's input: 9 pixels for each output channel and slice."""
+    weight = torch.empty(384, 384, 3, 3)
+    assert pays(weight, 64 * 64)
+    assert not pays(weight, 32 * 32)
+    assert not pays(weight, 9 * 32 * 32, slices=3)
+    assert pays(weight, 9 * 64 * 64, slices=3)
+    vae = WanVAE(WanVAEConfig(dim=96, dim_mult=(1, 1), temporal_downsample=(True,), num_res_blocks=1))
+    small, large, clip = (extra_bytes(vae.decoder, Extent(*sizes)) for sizes in ((1, 9), (1, 4096), (5, 4096)))
+    assert small < large < clip
 
 
 @pytest.mark.parametrize("precision, most", [(torch.float32, 2e-5), (torch.bfloat16, 0.1)])
