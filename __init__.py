@@ -11,6 +11,6 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint() -> object:
     """Return the pack's nodes to ComfyUI (called by the host, never by library users)."""
-    from .nodes import WanLiteExtension
+    from .nodes import make_extension
 
-    return WanLiteExtension()
+    return make_extension()

@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import ComfyExtension, io
+import re
+from typing import TYPE_CHECKING
 
-from . import (
-    contract,
-    diagnose,
-    embeds,
-    experts,
-    noise,
-    plot,
-    probe,
-    rollout,
-    sampling,
-    schedules,
-    solvers,
-    student,
-    vae,
-    world,
-)
-from .host import register_folders
-from .renamed import register_renamed
+from comfyui_version import __version__ as host_version
 
-MODULES = (
-    student,
-    embeds,
-    sampling,
-    vae,
-    schedules,
-    plot,
-    noise,
-    solvers,
-    contract,
-    experts,
-    probe,
-    world,
-    rollout,
-    diagnose,
-)
+if TYPE_CHECKING:
+    from .extension import WanLiteExtension
+
+OLDEST_HOST = "0.11.1"
 
 
-class WanLiteExtension(ComfyExtension):
-    """What ComfyUI asks the pack for."""
+def make_extension() -> WanLiteExtension:
+    """Return what ComfyUI asks the pack for.
 
-    async def on_load(self) -> None:
-        """Let workflows saved with old ids find today's nodes."""
-        await register_renamed()
+    Raises:
+        RuntimeError: this ComfyUI is older than the nodes need; the host shows the sentence and goes on without them.
+    """
+    if numbers(host_version) < numbers(OLDEST_HOST):
+        raise RuntimeError(
+            f"Wan Lite needs ComfyUI {OLDEST_HOST} or later, and this is {host_version}; update ComfyUI and start it "
+            "again."
+        )
+    from .extension import WanLiteExtension
 
-    async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """All nodes, module by module, once the host knows the model folders that their lists show."""
-        register_folders()  # not in on_load, which hosts before 0.14 never call
-        return [node for module in MODULES for node in module.NODES]
+    return WanLiteExtension()
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The first three numbers of a version: ``0.11.1`` is (0, 11, 1)."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

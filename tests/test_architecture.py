@@ -14,7 +14,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("models", "samplers", "pipeline", "nodes", "cli", "demo")
-HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "server"}
+HOST = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfyui_version",
+    "folder_paths",
+    "latent_preview",
+    "node_helpers",
+    "server",
+}
 """Modules of ComfyUI."""
 
 INSIDE = {

@@ -26,5 +26,5 @@ def check_a_renamed_node_reaches_the_host() -> None:
 
 
 def check_the_entry_point_registers_them() -> None:
-    extension = submodule("nodes").WanLiteExtension()
+    extension = submodule("nodes.extension").WanLiteExtension()
     assert asyncio.run(extension.on_load()) is None

@@ -1,0 +1,54 @@
+"""What ComfyUI asks the pack for: its nodes, and the folders and old names that they need."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import (
+    contract,
+    diagnose,
+    embeds,
+    experts,
+    noise,
+    plot,
+    probe,
+    rollout,
+    sampling,
+    schedules,
+    solvers,
+    student,
+    vae,
+    world,
+)
+from .host import register_folders
+from .renamed import register_renamed
+
+MODULES = (
+    student,
+    embeds,
+    sampling,
+    vae,
+    schedules,
+    plot,
+    noise,
+    solvers,
+    contract,
+    experts,
+    probe,
+    world,
+    rollout,
+    diagnose,
+)
+
+
+class WanLiteExtension(ComfyExtension):
+    """What ComfyUI asks the pack for."""
+
+    async def on_load(self) -> None:
+        """Let workflows saved with old ids find today's nodes."""
+        await register_renamed()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """All nodes, module by module, once the host knows the model folders that their lists show."""
+        register_folders()  # not in on_load, which hosts before 0.14 never call
+        return [node for module in MODULES for node in module.NODES]
