@@ -3,7 +3,8 @@
     python scripts/help_pages.py [--check]
 
 The prose of a page is written by hand; what stands between ``<!-- inputs -->`` and ``<!-- /inputs -->``, and the same
-for outputs, is made from ``/object_info``. With ``--check`` nothing is written, and the exit code is 1 when a page is
+for outputs, is made from ``/object_info``; ``web/docs/NODE/en.md``, where an English ComfyUI looks first, is the same
+page once more. With ``--check`` nothing is written, and the exit code is 1 when a page is
 stale.
 """
 
@@ -18,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from host.client import Client
 from host.comfyui import find_comfyui
-from host.help_pages import page_of, with_tables
+from host.help_pages import english_page_of, page_of, with_tables
 from host.server import PACK, Server, make_base
 
 
@@ -33,14 +34,14 @@ def main() -> int:
             known = Client(server).object_info()
     stale = 0
     for node_id in sorted(name for name in known if name.startswith("WanLite")):
-        page = page_of(node_id)
-        text = page.read_text("utf-8")
-        wanted = with_tables(text, known[node_id])
-        if wanted != text:
-            stale += 1
-            print(f"{page.relative_to(PACK)}: {'stale' if check else 'written'}")
-            if not check:
-                page.write_text(wanted, "utf-8")
+        wanted = with_tables(page_of(node_id).read_text("utf-8"), known[node_id])
+        for page in (page_of(node_id), english_page_of(node_id)):
+            if not page.is_file() or page.read_text("utf-8") != wanted:
+                stale += 1
+                print(f"{page.relative_to(PACK)}: {'stale' if check else 'written'}")
+                if not check:
+                    page.parent.mkdir(exist_ok=True)
+                    page.write_text(wanted, "utf-8")
     return 1 if stale and check else 0
 
 

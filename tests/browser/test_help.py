@@ -46,6 +46,7 @@ def test_node_info_shows_the_help_page_with_its_picture(page: ComfyPage) -> None
         shown = page.page.inner_text("body")
         assert "on_mismatch" in shown or "temperature" in shown
         assert "<!--" not in shown and "<br>" not in shown
+    assert not [request for request in page.failed_requests if "/docs/" in request]
 
 
 def test_names_and_tooltips_are_chinese_where_the_page_is(chinese_page: ComfyPage) -> None:

@@ -14,8 +14,13 @@ FILES = {"student_name", "vae_name", "name", "world_name", "actions_name", "dyna
 
 
 def page_of(node_id: str) -> Path:
-    """The help page that ComfyUI shows for a node."""
+    """The help page that ComfyUI shows for a node, in any language that has none of its own."""
     return DOCS / f"{node_id}.md"
+
+
+def english_page_of(node_id: str) -> Path:
+    """Where an English page looks first: the same page once more, or each look would leave a 404 in the console."""
+    return DOCS / node_id / "en.md"
 
 
 def inputs_of(info: dict[str, Any]) -> dict[str, tuple[Any, dict[str, Any], bool]]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from host.client import Client
-from host.help_pages import DOCS, inputs_of, page_of, with_tables
+from host.help_pages import DOCS, english_page_of, inputs_of, page_of, with_tables
 
 HEADINGS = ["## Inputs", "## Outputs", "## Example", "## When something goes wrong"]
 PICTURE = re.compile(r"!\[[^\]]+\]\(([^)]+)\)")
@@ -25,6 +25,13 @@ def ours(comfy: Client) -> dict[str, Any]:
 
 def test_every_node_has_a_page_and_every_page_a_node(ours: dict[str, Any]) -> None:
     assert {page.stem for page in DOCS.glob("*.md")} == set(ours)
+
+
+def test_english_is_found_at_the_first_look(ours: dict[str, Any]) -> None:
+    """The page of ComfyUI asks for `NODE/en.md` before `NODE.md`; what the two say is one and the same."""
+    assert {page.parent.name for page in DOCS.glob("*/en.md")} == set(ours)
+    stale = [name for name in ours if english_page_of(name).read_text("utf-8") != page_of(name).read_text("utf-8")]
+    assert not stale, f"en.md of {stale} is another page; run `python scripts/help_pages.py`."
 
 
 def test_tables_are_those_of_the_nodes(ours: dict[str, Any]) -> None:
@@ -68,6 +75,8 @@ def test_the_server_hands_them_out(comfy: Client, ours: dict[str, Any]) -> None:
         address = f"{comfy.url}/extensions/wan-lite/docs"
         with urllib.request.urlopen(f"{address}/{name}.md") as answer:
             page = answer.read().decode()
+        with urllib.request.urlopen(f"{address}/{name}/en.md") as answer:
+            assert answer.read().decode() == page
         for target in PICTURE.findall(page):
             with urllib.request.urlopen(f"{address}/{target}") as answer:
                 assert Image.open(io.BytesIO(answer.read())).format == "JPEG"
