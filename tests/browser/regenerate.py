@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,13 +108,18 @@ def shown_pictures(events: list[dict[str, Any]]) -> list[tuple[str, dict[str, st
 
 
 def thumbnail_of(files: list[bytes]) -> bytes:
-    """A JPEG of up to sixteen of the pictures, each whole, in rows that fill a square as well as they can."""
+    """A JPEG of up to sixteen of the pictures, each whole, in the rows that show them largest in a square.
+
+    Their sides count, not their areas: one large picture must not leave only stamps of the others.
+    """
     pictures = evenly([frame for data in files for frame in frames_of(data)], MOST_PICTURES)
     if not pictures:
         raise ValueError("the run reported no picture")
     ends = range(len(pictures), 0, -1)
     sheets = [scaled(in_rows(pictures, sum(map(aspect, pictures[:end])))) for end in ends]
-    rows = max(sheets, key=lambda rows: sum(picture.width * picture.height for row in rows for picture in row))
+    rows = max(
+        sheets, key=lambda rows: sum(math.sqrt(picture.width * picture.height) for row in rows for picture in row)
+    )
     sheet = Image.new("RGB", (THUMBNAIL_SIZE, sum(row[0].height for row in rows)), "#171717")
     top = 0
     for row in rows:
