@@ -64,7 +64,7 @@ def register_folders() -> None:
         folder_paths.folder_names_and_paths[kind] = (folders, set(known) | extensions)
     for kind in SAVED_INTO:
         folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.get_output_directory(), kind))
-    for folder in DEMO_MODELS.glob("*"):
+    for folder in filter(Path.is_dir, DEMO_MODELS.glob("*")):
         folder_paths.add_model_folder_path(folder.name, str(folder))
 
 

@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from wan_lite.demo import demo_file
 from wan_lite.models import load_student, load_wan_vae, save_student, save_wan_vae
 from wan_lite.models.text_embeds import save_text_embeds
 from wan_lite.samplers.contract import PRESETS
@@ -43,18 +45,19 @@ def snippets(language: str) -> list[str]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the README sees it: with the demo's weights, or small random ones under the same names."""
     folder = tmp_path_factory.mktemp("readme")
-    if (ROOT / "demo" / "weights" / "student_flow.safetensors").is_file():
+    if demo_file("student_flow").is_file():
         (folder / "demo").symlink_to(ROOT / "demo")
         return folder
-    weights = folder / "demo" / "weights"
-    weights.mkdir(parents=True)
+    file = partial(demo_file, models=folder / "demo" / "models")
+    for name in ("student_flow", "vae", "captions"):
+        file(name).parent.mkdir(parents=True)
     student = load_student(VECTORS / "student_4ch")
     for name, preset in (("flow", "flow_unipc-20 shift 5"), ("ddim", "ddim-20 run_inference")):
         contract = replace(PRESETS[preset], output_projection=True)
-        save_student(student, weights / f"student_{name}.safetensors", contract=contract)
-    save_wan_vae(load_wan_vae(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors"), weights / "vae.safetensors")
+        save_student(student, file(f"student_{name}"), contract=contract)
+    save_wan_vae(load_wan_vae(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors"), file("vae"))
     text = load_file(VECTORS / "student_4ch" / "golden.safetensors")["text"]
-    save_text_embeds(weights / "captions.safetensors", [text, text[:3]], ["one", "two"])
+    save_text_embeds(file("captions"), [text, text[:3]], ["one", "two"])
     return folder
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from host.client import Client
+from host.server import PACK
+
+DEMO_VAE = "wan-lite-demo/vae.safetensors"
 
 
 def test_every_node_and_input_explains_itself(comfy: Client) -> None:
@@ -61,3 +66,24 @@ def test_folders_are_the_hosts(comfy: Client) -> None:
     options = comfy.object_info()["WanLiteStudentLoader"]["input"]["required"]["student_name"][1]["options"]
     assert {"student_16ch", "student_4ch"} <= set(options), "a folder of WanDistiller is one entry"
     assert not any(option.startswith("student_16ch/") for option in options)
+
+
+def test_core_lists_the_demos_vae_too(comfy: Client) -> None:
+    """Shared graphs may use core's own loader with it."""
+    if not (PACK / "demo" / "models" / "vae" / DEMO_VAE).is_file():
+        pytest.skip("no demo weights here; `make demo-weights` trains them")
+    known = comfy.object_info()
+    (names, *_) = known["VAELoader"]["input"]["required"]["vae_name"]
+    ours = known["WanLiteVAELoader"]["input"]["required"]["vae_name"][1]["options"]
+    assert DEMO_VAE in names and ours[-1] == DEMO_VAE
+
+
+def test_every_node_is_found_by_other_words(comfy: Client) -> None:
+    """`search_aliases`, on a host that knows them; the node's own name is no alias."""
+    nodes = {name: info for name, info in comfy.object_info().items() if name.startswith("WanLite")}
+    if not any("search_aliases" in info for info in nodes.values()):
+        pytest.skip("this ComfyUI knows no search aliases")
+    for name, info in nodes.items():
+        aliases = info["search_aliases"]
+        assert len(aliases) >= 2 and len(set(aliases)) == len(aliases), name
+        assert all(alias == alias.lower().strip() != info["display_name"].lower() for alias in aliases), name

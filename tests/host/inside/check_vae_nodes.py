@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from harness import base, node, pack, raises, run, skip, submodule, vectors
 
 TOLERANCE = 2e-5
+DEMO_VAE = "wan-lite-demo/vae.safetensors"
 
 
 def load(precision="fp32", name="wan21_tiny.safetensors"):
@@ -178,17 +179,48 @@ def check_other_packs_find_what_cores_vae_has():
     assert isinstance(ours, type(cores)) and node("VAEDecode")
 
 
-def check_cores_loader_takes_the_demo_vae():
-    """Copied into models/vae, it is an ordinary Wan 2.1 VAE to core: loader, encoder and decoder give our pictures."""
-    demo = Path(pack().__file__).parent / "demo" / "weights" / "vae.safetensors"
-    if not demo.is_file():
+def demo_vae():
+    file = Path(pack().__file__).parent / "demo" / "models" / "vae" / DEMO_VAE
+    if not file.is_file():
         skip("no demo weights here; `make demo-weights` trains them")
-    copy = base() / "models" / "vae" / "demo_for_core.safetensors"
-    shutil.copyfile(demo, copy)
-    (cores,) = run("VAELoader", vae_name=copy.name)
-    ours = load(name="wan-lite-demo/vae.safetensors")
+    return file
+
+
+def check_cores_loader_takes_the_demo_vae():
+    """Core lists it by the same name; to core it is an ordinary Wan 2.1 VAE: encoder and decoder give our pictures."""
+    demo_vae()
+    assert DEMO_VAE in node("VAELoader").vae_list(node("VAELoader"))
+    (cores,) = run("VAELoader", vae_name=DEMO_VAE)
+    ours = load(name=DEMO_VAE)
     image = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
     (latent,) = run("VAEEncode", pixels=image, vae=cores)
     close(run("WanLiteVAEEncode", image=image, vae=ours)[0]["samples"], latent["samples"], 1e-4)
     (decoded,) = run("VAEDecode", samples=latent, vae=cores)
     close(run("WanLiteVAEDecode", samples=latent, vae=ours)[0], decoded, 1e-4)
+
+
+def check_a_users_own_file_comes_before_the_demos():
+    """By the same name the user's file is loaded, by core's loader and by ours; the list has the name once."""
+    own = base() / "models" / "vae" / DEMO_VAE
+    shipped = demo_vae()
+    own.parent.mkdir()
+    try:
+        shutil.copyfile(base() / "models" / "vae" / "wan21_tiny.safetensors", own)
+        assert submodule("nodes.host").model_path("vae", DEMO_VAE, "vae_name") == own
+        (cores,) = run("VAELoader", vae_name=DEMO_VAE)
+        expected = load_file(own)["decoder.conv1.weight"]
+        assert load_file(shipped)["decoder.conv1.weight"].shape != expected.shape
+        assert cores.first_stage_model.decoder.conv1.weight.shape == expected.shape
+        tiny = {name: value.shape for name, value in load().first_stage_model.state_dict().items()}
+        assert {name: value.shape for name, value in load(name=DEMO_VAE).first_stage_model.state_dict().items()} == tiny
+        assert submodule("nodes.host").list_models("vae").count(DEMO_VAE) == 1
+    finally:
+        shutil.rmtree(own.parent)
+    assert submodule("nodes.host").model_path("vae", DEMO_VAE, "vae_name").samefile(shipped)
+
+
+def check_the_demos_files_come_last_in_our_lists():
+    demo_vae()
+    for kind in ("vae", "wan_students", "wan_lite_embeds", "world_models"):
+        demo = [name.startswith("wan-lite-demo/") for name in submodule("nodes.host").list_models(kind)]
+        assert any(demo) and demo == sorted(demo), kind
