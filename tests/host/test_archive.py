@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from host.client import Client
 from host.comfyui import ComfyUI
@@ -59,6 +61,16 @@ def test_registry_finds_nothing_to_say(checkout: Path) -> None:
     said = comfy_cli(checkout, "node", "validate")
     assert "All validation checks passed" in said
     assert "Warning" not in said
+
+
+def test_icon_is_one_that_the_registry_takes() -> None:
+    """An address in the repository that is named above it, of a picture of at most 800x400 pixels."""
+    declared = (PACK / "pyproject.toml").read_text("utf-8")
+    (repository,) = re.findall(r'^Repository = "https://github.com/(.+)"$', declared, re.MULTILINE)
+    (icon,) = re.findall(r'^Icon = "https://raw.githubusercontent.com/(.+)"$', declared, re.MULTILINE)
+    assert icon.startswith(f"{repository}/main/")
+    picture = Image.open(PACK / icon.removeprefix(f"{repository}/main/"))
+    assert picture.format == "PNG" and picture.width <= 800 and picture.height <= 400
 
 
 def test_archive_holds_what_users_need_and_no_more(archive: Path) -> None:
