@@ -112,7 +112,9 @@ def _video(path: Path) -> Iterator[np.ndarray]:
             for frame in container.decode(video=0):
                 yield frame.to_ndarray(format="rgb24")
     except av.FFmpegError as error:
-        raise ValueError(f"{path.name}: cannot be read as a video ({error}).") from error
+        raise ValueError(
+            f"{path.name}: cannot be read as a video ({error}); copy it again, or convert it to .mp4 or .gif."
+        ) from error
 
 
 def _write_video(pictures: np.ndarray, path: Path, fps: float) -> None:

@@ -17,7 +17,7 @@ from ..models.student import Student
 from ..models.wan_vae import WanVAE
 from ..models.world import RolloutConfig, World, rollout
 from ..models.world.diagnose import diagnose
-from ..pipeline.charts import Axes, image_grid, line_chart
+from ..pipeline.diagnosis_pictures import diagnosis_chart, diagnosis_frames
 from ..pipeline.frames import contact_sheet, enlarge, label, side_by_side, to_picture
 from ..pipeline.generate import decode_images
 from ..pipeline.probe import ProbeReport, probe
@@ -120,18 +120,9 @@ def _write_diagnosis(world: World, folder: Path) -> str:
     """Write the chart of the four arms and its numbers; return the sentence that names the cause."""
     frames, _ = clip()
     found = diagnose(world, frames[:4, : STEPS + WINDOW], config=RolloutConfig(context_window=WINDOW))
-    series = {
-        arm: [(found.first_frame + i, float(value)) for i, value in enumerate(values)]
-        for arm, values in found.psnr.items()
-    }
-    axes = Axes("What each frame costs, by arm", x="frame", y="PSNR in dB")
-    line_chart(series, axes).save(folder / "diagnose_chart.png")
-    shown = [
-        (f"{arm}, frame {i}", to_picture(rearrange((found.frames[arm][i - 1] + 1) / 2, "c h w -> h w c")))
-        for arm in ("truth", "one step", "pixels", "tokens")
-        for i in (1, 5, 10, 20)
-    ]
-    image_grid(shown, columns=4, cell=128, title="The first clip").save(folder / "diagnose_frames.png")
+    diagnosis_chart(found).save(folder / "diagnose_chart.png")
+    rows = diagnosis_frames(found)
+    to_picture(contact_sheet(rows.flatten(0, 1), columns=rows.shape[1])[0]).save(folder / "diagnose_frames.png")
     (folder / "diagnose.txt").write_text(f"{found.report()}\n")
     return found.cause
 

@@ -143,7 +143,9 @@ class SamplingContract:
         except (ValueError, RecursionError) as error:
             raise ContractError(f"{origin}: the sampling contract is not JSON ({error}); stamp it again.") from None
         if not isinstance(content, dict):
-            raise ContractError(f"{origin}: the sampling contract is {type(content).__name__}, not a table of fields.")
+            raise ContractError(
+                f"{origin}: the sampling contract is {type(content).__name__}, not a table of fields; stamp it again."
+            )
         _check_version(content.get("version"), origin)
         names = {field.name for field in fields(cls)}
         unknown, missing = sorted(set(content) - names), {"solver", "prediction"} - set(content)

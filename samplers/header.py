@@ -81,5 +81,6 @@ def _check_complete(header: dict[str, Any], file: BinaryIO, path: Path) -> None:
     held, needed = path.stat().st_size - file.tell(), max(ends, default=0)
     if held != needed:
         raise ValueError(
-            f"{path.name}: holds {held} bytes of tensors where its header speaks of {needed}; it is damaged."
+            f"{path.name}: holds {held} bytes of tensors where its header speaks of {needed}; "
+            "copy or download it again."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -22,6 +23,13 @@ class Prediction(str, Enum):
     EPSILON = "epsilon"
     VELOCITY = "velocity"
     X0 = "x0"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        allowed = ", ".join(repr(kind.value) for kind in cls)
+        raise ValueError(
+            f"prediction is {value!r}; allowed are {allowed}: take what the network was trained to put out."
+        )
 
     def __str__(self) -> str:
         return self.value

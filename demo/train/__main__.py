@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import MODELS
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train everything; an argument is another models folder to write to."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     models = Path(given[0]) if given else MODELS
-    failures: list[BaseException] = []
+    failures: list[subprocess.CalledProcessError] = []
 
-    def guarded(chain: object) -> None:
+    def guarded(chain: Callable[[Path], None]) -> None:
         try:
-            chain(models)  # type: ignore[operator]
+            chain(models)
         except subprocess.CalledProcessError as error:
             failures.append(error)
 

@@ -18,10 +18,7 @@ SEEDS = range(5)  # twenty were run when the probe was made; five keep the suite
 
 @pytest.mark.parametrize("name", ["ddim", "flow", "4ch"])
 def test_a_trained_student_is_read_as_it_was_trained(name: str) -> None:
-    file = demo_file(f"student_{name}")
-    if not file.is_file():
-        pytest.skip(f"no {file.name}: train it with python -m wan_lite.demo.train.students {name}")
-    student, texts = load_student(file), captions()
+    student, texts = load_student(demo_file(f"student_{name}")), captions()
     side = student.config.latent_size
     candidates = {key: PRESETS[key] for key in ("ddim-20 run_inference", "flow_unipc-20 shift 5")}
     for seed in SEEDS:

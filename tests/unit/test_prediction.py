@@ -68,3 +68,8 @@ def test_add_noise_takes_one_level_for_each_item() -> None:
 
 def test_prediction_reads_as_its_value() -> None:
     assert str(Prediction("velocity")) == "velocity" == Prediction.VELOCITY
+
+
+def test_an_unknown_prediction_names_those_there_are() -> None:
+    with pytest.raises(ValueError, match="prediction is 'flow'; allowed are 'epsilon', 'velocity', 'x0'"):
+        Prediction("flow")
