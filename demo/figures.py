@@ -124,12 +124,13 @@ def rollout_chart(figures: Mapping[str, Any]) -> Image.Image:
         if world in figures
     }
     series["last true frame repeated"] = _curve(figures["world"]["rollout_psnr_copy"])
-    return line_chart(series, Axes("A rollout's distance from the truth, by what is fed back", "frame", "PSNR in dB"))
+    title = "How near a rollout stays to the truth, by what is fed back"
+    return line_chart(series, Axes(title, "predicted frame", "PSNR in dB"))
 
 
 def _curve(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Points at the frames of the clip, counted from 1."""
-    return [(CONTEXT + 1 + i, value) for i, value in enumerate(values)]
+    """Points at the predicted frames, counted from 1."""
+    return [(float(number), value) for number, value in enumerate(values, 1)]
 
 
 @one_thread()

@@ -36,8 +36,8 @@ def test_every_world_and_feedback_has_a_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(figures, "line_chart", lambda series, axes: drawn.update(series))
     figures.rollout_chart({"world": WORLD})
     assert list(drawn) == ["pixels, scheduled sampling", "tokens, scheduled sampling", "last true frame repeated"]
-    assert drawn["pixels, scheduled sampling"][0] == (3, 30.0)
-    assert drawn["pixels, scheduled sampling"][-1] == (22, 20.5)
+    assert drawn["pixels, scheduled sampling"][0] == (1, 30.0)
+    assert drawn["pixels, scheduled sampling"][-1] == (20, 20.5)
     figures.rollout_chart({"world": WORLD, "world_plain": WORLD})
     assert {"pixels, plain training", "tokens, plain training"} < set(drawn)
 
