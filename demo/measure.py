@@ -17,10 +17,10 @@ from ..models.world.tokenizer import VideoTokenizer
 from ..pipeline.generate import decode_images, sample_latents
 from ..samplers.contract import PRESETS, SamplingContract
 from . import demo_file
-from .train.captions import embed
-from .train.game import LEFT, RIGHT, STAY, Clips, effective_actions, paddle_left, play
-from .train.judge import judge
-from .train.pictures import COLOURS, PATTERNS, caption, draw
+from .captions import embed
+from .game import LEFT, RIGHT, STAY, Clips, effective_actions, paddle_left, play
+from .judge import judge
+from .pictures import COLOURS, PATTERNS, caption, draw
 
 __all__ = [
     "Painted", "action_share", "clip", "copy_psnr", "demo_student", "demo_vae", "demo_world", "judge_share",

@@ -23,10 +23,10 @@ from ..pipeline.generate import decode_images
 from ..pipeline.probe import ProbeReport, probe
 from ..pipeline.probe_pictures import probe_chart, probe_grid
 from ..samplers.contract import PRESETS, SamplingContract
+from .captions import embed
+from .judge import judge
 from .measure import CLASSES, Painted, clip, demo_student, demo_vae, demo_world, other_contract, paint
-from .train.captions import embed
-from .train.judge import judge
-from .train.pictures import captions
+from .pictures import captions
 
 __all__ = ["candidates", "main", "one_thread", "probe_student"]
 

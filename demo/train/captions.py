@@ -1,36 +1,16 @@
-"""Stand-ins for a text encoder's output: one row a word and one for ``</s>``, so that captions differ in length.
-
-A word's vector is drawn from a generator seeded by the word itself; nothing is learned. A mean over a caption's own
-rows keeps colour and pattern apart, because the vectors of different words are nearly orthogonal.
-"""
+"""Write the demo's captions as an embeds file; nothing is learned."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-
-import torch
-from torch import Generator, Tensor
 
 from ...models.text_embeds import save_text_embeds
 from .. import demo_file
+from ..captions import embed
+from ..pictures import captions
 from .loop import parser_for
-from .pictures import captions
 
-__all__ = ["WIDTH", "embed", "main"]
-
-WIDTH = 64  # numbers a row; the real encoder has 4096
-END = "</s>"
-
-
-def embed(text: str) -> Tensor:
-    """Return the rows of a caption, ``(words + 1, 64)`` in float32."""
-    return torch.stack([_vector(word) for word in (*text.lower().split(), END)])
-
-
-def _vector(word: str) -> Tensor:
-    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:6], "big")
-    return torch.randn(WIDTH, generator=Generator().manual_seed(seed))
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

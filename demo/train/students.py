@@ -23,9 +23,9 @@ from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP
 from ...samplers.schedule import shift_sigma, wan_timestep
 from .. import demo_file
-from .captions import WIDTH, embed
+from ..captions import WIDTH, embed
+from ..pictures import COLOURS, PATTERNS, SIZE, captions, draw
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
-from .pictures import COLOURS, PATTERNS, SIZE, captions, draw
 from .vae import KEPT
 
 __all__ = ["KINDS", "Kind", "Noised", "Plan", "main", "picture_latents", "train"]

@@ -18,8 +18,8 @@ from torch import Generator, Tensor, nn
 
 from ...models.wan_vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 from .. import demo_file
+from ..pictures import COLOURS, PATTERNS, draw
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
-from .pictures import COLOURS, PATTERNS, draw
 
 __all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "psnr", "train", "train_decoder"]
 

@@ -24,7 +24,7 @@ from ...models.world.latent_actions import LatentActionModel, LatentActionsConfi
 from ...models.world.tokenizer import TokenizerConfig, VideoTokenizer
 from ...models.world.world import World, save_world
 from .. import demo_file
-from .game import ACTIONS, SIZE, effective_actions, play
+from ..game import ACTIONS, SIZE, effective_actions, play
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 
 __all__ = ["main", "train_actions", "train_dynamics", "train_tokenizer", "write_clip"]

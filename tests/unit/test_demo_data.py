@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from wan_lite.demo.train import game
-from wan_lite.demo.train.captions import WIDTH, embed
-from wan_lite.demo.train.judge import judge
-from wan_lite.demo.train.pictures import COLOURS, PATTERNS, SIZE, caption, captions, draw
+from wan_lite.demo import game
+from wan_lite.demo.captions import WIDTH, embed
+from wan_lite.demo.judge import judge
+from wan_lite.demo.pictures import COLOURS, PATTERNS, SIZE, caption, captions, draw
 
 CLASSES = len(COLOURS) * len(PATTERNS)
 

@@ -11,9 +11,11 @@ from safetensors.torch import load_file
 from torch import Generator, nn
 
 from wan_lite.demo import demo_file
+from wan_lite.demo.captions import embed
+from wan_lite.demo.pictures import captions as texts
+from wan_lite.demo.pictures import draw
 from wan_lite.demo.train import captions, students, vae, world
 from wan_lite.demo.train.loop import Averaged, Log, optimizer_for, train_steps
-from wan_lite.demo.train.pictures import draw
 from wan_lite.models import load_student, load_wan_vae, load_world
 from wan_lite.models.wan_vae import WanVAE, WanVAEConfig
 from wan_lite.samplers.process import VP
@@ -89,7 +91,7 @@ def test_training_is_seeded(tmp_path: Path) -> None:
 def test_captions_are_written_with_their_texts(models: Path) -> None:
     captions.main(["--models", str(models)])
     rows = load_file(demo_file("captions", models))
-    assert torch.equal(rows["text.7"], captions.embed(captions.captions()[7]))
+    assert torch.equal(rows["text.7"], embed(texts()[7]))
 
 
 def test_folding_the_statistics_changes_latents_only() -> None:

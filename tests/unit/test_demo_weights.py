@@ -10,10 +10,10 @@ import torch
 from safetensors import safe_open
 
 from wan_lite.demo import MODELS, demo_file, measure
+from wan_lite.demo.captions import embed
 from wan_lite.demo.figures import FIGURES
+from wan_lite.demo.pictures import captions
 from wan_lite.demo.run import probe_student
-from wan_lite.demo.train.captions import embed
-from wan_lite.demo.train.pictures import captions
 from wan_lite.models.student import Student
 from wan_lite.models.wan_vae import WanVAE
 from wan_lite.models.world import World
