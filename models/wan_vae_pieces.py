@@ -9,8 +9,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .wan_vae_extent import Extent, extra_bytes
 from .wan_vae_layers import patchify, unpatchify
-from .wan_vae_rows import Extent, decode_rows, encode_rows, extra_bytes
+from .wan_vae_rows import decode_rows, encode_rows
 from .wan_vae_tiling import OnPiece, Tiling, with_smaller_pieces
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ Everything here runs without autograd, on one picture or clip at a time; tensors
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
 import torch
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .wan_vae_doubling import PAIR, convolve_doubled, doubling_pays, transform_doubling_kernel
+from .wan_vae_extent import Extent, extents
 from .wan_vae_frames import double_frames, halve_frames, mix
 from .wan_vae_layers import (
     Attention,
@@ -36,19 +36,18 @@ from .wan_vae_layers import (
     TimeConv,
     UpLevel,
     Upsample,
-    scaling,
 )
 from .wan_vae_pixels import attend, norm_into
-from .wan_vae_winograd import BLOCK, Scratch, pays, scratch_bytes, transform_kernel, winograd
+from .wan_vae_winograd import BLOCK, Scratch, pays, transform_kernel, winograd
 
-__all__ = ["Extent", "decode_rows", "encode_rows", "extra_bytes"]
+__all__ = ["decode_rows", "encode_rows"]
 
 
 def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int], None], fast: bool = True) -> Tensor:
     """Run an encoder in pieces of about ``pixels`` pixels.
 
     Args:
-        fast: use the forms of :func:`extra_bytes`.
+        fast: use the forms of :func:`~.wan_vae_extent.extra_bytes`.
         on_rows: called with the rows of ``x`` that are done.
 
     Shapes: (t, 3 or 12, H, W) -> (t, 2 z, h, w).
@@ -74,38 +73,13 @@ def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink, fast: bool
     """Run a decoder in pieces of about ``pixels`` pixels; ``sink`` gets the finished rows in order (some may be none).
 
     Args:
-        fast: use the forms of :func:`extra_bytes`.
+        fast: use the forms of :func:`~.wan_vae_extent.extra_bytes`.
 
     Shapes: (t, z, h, w) -> pieces of (t, 3 or 12, rows, W).
     """
     scratch = Scratch(fast)
     x = _middle(decoder.middle, whole(decoder.conv1, x, pixels, scratch), pixels, scratch)
     flow(_stages([*decoder.upsamples, decoder.head], scratch, Extent.of(x)), x, True, pixels, sink)
-
-
-def extra_bytes(network: Encoder | Decoder, extent: Extent) -> int:
-    """Memory that the forms with fewer multiplications take at most, for an input of this extent."""
-    total, widest = 0, 0
-    for layer, inside in _extents(_in_order(network), extent):
-        for module in layer.modules():
-            bytes_, channels = _extra_of(module, inside)
-            total, widest = total + bytes_, max(widest, channels)
-    return total + scratch_bytes(widest)
-
-
-def _extra_of(module: nn.Module, extent: Extent) -> tuple[int, int]:
-    """The transformed kernel's bytes and the most channels, where a module is a convolution that has such a form."""
-    if isinstance(module, Upsample) and doubling_pays(module.conv.weight, extent.pixels):
-        return module.conv.weight.nbytes * 25 // 9, max(module.conv.weight.shape[:2])
-    if isinstance(module, CausalConv) and pays(module.weight, extent.pixels, extent.slices):
-        return extent.slices * module.weight.nbytes * 4, max(module.weight.shape[:2])
-    return 0, 0
-
-
-def _in_order(network: Encoder | Decoder) -> list[nn.Module]:
-    if isinstance(network, Encoder):
-        return [network.conv1, *network.downsamples, *network.middle, network.head]
-    return [network.conv1, *network.middle, *network.upsamples, network.head]
 
 
 Sink = Callable[[Tensor, bool], None]
@@ -123,46 +97,6 @@ class RowStage(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Extent:
-    """How large a whole picture or clip is at some layer: frames, and pixels of a frame."""
-
-    frames: int
-    frame: int
-
-    @property
-    def pixels(self) -> int:
-        """Of all frames."""
-        return self.frames * self.frame
-
-    @property
-    def slices(self) -> int:
-        """Temporal slices of a causal kernel that see something."""
-        return min(3, self.frames)
-
-    @classmethod
-    def of(cls, x: Tensor) -> Extent:
-        """That of a tensor (t, c, h, w)."""
-        return cls(x.shape[0], x.shape[2] * x.shape[3])
-
-    def after(self, layer: nn.Module) -> Extent:
-        """That of the layer's output."""
-        if isinstance(layer, (Downsample, DownLevel)):
-            size, frames = scaling(layer)
-            return Extent(1 + (self.frames - 1) // frames, self.frame // size**2)
-        if isinstance(layer, (Upsample, UpLevel)):
-            size, frames = scaling(layer)
-            return Extent(1 + (self.frames - 1) * frames, self.frame * size**2)
-        return self
-
-
-def _extents(layers: Iterable[nn.Module], extent: Extent) -> Iterator[tuple[nn.Module, Extent]]:
-    """Each of some layers in a row with the extent of its input."""
-    for layer in layers:
-        yield layer, extent
-        extent = extent.after(layer)
-
-
 def rows_of(layer: nn.Module, scratch: Scratch, extent: Extent) -> RowStage:
     """The row-wise form of a layer, at the top of a picture of this extent."""
     kinds = {
@@ -174,7 +108,7 @@ def rows_of(layer: nn.Module, scratch: Scratch, extent: Extent) -> RowStage:
 
 def _stages(layers: Iterable[nn.Module], scratch: Scratch, extent: Extent) -> list[RowStage]:
     """The row-wise forms of layers in a row."""
-    return [rows_of(layer, scratch, inside) for layer, inside in _extents(layers, extent)]
+    return [rows_of(layer, scratch, inside) for layer, inside in extents(layers, extent)]
 
 
 def whole(layer: nn.Module, x: Tensor, pixels: int, scratch: Scratch) -> Tensor:

@@ -16,8 +16,8 @@ from wan_lite.models import wan_vae_doubling, wan_vae_winograd
 from wan_lite.models.checkpoint import CheckpointError, read_metadata
 from wan_lite.models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 from wan_lite.models.wan_vae_doubling import convolve_doubled, transform_doubling_kernel
+from wan_lite.models.wan_vae_extent import Extent, extra_bytes
 from wan_lite.models.wan_vae_files import VAEFile
-from wan_lite.models.wan_vae_rows import Extent, extra_bytes
 from wan_lite.models.wan_vae_tiling import with_smaller_pieces
 from wan_lite.models.wan_vae_winograd import Scratch, pays, transform_kernel, winograd
 
