@@ -108,7 +108,7 @@ def _sizes(hidden: int, depth: int, channels: int = 16) -> StudentConfig:
 
 KINDS = {
     "flow": Kind(_sizes(96, 4), noised_for_flow, "flow_unipc-20 shift 5", 7000),
-    "ddim": Kind(_sizes(128, 4), noised_for_ddim, "ddim-20 run_inference", 12_000, teacher="flow"),
+    "ddim": Kind(_sizes(128, 4), noised_for_ddim, "ddim-20 run_inference", 10_000, teacher="flow"),
     "4ch": Kind(_sizes(96, 4, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 16_000),
 }
 
