@@ -19,23 +19,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .wan_vae_winograd import Scratch
+from .wan_vae_winograd import Scratch, affordable, wide
 
 __all__ = ["PAIR", "convolve_doubled", "doubling_pays", "transform_doubling_kernel"]
 
 PAIR = 2  # pixels of a block, along each side; it becomes four outputs
 _BAND = 1024  # pixels done together: their points stay in the cache
-_LEAST_CHANNELS = 96
-_KERNEL_SHARE = 4  # how many times as large as the layer's input the transformed kernel may be
 _TAPS = ((1, 0, 0), (0.5, 0.5, 0.5), (0, 0, 1), (-0.5, 0.5, 0.5), (-0.5, -0.5, 0.5))  # P, B, D; F, E share r - q
 
 
 def doubling_pays(weight: Tensor, pixels: int) -> bool:
     """Whether a doubling with this kernel (o, i, 3, 3) of so many pixels (over all frames) is worth this form."""
-    if weight.device.type != "cpu" or min(weight.shape[:2]) < _LEAST_CHANNELS:
-        return False
-    few = 25 * weight.shape[0] > _KERNEL_SHARE * pixels
-    return weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and not few)
+    if weight.dtype == torch.float32:
+        return wide(weight) and affordable(25 * weight.shape[0], pixels)
+    return weight.dtype == torch.bfloat16 and wide(weight)
 
 
 def transform_doubling_kernel(weight: Tensor) -> list[Tensor]:

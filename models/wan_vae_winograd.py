@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "Scratch", "pays", "scratch_bytes", "transform_kernel", "winograd"]
+__all__ = ["BLOCK", "Scratch", "affordable", "pays", "scratch_bytes", "transform_kernel", "wide", "winograd"]
 
 BLOCK = 4  # outputs of a block, along each side
 _BAND = 4096  # outputs done together: their 36 points stay in the cache; measured, flat from 2048 to 8192
@@ -40,8 +40,17 @@ def pays(weight: Tensor, pixels: int, slices: int = 1) -> bool:
             activations, and the time to make them is not won back.
         slices: how many such kernels act, one for each frame that is looked at.
     """
-    fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and min(weight.shape[:2]) >= _LEAST_CHANNELS
-    return fits and slices * 36 * weight.shape[0] <= _KERNEL_SHARE * pixels
+    return weight.dtype == torch.float32 and wide(weight) and affordable(slices * 36 * weight.shape[0], pixels)
+
+
+def wide(weight: Tensor) -> bool:
+    """Whether a kernel (o, i, 3, 3) is on a CPU and has channels enough to win back what transforms cost."""
+    return weight.device.type == "cpu" and min(weight.shape[:2]) >= _LEAST_CHANNELS
+
+
+def affordable(values: int, pixels: int) -> bool:
+    """Whether transformed kernels of so many values for each input channel suit a picture of so many pixels."""
+    return values <= _KERNEL_SHARE * pixels
 
 
 def transform_kernel(weight: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import comfy.latent_formats
 import tiny_models
 import torch
 
-from harness import raises, run, skip, submodule
+from harness import raises, run, submodule
 
 EPSILON, VELOCITY = "ddim-20 run_inference", "flow_unipc-20 shift 5"
 BLOCK = 4
@@ -87,10 +87,7 @@ def check_the_network_sees_what_the_librarys_probe_feeds_it() -> None:
 
 def check_the_demo_students_own_contracts_come_first() -> None:
     """For both demo students the probe names the reading that they were trained with."""
-    names = submodule("nodes.host").list_models("wan_students")
     for name in ("wan-lite-demo/student_ddim.safetensors", "wan-lite-demo/student_flow.safetensors"):
-        if name not in names:
-            skip(f"no {name} in this checkout; `make demo-weights` trains it")
         model, contract = run("WanLiteStudentLoader", student_name=name)
         (text,) = run("WanLiteTextEmbedsLoad", name="wan-lite-demo/captions.safetensors", index=0)
         (vae,) = run("WanLiteVAELoader", vae_name="wan-lite-demo/vae.safetensors")

@@ -10,10 +10,9 @@ import asyncio
 import itertools
 import sys
 import time
-import unittest
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 _LOOP = asyncio.new_event_loop()
 _NEXT_ID = itertools.count(1)
@@ -139,11 +138,6 @@ def raises(kind: type[BaseException], function: Any, *args: Any, **kwargs: Any) 
     except kind as error:
         return str(error)
     raise AssertionError(f"{function} raised nothing; expected {kind.__name__}")
-
-
-def skip(reason: str) -> NoReturn:
-    """Report the running check as skipped."""
-    raise unittest.SkipTest(reason)
 
 
 def _defaults(class_def: Any) -> dict[str, Any]:
