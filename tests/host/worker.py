@@ -36,7 +36,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, check: str, timeout: float = 300) -> dict[str, Any]:
-        """Run one check. Returns ``outcome`` (passed, failed, skipped), ``text`` and the ``log`` of the run."""
+        """Run one check. Returns ``outcome`` (passed, failed), ``text`` and the ``log`` of the run."""
         if self._process is None:
             started = self._start()
             if started["outcome"] != "ready":

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 import traceback
-import unittest
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def main() -> None:
 
 
 def run_check(check: str) -> dict[str, Any]:
-    """Run ``module.function`` and say how it ended: passed, failed (with the traceback) or skipped."""
+    """Run ``module.function`` and say how it ended: passed, or failed (with the traceback)."""
     module_name, function_name = check.rsplit(".", 1)
     started = time.perf_counter()
     log = io.StringIO()
@@ -49,8 +48,6 @@ def run_check(check: str) -> dict[str, Any]:
     try:
         with contextlib.redirect_stdout(log):
             getattr(importlib.import_module(module_name), function_name)()
-    except unittest.SkipTest as reason:
-        return {"outcome": "skipped", "text": str(reason)}
     except (Exception, SystemExit) as error:
         return {"outcome": "failed", "text": describe(error), "log": log.getvalue()}
     finally:
