@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .wan_vae_doubling import doubling_pays
 from .wan_vae_layers import CausalConv, Decoder, DownLevel, Downsample, Encoder, UpLevel, Upsample, scaling
-from .wan_vae_winograd import pays, scratch_bytes
+from .wan_vae_winograd import form_for, scratch_bytes
 
 __all__ = ["Extent", "extents", "extra_bytes"]
 
@@ -68,8 +68,10 @@ def _extra_of(module: nn.Module, extent: Extent) -> tuple[int, int]:
     """The transformed kernel's bytes and the most channels, where a module is a convolution that has such a form."""
     if isinstance(module, Upsample) and doubling_pays(module.conv.weight, extent.pixels):
         return module.conv.weight.nbytes * 25 // 9, max(module.conv.weight.shape[:2])
-    if isinstance(module, CausalConv) and pays(module.weight, extent.pixels, extent.slices):
-        return extent.slices * module.weight.nbytes * 4, max(module.weight.shape[:2])
+    if isinstance(module, CausalConv):
+        form = form_for(module.weight, extent.pixels, extent.slices)
+        if form is not None:
+            return int(extent.slices * module.weight.nbytes * form.growth), max(module.weight.shape[:2])
     return 0, 0
 
 

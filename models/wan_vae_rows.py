@@ -38,7 +38,7 @@ from .wan_vae_layers import (
     Upsample,
 )
 from .wan_vae_pixels import attend, norm_into
-from .wan_vae_winograd import BLOCK, Scratch, pays, transform_kernel, winograd
+from .wan_vae_winograd import Form, Scratch, form_for
 
 __all__ = ["decode_rows", "encode_rows"]
 
@@ -151,13 +151,17 @@ class _Rows3:
     def __init__(self, conv: nn.Conv2d, scratch: Scratch, extent: Extent) -> None:
         self.conv, self.scratch, self.extent = conv, scratch, extent
         self.kept: Tensor | None = None  # input rows still needed; at first the row of zeros above the picture
+        self.form = self._form()
         self.block = self._block()
         self.side = 1 if self.block > 1 else 0  # columns of zeros in the window; else the convolution adds them
         self.kernels: list[Tensor] | None = None
 
-    def _block(self) -> int:
+    def _form(self) -> Form | None:
         slices = self.extent.slices if isinstance(self.conv, CausalConv) else 1
-        return BLOCK if self.scratch.fast and pays(self.conv.weight, self.extent.pixels, slices) else 1
+        return form_for(self.conv.weight, self.extent.pixels, slices) if self.scratch.fast else None
+
+    def _block(self) -> int:
+        return 1 if self.form is None else self.form.block
 
     def convolve(self, x: Tensor, rows: int, width: int, last: bool, write: Callable[[Tensor, Tensor], None]) -> Tensor:
         """Let ``write(x, place)`` fill in ``rows`` new rows; return what is complete.
@@ -188,11 +192,11 @@ class _Rows3:
 
     def _run(self, window: Tensor) -> Tensor:
         past = self.conv.past if window.shape[0] > 1 and isinstance(self.conv, CausalConv) else None
-        if self.block > 1:
+        if self.form is not None:
             if self.kernels is None:
                 weights = [self.conv.weight, *([] if past is None else [past[1], past[0]])]
-                self.kernels = [transform_kernel(weight) for weight in weights]
-            return winograd(window, self.kernels, cast("Tensor", self.conv.bias), self.scratch)
+                self.kernels = [self.form.transform_kernel(weight) for weight in weights]
+            return self.form.convolve(window, self.kernels, cast("Tensor", self.conv.bias), self.scratch)
         y = F.conv2d(window, self.conv.weight, self.conv.bias, padding=(0, 1))
         if past is not None:
             for ago in range(1, min(3, window.shape[0])):
@@ -234,6 +238,9 @@ class UpRows(_Rows3):
         self.scale = 2 if scratch.fast and doubling_pays(layer.conv.weight, extent.pixels) else 1
         super().__init__(layer.conv, scratch, extent.after(layer))
         self.layer = layer
+
+    def _form(self) -> Form | None:
+        return None if self.scale == 2 else super()._form()
 
     def _block(self) -> int:
         return PAIR if self.scale == 2 else super()._block()

@@ -19,7 +19,7 @@ from wan_lite.models.wan_vae_doubling import convolve_doubled, transform_doublin
 from wan_lite.models.wan_vae_extent import Extent, extra_bytes
 from wan_lite.models.wan_vae_files import VAEFile
 from wan_lite.models.wan_vae_tiling import with_smaller_pieces
-from wan_lite.models.wan_vae_winograd import Scratch, pays, transform_kernel, winograd
+from wan_lite.models.wan_vae_winograd import COLUMNS, F2, F4, Form, Scratch, form_for
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "wan_vae"
 VARIANTS = ("wan21", "wan22")
@@ -310,15 +310,42 @@ def test_bad_configurations_are_refused() -> None:
             WanVAEConfig(**arguments)
 
 
-def test_minimal_filtering_is_a_convolution() -> None:
-    """Two blocks high, three wide, two frames, with the kernel of the frame before."""
+@pytest.mark.parametrize(
+    "form, precision, most",
+    [
+        (F4, torch.float32, 2e-6), (F2, torch.float32, 1e-6), (COLUMNS, torch.float32, 1e-6),
+        (F2, torch.bfloat16, 1e-2), (COLUMNS, torch.bfloat16, 1e-2),
+    ],
+)  # fmt: skip
+def test_minimal_filtering_is_a_convolution(form: Form, precision: torch.dtype, most: float) -> None:
+    """Several blocks high and wide, two frames, with the kernel of the frame before; the rms error is relative."""
     torch.manual_seed(0)
-    window = torch.randn(2, 5, 10, 14).to(memory_format=torch.channels_last)
-    now, before, bias = torch.randn(7, 5, 3, 3), torch.randn(7, 5, 3, 3), torch.randn(7)
-    found = winograd(window, [transform_kernel(now), transform_kernel(before)], bias, Scratch())
+    window = torch.randn(2, 5, 10, 14).to(precision, memory_format=torch.channels_last)
+    now, before, bias = (torch.randn(*shape).to(precision) for shape in ((7, 5, 3, 3), (7, 5, 3, 3), (7,)))
+    kernels = [form.transform_kernel(now), form.transform_kernel(before)]
+    assert kernels[0].numel() == round(now.numel() * form.growth)
+    found = form.convolve(window, kernels, bias, Scratch())
     expected = torch.nn.functional.conv2d(window.double(), now.double(), bias.double())
     expected[1:] += torch.nn.functional.conv2d(window[:1].double(), before.double())
-    assert (found - expected).abs().max() <= 1e-4
+    assert found.dtype == precision and found.is_contiguous(memory_format=torch.channels_last)
+    assert (found - expected).square().mean().sqrt() <= most * expected.std()
+
+
+def test_each_precision_has_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 only where the CPU multiplies it, and not where AMX makes direct convolutions faster still."""
+
+    def found(has: dict[str, bool]) -> list[Form | None]:
+        wan_vae_winograd._plain_bfloat16.cache_clear()
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+        sizes = (384, 96, 64)
+        return [form_for(torch.empty(n, n, 3, 3, dtype=torch.bfloat16), 512 * 512) for n in sizes]
+
+    assert found({"avx512_bf16": True}) == [F2, COLUMNS, None]
+    assert found({"avx512_bf16": True, "amx_bf16": True}) == [None] * 3
+    assert found({}) == [None] * 3
+    wan_vae_winograd._plain_bfloat16.cache_clear()
+    assert form_for(torch.empty(96, 96, 3, 3), 512 * 512) is F4
+    assert form_for(torch.empty(96, 96, 3, 3, dtype=torch.float16), 512 * 512) is None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3)])
@@ -341,10 +368,10 @@ def test_a_wide_vae_equals_its_differentiable_form(size: tuple[int, int], monkey
 def test_small_pictures_and_short_clips_do_without_transformed_kernels() -> None:
     """The kernels may be four times as large as a layer's input: 9 pixels for each output channel and slice."""
     weight = torch.empty(384, 384, 3, 3)
-    assert pays(weight, 64 * 64)
-    assert not pays(weight, 32 * 32)
-    assert not pays(weight, 9 * 32 * 32, slices=3)
-    assert pays(weight, 9 * 64 * 64, slices=3)
+    assert form_for(weight, 64 * 64)
+    assert not form_for(weight, 32 * 32)
+    assert not form_for(weight, 9 * 32 * 32, slices=3)
+    assert form_for(weight, 9 * 64 * 64, slices=3)
     vae = WanVAE(WanVAEConfig(dim=96, dim_mult=(1, 1), temporal_downsample=(True,), num_res_blocks=1))
     small, large, clip = (extra_bytes(vae.decoder, Extent(*sizes)) for sizes in ((1, 9), (1, 4096), (5, 4096)))
     assert small < large < clip
@@ -364,19 +391,31 @@ def test_doubling_is_a_repetition_and_a_convolution(precision: torch.dtype, most
     assert found.dtype == precision and found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_wide_vae_stays_close_in_half_precision() -> None:
-    """Wide enough for the doubling by halves and the attention by products."""
+def test_a_wide_vae_stays_close_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide enough for both filterings, the doubling by halves and the attention by products; pieces change nothing."""
+    monkeypatch.setattr(wan_vae_winograd, "_KERNEL_SHARE", 1e6)
+    monkeypatch.setattr(wan_vae_winograd, "_plain_bfloat16", lambda: True)
+    monkeypatch.setattr(wan_vae_winograd, "_MANY_CHANNELS", 192 * 192)
     torch.manual_seed(0)
-    vae = WanVAE(WanVAEConfig(dim=96, dim_mult=(1, 2), temporal_downsample=(False,), num_res_blocks=1))
+    vae = WanVAE(WanVAEConfig(dim=96, dim_mult=(1, 2), temporal_downsample=(False,), num_res_blocks=1), clips=True)
     vae.requires_grad_(False)
-    z = torch.randn(1, 16, 1, 3, 5)
-    exact = vae.decode(z, clamp=False)
-    found = vae.to(torch.bfloat16).decode(z, clamp=False)
+    z, clip = torch.randn(1, 16, 1, 3, 5), torch.randn(1, 16, 3, 3, 5)
+    exact, exact_clip = vae.decode(z, clamp=False), vae.decode(clip, clamp=False)
+    vae = vae.to(torch.bfloat16)
+    found, found_clip = vae.decode(z, clamp=False), vae.decode(clip, clamp=False)
     assert (found - exact).square().mean().sqrt() <= 1e-2 * exact.abs().max()
+    assert (found_clip - exact_clip).square().mean().sqrt() <= 1e-2 * exact_clip.abs().max()
+    small = Tiling("budget", 0.01)
+    assert (vae.decode(z, clamp=False, tiling=small) - exact).square().mean().sqrt() <= 1e-2 * exact.abs().max()
+    monkeypatch.setattr(Tiling, "allows", lambda self, extra: True)
+    assert torch.equal(vae.decode(z, clamp=False, tiling=small), found)
+    assert torch.equal(vae.decode(clip, clamp=False, tiling=small), found_clip)
 
 
 MEASURE = """
 import sys, torch
+import subprocess
+import sys
 from pathlib import Path
 from wan_lite.models.wan_vae import Tiling, WanVAE, WanVAEConfig
 def resident(field):
