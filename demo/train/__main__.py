@@ -28,7 +28,6 @@ def _pictures(models: Path) -> None:
     finally:
         _painters.set()
     _run("students", "flow", "ddim", "--models", str(models))
-    _run("vae", "--decoder", "--models", str(models))  # latents stay as they are
 
 
 def _worlds(models: Path) -> None:
@@ -36,6 +35,7 @@ def _worlds(models: Path) -> None:
     _run("world", "--models", str(models), "--output", plain)
     _run("world", "--models", str(models), "--keep", plain, "--scheduled-sampling")
     _painters.wait()
+    _run("vae", "--decoder", "--models", str(models))  # latents stay as they are
     _run("students", "4ch", "--models", str(models))
 
 

@@ -21,7 +21,7 @@ from ...models.student_network import Block
 from ...models.wan_vae import WanVAE, load_wan_vae
 from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP
-from ...samplers.schedule import shift_sigma, wan_timestep
+from ...samplers.schedule import ddim_sigma, shift_sigma, wan_timestep
 from .. import demo_file
 from ..captions import WIDTH, embed
 from ..pictures import COLOURS, PATTERNS, SIZE, captions, draw
@@ -68,10 +68,10 @@ def noised_for_ddim(x0: Tensor, generator: Generator) -> Noised:
     logarithmic = 1000 * (1 - 10 ** (-3 * torch.rand(count, generator=generator)))
     timestep[: count // 2] = logarithmic.long().clamp(max=999)[: count // 2]
     timestep[: round(FIRST_STEP * count)] = 999
-    signal = (1 - timestep / 1000).clamp(1e-3, 1 - 1e-3)
+    sigma = ddim_sigma(timestep).float()
     noise = torch.randn(x0.shape, generator=generator)
-    latent = VP.add_noise(x0, noise, (1 - signal).sqrt())
-    return Noised(latent, timestep, noise, (1 / signal).clamp(max=HEAVIEST))
+    weight = (1 / (1 - sigma.square())).clamp(max=HEAVIEST)
+    return Noised(VP.add_noise(x0, noise, sigma), timestep, noise, weight)
 
 
 @torch.no_grad()
@@ -82,8 +82,8 @@ def taught(shown: Noised, text: Tensor, teacher: StudentNetwork) -> Tensor:
     teacher's answer is the mean over all pictures that the latent could be; learning from it instead of from the one
     that it was spares the student the guessing, which near t = 999 is nearly all of its loss.
     """
-    signal = (1 - shown.timestep / 1000).clamp(1e-3, 1 - 1e-3)
-    alpha, sigma = (rearrange(value.sqrt(), "b -> b 1 1 1") for value in (signal, 1 - signal))
+    sigma = rearrange(ddim_sigma(shown.timestep).float(), "b -> b 1 1 1")
+    alpha = (1 - sigma.square()).sqrt()
     flow_sigma = sigma / (alpha + sigma)
     x = shown.latent / (alpha + sigma)
     x0 = x - flow_sigma * teacher(x, wan_timestep(flow_sigma.flatten()), text)
@@ -107,9 +107,9 @@ def _sizes(hidden: int, depth: int, channels: int = 16) -> StudentConfig:
 
 
 KINDS = {
-    "flow": Kind(_sizes(96, 4), noised_for_flow, "flow_unipc-20 shift 5", 7000),
-    "ddim": Kind(_sizes(128, 4), noised_for_ddim, "ddim-20 run_inference", 10_000, teacher="flow"),
-    "4ch": Kind(_sizes(96, 4, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 16_000),
+    "flow": Kind(_sizes(96, 4), noised_for_flow, "flow_unipc-20 shift 5", 12_000),
+    "ddim": Kind(_sizes(128, 4), noised_for_ddim, "ddim-20 run_inference", 14_000, teacher="flow"),
+    "4ch": Kind(_sizes(96, 4, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 20_000),
 }
 
 

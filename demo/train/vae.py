@@ -25,7 +25,7 @@ __all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "psnr", "trai
 
 DIM = 12  # the real one is 96 wide
 KEPT = 4  # channels that carry the picture alone in a quarter of the training
-RATE = 3e-3
+RATE = 1.5e-3
 STATISTICS = 1024  # pictures that mean and standard deviation are taken over
 NOISE = 0.10  # on the latent, relative to each channel's standard deviation
 CLASSES = len(COLOURS) * len(PATTERNS)
@@ -117,7 +117,7 @@ def train_decoder(vae: WanVAE, steps: int, seed: int, models: Path) -> WanVAE:
     vae = vae.float().requires_grad_(False)
     _channels_last(vae)
     decoder = nn.ModuleList([vae.decoder, vae.conv2]).requires_grad_(True)
-    optimizer = optimizer_for(decoder, RATE / 2, 1e-4)
+    optimizer = optimizer_for(decoder, RATE, 1e-4)
     averaged, log = Averaged(decoder), Log("vae_decoder", steps, models, every=100)
     for i in train_steps(steps, optimizer):
         again, pixels, _ = _reconstruction(vae, 64, 8, generator)
@@ -165,16 +165,16 @@ def save(vae: WanVAE, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and write ``vae.safetensors``: first both halves, or with ``--decoder`` the decoder of that file."""
     parser = parser_for(main.__doc__)
-    parser.add_argument("--steps", type=int, help="3000 for both halves, 1200 for the decoder")
+    parser.add_argument("--steps", type=int, help="6000 for both halves, 2400 for the decoder")
     parser.add_argument("--decoder", action="store_true", help="go on with the decoder alone")
     options = parser.parse_args(arguments)
     path = demo_file("vae", options.models)
     path.parent.mkdir(parents=True, exist_ok=True)
     if options.decoder:
         vae = load_wan_vae(path, torch.float32, clips=False)
-        save(train_decoder(vae, options.steps or 1200, options.seed, options.models), path)
+        save(train_decoder(vae, options.steps or 2400, options.seed, options.models), path)
     else:
-        save(train(options.steps or 3000, options.seed, options.models), path)
+        save(train(options.steps or 6000, options.seed, options.models), path)
 
 
 if __name__ == "__main__":
