@@ -104,8 +104,9 @@ def form_for(weight: Tensor, pixels: int, slices: int = 1) -> Form | None:
 
 @cache
 def _plain_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in its vector unit; AMX does direct convolutions faster than transforms."""
-    has = torch.cpu.get_capabilities()
+    """Whether this CPU is known to multiply bfloat16 in its vector unit; AMX does direct convolutions faster."""
+    ask = getattr(torch.cpu, "get_capabilities", None)  # an older torch does not tell
+    has = {} if ask is None else ask()
     return bool(has.get("avx512_bf16")) and not has.get("amx_bf16")
 
 

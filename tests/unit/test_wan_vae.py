@@ -343,6 +343,10 @@ def test_each_precision_has_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found({"avx512_bf16": True}) == [F2, COLUMNS, None]
     assert found({"avx512_bf16": True, "amx_bf16": True}) == [None] * 3
     assert found({}) == [None] * 3
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    wan_vae_winograd._plain_bfloat16.cache_clear()
+    assert not wan_vae_winograd._plain_bfloat16()
+    monkeypatch.undo()
     wan_vae_winograd._plain_bfloat16.cache_clear()
     assert form_for(torch.empty(96, 96, 3, 3), 512 * 512) is F4
     assert form_for(torch.empty(96, 96, 3, 3, dtype=torch.float16), 512 * 512) is None
