@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     models = Path(given[0]) if given else MODELS
     failures: list[subprocess.CalledProcessError] = []
+    _painters.clear()
 
     def guarded(chain: Callable[[Path], None]) -> None:
         try:

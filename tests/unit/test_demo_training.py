@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from wan_lite.demo import demo_file
 from wan_lite.demo.captions import embed
 from wan_lite.demo.pictures import captions as texts
 from wan_lite.demo.pictures import draw
+from wan_lite.demo.train import __main__ as command
 from wan_lite.demo.train import captions, students, vae, world
 from wan_lite.demo.train.loop import Averaged, Log, optimizer_for, train_steps
 from wan_lite.models import load_student, load_wan_vae, load_world
@@ -173,3 +176,38 @@ def test_a_log_keeps_means_and_shows_a_bar(tmp_path: Path, capfd: pytest.Capture
         log.add(i, loss=float(i))
     assert [row["loss"] for row in rows(tmp_path / "models", "x")] == ["0.5", "2.5"]
     assert "4/4" in capfd.readouterr().err
+
+
+def test_one_command_trains_in_an_order_that_can_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Students need a VAE, the epsilon student its teacher, and the decoder is not trained while the VAE is."""
+    done: list[str] = []
+
+    def run(module: str, *arguments: str) -> None:
+        if module == "vae" and "--decoder" not in arguments:
+            time.sleep(0.2)  # the other chain has nothing else to do by then and must wait
+        done.append(" ".join([module, *(a for a in arguments if a in ("--decoder", "flow", "ddim", "4ch", "--keep"))]))
+
+    monkeypatch.setattr(command, "_run", run)
+    command.main([str(tmp_path)])
+    assert sorted(done) == [
+        "captions",
+        "students 4ch",
+        "students flow ddim",
+        "vae",
+        "vae --decoder",
+        "world",
+        "world --keep",
+    ]
+    assert all(
+        done.index("vae") < done.index(later) for later in ("students flow ddim", "vae --decoder", "students 4ch")
+    )
+
+
+def test_a_training_that_fails_is_said_and_ends_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(module: str, *arguments: str) -> None:
+        if module == "vae":
+            raise subprocess.CalledProcessError(1, [module])
+
+    monkeypatch.setattr(command, "_run", run)
+    with pytest.raises(SystemExit, match="a training failed"):
+        command.main([str(tmp_path)])
