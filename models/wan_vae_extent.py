@@ -71,7 +71,7 @@ def _extra_of(module: nn.Module, extent: Extent) -> tuple[int, int]:
     if isinstance(module, CausalConv):
         form = form_for(module.weight, extent.pixels, extent.slices)
         if form is not None:
-            return int(extent.slices * module.weight.nbytes * form.growth), max(module.weight.shape[:2])
+            return extent.slices * module.weight.nbytes * form.values // 9, max(module.weight.shape[:2])
     return 0, 0
 
 

@@ -62,8 +62,8 @@ class Form(Protocol):
         ...
 
     @property
-    def growth(self) -> float:
-        """How many times as large as the kernel the transformed one is."""
+    def values(self) -> int:
+        """Of the transformed kernel, for each pair of channels, where the kernel has nine."""
         ...
 
     def transform_kernel(self, weight: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def form_for(weight: Tensor, pixels: int, slices: int = 1) -> Form | None:
         form = F2 if weight.shape[0] * weight.shape[1] >= _MANY_CHANNELS else COLUMNS
     else:
         return None
-    return form if affordable(int(slices * 9 * form.growth * weight.shape[0]), pixels) else None
+    return form if affordable(slices * form.values * weight.shape[0], pixels) else None
 
 
 @cache
@@ -147,8 +147,8 @@ class _Squares:
         return self.block + 2
 
     @property
-    def growth(self) -> float:
-        return self.side**2 / 9
+    def values(self) -> int:
+        return self.side**2
 
     def transform_kernel(self, weight: Tensor) -> Tensor:
         """(o, i, 3, 3) -> (points, i, o); the first index counts columns, then rows, of the points."""
@@ -198,7 +198,7 @@ class _Columns:
     """F(2, 3) along the rows: pairs of columns, whose products are convolutions of three rows and one column."""
 
     block: int = 2
-    growth: float = 4 / 3
+    values: int = 12
 
     def transform_kernel(self, weight: Tensor) -> Tensor:
         """(o, i, 3, 3) -> (4, o, i, 3, 1), each channels_last."""
