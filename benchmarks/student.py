@@ -20,7 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..models.student_network import StudentConfig, StudentNetwork, names_in_file
+from ..models.student.network import StudentConfig, StudentNetwork, names_in_file
 
 
 class PeerBlock(nn.Module):

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from ..models.wan_vae.vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 
 Codec = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 """decode(raw latent), encode(pixels)."""

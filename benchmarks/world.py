@@ -31,9 +31,9 @@ from wan_lite.models.world import (
     rollout,
     transformer,
 )
-from wan_lite.models.world.engines import Window, engine_for
 from wan_lite.models.world.latent_actions import action_vectors
 from wan_lite.models.world.maskgit import tokens_to_write
+from wan_lite.models.world.predictor import Window, engine_for
 from wan_lite.models.world.rollout_config import RolloutConfig
 
 FRAME, PATCH, WIDTH, HEADS, HIDDEN, LATENT, BINS, ACTIONS = 64, 4, 32, 8, 128, 5, 4, 4

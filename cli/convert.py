@@ -30,8 +30,8 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 def convert(options: argparse.Namespace) -> None:
     """Read the source whole, with what clips need, and write it again; the header's entries are kept."""
-    from ..models.wan_vae import load_wan_vae, save_wan_vae
-    from ..models.wan_vae_files import VAEFile
+    from ..models.wan_vae.loading import VAEFile
+    from ..models.wan_vae.vae import load_wan_vae, save_wan_vae
 
     if options.target.resolve() == options.source.resolve():
         raise ValueError(f"{options.target}: is the source, which is never overwritten; choose another target.")

@@ -15,7 +15,7 @@ def add_inspect(parser: argparse.ArgumentParser) -> None:
 
 def run_inspect(options: argparse.Namespace) -> None:
     """Print a description of each path."""
-    from ..pipeline.describe import describe
+    from ..pipeline.inspect import describe
 
     for number, path in enumerate(options.path):
         print(("\n" if number else "") + str(describe(path)))

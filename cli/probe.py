@@ -12,7 +12,7 @@ from .arguments import add_machine_arguments, torch_device, torch_dtype, writabl
 from .sample import add_text_arguments, read_prompts
 
 if TYPE_CHECKING:
-    from ..models.student import Student
+    from ..models.student.student import Student
     from ..pipeline.probe import ProbeReport
     from ..samplers.contract import SamplingContract
 
@@ -42,10 +42,10 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
 def run_probe(options: argparse.Namespace) -> None:
     """Run the candidates, print the report, write the chart and, with a VAE, the grid."""
     from ..models import load_student, load_wan_vae
-    from ..pipeline.charts import save_picture
     from ..pipeline.contracts import preset_named
     from ..pipeline.generate import check_vae, decode_images
-    from ..pipeline.probe_pictures import probe_chart, probe_grid
+    from ..pipeline.pictures.charts import save_picture
+    from ..pipeline.pictures.probe import probe_chart, probe_grid
     from ..samplers.contract import PRESETS
 
     dtype, device = torch_dtype(options.precision), torch_device(options.device)
@@ -72,7 +72,7 @@ def examine(student: Student, candidates: dict[str, SamplingContract], options: 
     """Run the probe on the first of the prompts, at the student's own size, with a progress bar."""
     from tqdm import tqdm
 
-    from ..models.student_network import pool_text
+    from ..models.student.network import pool_text
     from ..pipeline.probe import probe
 
     text = pool_text(list(read_prompts(options)[0][1].positive))

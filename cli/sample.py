@@ -14,8 +14,8 @@ from .arguments import add_machine_arguments, torch_device, torch_dtype, writabl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..models.student import Student
-    from ..models.wan_vae import WanVAE
+    from ..models.student.student import Student
+    from ..models.wan_vae.vae import WanVAE
     from ..pipeline.generate import Prompts
     from ..samplers.contract import SamplingContract
 
@@ -128,7 +128,7 @@ def read_prompts(options: argparse.Namespace) -> list[tuple[str, Prompts]]:
         positive = select_embeds(file, name)
         negative = select_embeds(file, options.negative)[:1] if options.negative else []
     else:
-        from ..pipeline.text import encode_prompts
+        from ..pipeline.text_encoder import encode_prompts
 
         if options.text_encoder is None:
             raise ValueError(

@@ -57,8 +57,8 @@ def add_diagnose(parser: argparse.ArgumentParser) -> None:
 def run_rollout(options: argparse.Namespace) -> None:
     """Predict frames and write them as a clip."""
     from ..models.world import rollout
-    from ..pipeline.charts import save_picture, to_pil
-    from ..pipeline.frames import contact_sheet
+    from ..pipeline.pictures.charts import save_picture, to_pil
+    from ..pipeline.pictures.layout import contact_sheet
     from .clips import check_clip_name, write_clip
 
     out, scale = Path(options.out), options.scale
@@ -97,10 +97,10 @@ def run_rollout(options: argparse.Namespace) -> None:
 def run_diagnose(options: argparse.Namespace) -> None:
     """Measure the four arms; print the report and write it with its chart and pictures."""
     from ..atomic import replacing
-    from ..models.world import diagnose
-    from ..pipeline.charts import save_picture, to_pil
-    from ..pipeline.diagnosis_pictures import diagnosis_chart, diagnosis_frames
-    from ..pipeline.frames import contact_sheet
+    from ..models.world.diagnosis import diagnose
+    from ..pipeline.pictures.charts import save_picture, to_pil
+    from ..pipeline.pictures.diagnosis import diagnosis_chart, diagnosis_frames
+    from ..pipeline.pictures.layout import contact_sheet
 
     folder = writable_folder(Path(options.out))
     world = _world(options)
@@ -218,7 +218,7 @@ def _shown(result: Rollout, options: argparse.Namespace) -> Tensor:
     import torch
     from einops import rearrange
 
-    from ..pipeline.frames import enlarge, label, side_by_side
+    from ..pipeline.pictures.layout import enlarge, label, side_by_side
 
     rollouts = rearrange(result.frames.clamp(-1, 1) / 2 + 0.5, "b t c h w -> b t h w c")
     shown = []

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..atomic import replacing
 from ..models.world import World, load_world
-from ..pipeline.charts import Axes, line_chart, save_picture
+from ..pipeline.pictures.charts import Axes, line_chart, save_picture
 from . import demo_file
 from .measure import (
     action_share,

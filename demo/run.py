@@ -13,15 +13,15 @@ import torch
 from einops import rearrange
 from PIL import Image
 
-from ..models.student import Student
-from ..models.wan_vae import WanVAE
+from ..models.student.student import Student
+from ..models.wan_vae.vae import WanVAE
 from ..models.world import RolloutConfig, World, rollout
-from ..models.world.diagnose import diagnose
-from ..pipeline.diagnosis_pictures import diagnosis_chart, diagnosis_frames
-from ..pipeline.frames import contact_sheet, enlarge, label, side_by_side, to_picture
+from ..models.world.diagnosis.diagnose import diagnose
 from ..pipeline.generate import decode_images
+from ..pipeline.pictures.diagnosis import diagnosis_chart, diagnosis_frames
+from ..pipeline.pictures.layout import contact_sheet, enlarge, label, side_by_side, to_picture
+from ..pipeline.pictures.probe import probe_chart, probe_grid
 from ..pipeline.probe import ProbeReport, probe
-from ..pipeline.probe_pictures import probe_chart, probe_grid
 from ..samplers.contract import PRESETS, SamplingContract
 from .captions import embed
 from .judge import judge

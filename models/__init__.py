@@ -8,45 +8,36 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .checkpoint import CheckpointError
-    from .student import Student, StudentConfig, StudentNetwork, load_student, pool_text, save_student
-    from .wan_vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
-    from .world import World, load_world, rollout
+if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
+    from .checkpoint import *  # noqa: F403
+    from .contract_files import *  # noqa: F403
+    from .student import *  # noqa: F403
+    from .text_embeds import *  # noqa: F403
+    from .wan_vae import *  # noqa: F403
+    from .world import *  # noqa: F403
 
-__all__ = [
-    "CheckpointError",
-    "Student",
-    "StudentConfig",
-    "StudentNetwork",
-    "WanVAE",
-    "WanVAEConfig",
-    "World",
-    "load_student",
-    "load_wan_vae",
-    "load_world",
-    "pool_text",
-    "rollout",
-    "save_student",
-    "save_wan_vae",
-]
-
-_HOME = {
-    "CheckpointError": "checkpoint",
-    "Student": "student",
-    "StudentConfig": "student",
-    "StudentNetwork": "student",
-    "WanVAE": "wan_vae",
-    "WanVAEConfig": "wan_vae",
-    "World": "world",
-    "load_student": "student",
-    "load_wan_vae": "wan_vae",
-    "load_world": "world",
-    "pool_text": "student",
-    "rollout": "world",
-    "save_student": "student",
-    "save_wan_vae": "wan_vae",
+_EXPORTS = {
+    "checkpoint": ("CheckpointError",),
+    "contract_files": ("read_contract", "stamp"),
+    "student": ("Student", "StudentConfig", "StudentNetwork", "load_student", "pool_text", "save_student"),
+    "text_embeds": ("read_text_embeds", "save_text_embeds"),
+    "wan_vae": ("WAN21", "WAN22", "Tiling", "WanVAE", "WanVAEConfig", "load_wan_vae", "save_wan_vae"),
+    "world": (
+        "Diagnosis",
+        "Rollout",
+        "RolloutConfig",
+        "World",
+        "diagnose",
+        "load_world",
+        "rollout",
+        "save_world",
+    ),
 }
+"""Each module or package with the names that it gives to the public surface."""
+
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = sorted(_HOME)  # the table above is the one list of names
 
 
 def __getattr__(name: str) -> object:

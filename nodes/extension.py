@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import (
-    contract,
-    diagnose,
-    embeds,
-    experts,
-    noise,
-    plot,
-    probe,
-    rollout,
-    sampling,
-    schedules,
-    solvers,
-    student,
-    vae,
-    world,
-)
-from .host import register_folders
+from . import vae
+from .host.schema import register_folders
 from .renamed import register_renamed
+from .sampling import contract, experts, noise, plot, probe, schedules, solvers
+from .sampling import samplers as sampling
+from .student import embeds
+from .student import loader as student
+from .world import diagnose, rollout
+from .world import loader as world
 
 MODULES = (
     student,

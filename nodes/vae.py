@@ -10,10 +10,10 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
-from ..models.wan_vae import load_wan_vae
-from ..models.wan_vae_tiling import MODES, Tiling
-from .host import ADVANCED, CATEGORY, PRECISIONS, fingerprint, list_models, model_path, schema, to_pixels
-from .vae_model import HostVAE
+from ..models.wan_vae.tiling import MODES, Tiling
+from ..models.wan_vae.vae import load_wan_vae
+from .host.schema import ADVANCED, CATEGORY, PRECISIONS, fingerprint, list_models, model_path, schema, to_pixels
+from .host.vae_model import HostVAE
 
 
 def tiling_inputs() -> list[io.Input]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..models.student import Student, fit_contract, load_student
+from ..models.contract_files import stamp
+from ..models.student.student import Student, fit_contract, load_student
 from ..samplers.contract import PRESETS, ContractMismatch, SamplingContract, compare
-from ..samplers.contract_files import stamp
 
 __all__ = ["ON_MISMATCH", "SAMPLERS", "Wishes", "in_words", "preset_named", "settle_contract", "stamp_student"]
 

@@ -1,7 +1,6 @@
 """Schedules, noise processes, predictions, solvers and the sampling contract. Needs torch only."""
 
 from .contract import PRESETS, ContractError, ContractMismatch, SamplingContract, compare
-from .contract_files import read_contract, stamp
 from .ddim import DDIM, Churn
 from .dpmpp import FlowDPMpp
 from .guidance import guided, two_experts
@@ -42,10 +41,8 @@ __all__ = [
     "guided",
     "integrate",
     "per_item_noise",
-    "read_contract",
     "sample",
     "shift_sigma",
-    "stamp",
     "step_noise",
     "to_x0",
     "two_experts",

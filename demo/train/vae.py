@@ -16,7 +16,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Generator, Tensor, nn
 
-from ...models.wan_vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from ...models.wan_vae.vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 from .. import demo_file
 from ..pictures import COLOURS, PATTERNS, draw
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps

@@ -1,8 +1,8 @@
 """World models after TinyWorlds: video tokenizer, latent actions and dynamics, rolled out frame by frame."""
 
 from .actions import choose_action, infer_actions, parse_actions
-from .diagnose import diagnose
-from .diagnosis import ARMS, ActionEffect, Diagnosis
+from .diagnosis.diagnose import diagnose
+from .diagnosis.report import ARMS, ActionEffect, Diagnosis
 from .dynamics import DynamicsConfig, DynamicsModel
 from .latent_actions import LatentActionModel, LatentActionsConfig
 from .loading import convert_world, find_checkpoints, load_world

@@ -28,9 +28,9 @@ from ..checkpoint import (
     strip_prefixes,
 )
 from .dynamics import DynamicsModel
-from .july import JulyActionModel, JulyDynamics, JulyTokenizer
+from .infer_config import SIZES, Weights, identify
 from .latent_actions import LatentActionModel
-from .sizes import SIZES, Weights, identify
+from .legacy.networks import JulyActionModel, JulyDynamics, JulyTokenizer
 from .tokenizer import VideoTokenizer
 from .world import WORLD_CONFIG_KEY, WORLD_VERSION, World, save_world
 

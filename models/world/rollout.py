@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from .actions import ActionPolicy, Actions, choose_action, explicit_rows
-from .engines import Window, engine_for
+from .predictor import Window, engine_for
 from .rollout_config import RolloutConfig, at_least, check_generation, checked_frames, with_settings, within
 from .world import World
 

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from ..checkpoint import write_tensors
 from .dynamics import DynamicsModel
-from .july import JulyActionModel, JulyDynamics, JulyTokenizer
 from .latent_actions import LatentActionModel
+from .legacy.networks import JulyActionModel, JulyDynamics, JulyTokenizer
 from .tokenizer import VideoTokenizer
 
 __all__ = ["WORLD_CONFIG_KEY", "WORLD_VERSION", "World", "fit_frames", "save_world"]

@@ -15,7 +15,7 @@ from host.client import Client
 from host.graphs import Graph, give_latent, node, paint, png_texts, saved_latent
 from wan_lite.cli import main
 from wan_lite.models import load_student
-from wan_lite.models.wan_vae_config import WAN21
+from wan_lite.models.wan_vae.config import WAN21
 from wan_lite.samplers import ddim_schedule, flow_schedule
 
 STUDENTS = ("student_16ch", "student_4ch")

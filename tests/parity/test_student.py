@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan_lite.models import load_student
-from wan_lite.models.student import Student
-from wan_lite.models.student_network import pool_text, sinusoids
+from wan_lite.models.student.network import pool_text, sinusoids
+from wan_lite.models.student.student import Student
 from wan_lite.samplers import DDIM, FlowUniPC, Prediction, ddim_schedule, flow_schedule, sample
 
 VECTORS = Path(__file__).parents[1] / "vectors"

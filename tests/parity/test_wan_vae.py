@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wan_lite.models.wan_vae import WanVAE, load_wan_vae
+from wan_lite.models.wan_vae.vae import WanVAE, load_wan_vae
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "wan_vae"
 VARIANTS = ("wan21", "wan22")

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from wan_lite.models.world import DynamicsConfig, DynamicsModel, World, choose_action, load_world, rollout
-from wan_lite.models.world.engines import Window
 from wan_lite.models.world.fsq import FiniteScalarQuantizer
 from wan_lite.models.world.latent_actions import action_vectors
 from wan_lite.models.world.maskgit import MaskgitConfig, decode
+from wan_lite.models.world.predictor import Window
 from wan_lite.models.world.rollout import RolloutState
 
 HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"

@@ -8,8 +8,8 @@ import torch
 from wan_lite.demo import demo_file
 from wan_lite.demo.captions import embed
 from wan_lite.demo.pictures import captions
-from wan_lite.models.student import load_student
-from wan_lite.models.student_network import pool_text
+from wan_lite.models.student.network import pool_text
+from wan_lite.models.student.student import load_student
 from wan_lite.pipeline.probe import probe
 from wan_lite.samplers import PRESETS
 

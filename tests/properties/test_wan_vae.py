@@ -9,10 +9,10 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from wan_lite.models.wan_vae import Tiling, WanVAE, WanVAEConfig, official_state_dict
-from wan_lite.models.wan_vae_names import diffusers_config, to_diffusers
-from wan_lite.models.wan_vae_pieces import decode_pieces
-from wan_lite.models.wan_vae_tiling import with_smaller_pieces
+from wan_lite.models.wan_vae.key_map import diffusers_config, to_diffusers
+from wan_lite.models.wan_vae.streaming.run import decode_pieces
+from wan_lite.models.wan_vae.tiling import with_smaller_pieces
+from wan_lite.models.wan_vae.vae import Tiling, WanVAE, WanVAEConfig, official_state_dict
 
 CONFIGS = st.builds(
     WanVAEConfig,

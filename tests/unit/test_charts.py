@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wan_lite.pipeline.charts import COLOURS, Axes, image_grid, line_chart, to_pil, to_tensor
+from wan_lite.pipeline.pictures.charts import COLOURS, Axes, image_grid, line_chart, to_pil, to_tensor
 
 
 def colours_of(image: Image.Image) -> set[tuple[int, ...]]:

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from wan_lite.cli import COMMANDS, main
 from wan_lite.cli.sample import split_embeds
+from wan_lite.models import read_contract
 from wan_lite.models.text_embeds import save_text_embeds
 from wan_lite.pipeline.generate import save_png
-from wan_lite.samplers import read_contract
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 VAE = str(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors")
@@ -390,7 +390,7 @@ def test_interrupting_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def interrupted(path: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("wan_lite.pipeline.describe.describe", interrupted)
+    monkeypatch.setattr("wan_lite.pipeline.inspect.describe", interrupted)
     assert main(["inspect", "x"]) == 130
     assert sentence(capsys) == "wan-lite inspect: interrupted"
 
@@ -437,7 +437,7 @@ def test_a_lack_of_memory_is_a_sentence(
     def fails(_: object) -> None:
         raise error
 
-    monkeypatch.setattr("wan_lite.pipeline.describe.describe", fails)
+    monkeypatch.setattr("wan_lite.pipeline.inspect.describe", fails)
     assert main(["inspect", "a"]) == 2
     assert "not enough memory" in sentence(capsys)
 
@@ -446,7 +446,7 @@ def test_other_faults_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None
     def fails(_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("wan_lite.pipeline.describe.describe", fails)
+    monkeypatch.setattr("wan_lite.pipeline.inspect.describe", fails)
     with pytest.raises(RuntimeError, match="a fault of ours"):
         main(["inspect", "a"])
 

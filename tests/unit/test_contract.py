@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from wan_lite.models import read_contract, stamp
 from wan_lite.samplers import (
     DDIM,
     PRESETS,
@@ -24,9 +25,7 @@ from wan_lite.samplers import (
     ddim_schedule,
     dpmpp_schedule,
     flow_schedule,
-    read_contract,
     sample,
-    stamp,
 )
 from wan_lite.samplers.contract import CONTRACT_KEY
 

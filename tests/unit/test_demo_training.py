@@ -20,7 +20,7 @@ from wan_lite.demo.train import __main__ as command
 from wan_lite.demo.train import captions, students, vae, world
 from wan_lite.demo.train.loop import Averaged, Log, optimizer_for, train_steps
 from wan_lite.models import load_student, load_wan_vae, load_world
-from wan_lite.models.wan_vae import WanVAE, WanVAEConfig
+from wan_lite.models.wan_vae.vae import WanVAE, WanVAEConfig
 
 
 @pytest.fixture

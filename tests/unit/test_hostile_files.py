@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wan_lite.models import load_student, load_world, save_student
+from wan_lite.models import load_student, load_world, read_contract, save_student, stamp
 from wan_lite.models.checkpoint import read_metadata, read_tensors, write_tensors
 from wan_lite.models.text_embeds import read_text_embeds, save_text_embeds
 from wan_lite.models.world import save_world
-from wan_lite.pipeline.describe import describe
-from wan_lite.samplers import PRESETS, read_contract, stamp
+from wan_lite.pipeline.inspect import describe
+from wan_lite.samplers import PRESETS
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 STUDENT = VECTORS / "student_4ch"

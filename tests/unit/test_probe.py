@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from wan_lite.pipeline.pictures.probe import probe_chart, probe_grid
 from wan_lite.pipeline.probe import latent_statistics, probe
-from wan_lite.pipeline.probe_pictures import probe_chart, probe_grid
 from wan_lite.samplers import PRESETS, Network, SamplingContract, per_item_noise
 
 SHAPE = (4, 16, 8, 8)

@@ -11,10 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wan_lite.models import read_contract
 from wan_lite.models.checkpoint import CheckpointError, read_metadata
-from wan_lite.models.student import StudentConfig, StudentNetwork, load_student, pool_text, read_student, save_student
-from wan_lite.models.student_network import names_in_file, names_in_network, sinusoids
-from wan_lite.samplers import PRESETS, read_contract
+from wan_lite.models.student.network import names_in_file, names_in_network, sinusoids
+from wan_lite.models.student.student import (
+    StudentConfig,
+    StudentNetwork,
+    load_student,
+    pool_text,
+    read_student,
+    save_student,
+)
+from wan_lite.samplers import PRESETS
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 DDIM = "ddim-10 training preview"

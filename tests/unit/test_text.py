@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from wan_lite.cli import main
-from wan_lite.pipeline.text import clean_prompt, encode_prompts
+from wan_lite.pipeline.text_encoder import clean_prompt, encode_prompts
 
 transformers = pytest.importorskip("transformers")
 

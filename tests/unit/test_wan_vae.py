@@ -12,14 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wan_lite.cli import main
-from wan_lite.models import wan_vae_winograd
 from wan_lite.models.checkpoint import CheckpointError, read_metadata
-from wan_lite.models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
-from wan_lite.models.wan_vae_doubling import convolve_doubled, transform_doubling_kernel
-from wan_lite.models.wan_vae_extent import Extent, extra_bytes
-from wan_lite.models.wan_vae_files import VAEFile
-from wan_lite.models.wan_vae_tiling import with_smaller_pieces
-from wan_lite.models.wan_vae_winograd import COLUMNS, F2, F4, Form, Scratch, form_for
+from wan_lite.models.wan_vae.cpu import winograd as wan_vae_winograd
+from wan_lite.models.wan_vae.cpu.upsample_conv import convolve_doubled, transform_doubling_kernel
+from wan_lite.models.wan_vae.cpu.winograd import COLUMNS, F2, F4, Form, Scratch, form_for
+from wan_lite.models.wan_vae.loading import VAEFile
+from wan_lite.models.wan_vae.streaming.feature_map import Extent, extra_bytes
+from wan_lite.models.wan_vae.tiling import with_smaller_pieces
+from wan_lite.models.wan_vae.vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "wan_vae"
 VARIANTS = ("wan21", "wan22")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wan_lite.models import checkpoint
-from wan_lite.models.wan_vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from wan_lite.models.wan_vae.vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 
 
 @pytest.fixture(scope="module")

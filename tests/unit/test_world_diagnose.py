@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wan_lite.models.world import ARMS, ActionEffect, Diagnosis, World, diagnose, find_checkpoints, load_world, rollout
-from wan_lite.models.world.diagnosis import psnr
-from wan_lite.pipeline.diagnosis_pictures import COMPARED, diagnosis_chart, diagnosis_frames
-from wan_lite.pipeline.frames import LABEL_HEIGHT
+from wan_lite.models.world import ARMS, ActionEffect, Diagnosis, World, find_checkpoints, load_world, rollout
+from wan_lite.models.world.diagnosis import diagnose
+from wan_lite.models.world.diagnosis.report import psnr
+from wan_lite.pipeline.pictures.diagnosis import COMPARED, diagnosis_chart, diagnosis_frames
+from wan_lite.pipeline.pictures.layout import LABEL_HEIGHT
 
 HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
 CURRENT = HERE / "current" / "checkpoints_current"

@@ -101,7 +101,7 @@ def check_contract_sampling_fits_itself() -> None:
         found, _ = sample(model, noise(), sigmas, sampler)
         assert torch.isfinite(found).all()
         assert len(sigmas) == 21
-        assert submodule("nodes.guards").contract_of(model).solver.startswith(kind)
+        assert submodule("nodes.host.checks").contract_of(model).solver.startswith(kind)
 
 
 def check_contract_sampling_takes_overrides_and_the_models_own_contract() -> None:
@@ -230,4 +230,4 @@ def check_a_model_of_few_fixed_steps_refuses_other_timesteps() -> None:
 
 
 def guard(name: str, *arguments: Any) -> Any:
-    return getattr(submodule("nodes.guards"), name)(*arguments)
+    return getattr(submodule("nodes.host.checks"), name)(*arguments)

@@ -61,7 +61,7 @@ def check_the_best_contract_samples() -> None:
     *_, best = probed(model)
     patched, _, sigmas = run("WanLiteContractSampling", model=model, contract=best)
     assert len(sigmas) == best.steps + 1
-    assert submodule("nodes.guards").contract_of(patched) == best
+    assert submodule("nodes.host.checks").contract_of(patched) == best
 
 
 def check_a_student_is_probed_at_its_own_size() -> None:

@@ -9,8 +9,8 @@ from harness import run, submodule
 
 
 def check_flow_timesteps_come_back_from_float32_sigmas() -> None:
-    schedules, library = submodule("nodes.schedules"), submodule("samplers.schedule")
-    sampling = submodule("nodes.processes").TruncatedFlow()
+    schedules, library = submodule("nodes.sampling.schedules"), submodule("samplers.schedule")
+    sampling = submodule("nodes.host.model_sampling").TruncatedFlow()
     for steps in (*range(1, 130), 250, 333, 500, 999, 1000):
         for shift in (0.1, 1.0, 3.0, 5.0, 8.0, 12.0, 50.0):
             schedule = library.flow_schedule(steps, shift)
@@ -33,7 +33,7 @@ def check_denoise_keeps_the_last_steps() -> None:
 
 def check_ddim_timesteps_come_back_through_the_hosts_table() -> None:
     library = submodule("samplers.schedule")
-    sampling = submodule("nodes.processes").LinearEpsilon()
+    sampling = submodule("nodes.host.model_sampling").LinearEpsilon()
     for steps in (1, 2, 7, 10, 20, 50, 123, 124, 500, 1000):
         (sigmas,) = run("WanLiteDDIMSchedule", steps=steps)
         assert torch.equal(sampling.timestep(sigmas[:-1]), library.ddim_schedule(steps).timesteps), steps

@@ -60,13 +60,13 @@ def reference() -> tuple[dict, dict]:
 
 
 def flow_formula(shape: torch.Size):
-    processes = submodule("nodes.processes")
+    processes = submodule("nodes.host.model_sampling")
     model = tiny_models.formula("FLOW", channels=shape[1], dimensions=len(shape) - 2)
     return processes.with_sampling(model, processes.TruncatedFlow())
 
 
 def epsilon_formula(shape: torch.Size):
-    processes = submodule("nodes.processes")
+    processes = submodule("nodes.host.model_sampling")
     model = tiny_models.formula("EPS", channels=shape[1], dimensions=len(shape) - 2)
     return processes.with_sampling(model, processes.LinearEpsilon())
 
@@ -365,7 +365,7 @@ def check_nothing_that_came_in_is_written_to() -> None:
 
 
 def check_previews_and_step_numbers_reach_the_host() -> None:
-    solvers = submodule("nodes.solvers")
+    solvers = submodule("nodes.sampling.solvers")
     noise = torch.randn(1, 4, 6, 5, generator=torch.Generator().manual_seed(2))
     model = flow_formula(noise.shape)
     (sigmas,) = run("WanLiteFlowSchedule", steps=4, shift=5.0)

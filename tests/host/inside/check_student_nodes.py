@@ -52,7 +52,7 @@ class GivenNoise:
 
 def sample(node_id, model, name, noise=None, **inputs):
     (latent,) = run("WanLiteEmptyLatent", model=model, batch_size=inputs.pop("batch_size", 1))
-    sampling = submodule("nodes.sampling")
+    sampling = submodule("nodes.sampling.samplers")
     original = sampling.ItemNoise
     if noise is not None:
         sampling.ItemNoise = GivenNoise(noise.unsqueeze(2))
@@ -104,7 +104,7 @@ def record_timesteps(model):
 
 def check_same_digits_as_the_library():
     """Not only close: the same bits as the library's own loop, so that a PNG is the same everywhere."""
-    models, samplers = submodule("models.student"), submodule("samplers.solver")
+    models, samplers = submodule("models.student.student"), submodule("samplers.solver")
     schedules, noise = submodule("samplers.schedule"), submodule("samplers.noise")
     unipc, ddim_module = submodule("samplers.unipc"), submodule("samplers.ddim")
     for name in STUDENTS:
@@ -238,7 +238,7 @@ def check_projection_both_ways():
     assert outside.shape == (2, 16, 1, 3, 5)
     assert relative(own.process_in(outside), z) <= 1e-4
     assert torch.equal(own.process_in(z), z)
-    student = submodule("models.student").load_student(
+    student = submodule("models.student.student").load_student(
         base() / "models" / "wan_students" / "student_4ch", preset="ddim-20 run_inference"
     )
     expected = own.vae_format.process_out(student.to_vae_latent(z[:, :, 0]).unsqueeze(2))
@@ -299,7 +299,7 @@ def check_lora():
         lora = {f"diffusion_model.{key}.lora_A.weight": down, f"diffusion_model.{key}.lora_B.weight": up}
         save_file(lora, folder / f"{name}.safetensors")
         (patched,) = run("LoraLoaderModelOnly", model=model, lora_name=f"{name}.safetensors", strength_model=0.5)
-        student = submodule("nodes.student_model").to_student(patched)
+        student = submodule("nodes.host.student_model").to_student(patched)
         merged = student.network.state_dict()[f"{key}.weight"]
         assert relative(merged, weight + 0.5 * up @ down) <= 1e-5
         settings = {"seed": 1, "steps": 2, "shift": 5.0, "on_mismatch": "ignore"}

@@ -72,7 +72,10 @@ def check_cores_text_encoder_gives_the_same_picture():
 
 def check_joined_prompts_do_not_count_the_padding_between_them():
     """Core's ConditioningConcat puts one prompt's 512 rows behind the other's: zeros stay in between."""
-    pool, padding_last = submodule("models.student").pool_text, submodule("nodes.student_model").padding_last
+    pool, padding_last = (
+        submodule("models.student.student").pool_text,
+        submodule("nodes.host.student_model").padding_last,
+    )
     a, b = torch.randn(1, 5, 24), torch.randn(1, 7, 24)
     links = {"conditioning_to": [[padded(a[0]), {}]], "conditioning_from": [[padded(b[0]), {}]]}
     ((joined, _),) = run("ConditioningConcat", **links)[0]

@@ -99,7 +99,7 @@ def check_batch_of_pictures_stays_pictures():
 
 def check_tiled_equals_untiled():
     vae = load()
-    vae_memory = submodule("nodes.vae_model")._BYTES_PER_PIXEL
+    vae_memory = submodule("nodes.host.vae_model")._BYTES_PER_PIXEL
     image = torch.rand(1, 512, 384, 3, generator=torch.Generator().manual_seed(3))
     (whole,) = run("WanLiteVAEEncode", image=image, vae=vae, tiling="off")
     (decoded,) = run("WanLiteVAEDecode", samples=whole, vae=vae, tiling="off")
@@ -154,7 +154,7 @@ def check_saved_by_core_loads_back():
     with tempfile.TemporaryDirectory() as folder:
         weights = {key: value.contiguous() for key, value in vae.get_sd().items()}
         save_file(weights, f"{folder}/saved.safetensors")
-        again = submodule("models.wan_vae").load_wan_vae(f"{folder}/saved.safetensors", torch.float32)
+        again = submodule("models.wan_vae.vae").load_wan_vae(f"{folder}/saved.safetensors", torch.float32)
     z = torch.randn(1, 16, 1, 4, 4)
     assert torch.equal(again.decode_raw(z), vae.first_stage_model.decode_raw(z))
 
@@ -203,21 +203,21 @@ def check_a_users_own_file_comes_before_the_demos():
     own.parent.mkdir()
     try:
         shutil.copyfile(base() / "models" / "vae" / "wan21_tiny.safetensors", own)
-        assert submodule("nodes.host").model_path("vae", DEMO_VAE, "vae_name") == own
+        assert submodule("nodes.host.schema").model_path("vae", DEMO_VAE, "vae_name") == own
         (cores,) = run("VAELoader", vae_name=DEMO_VAE)
         expected = load_file(own)["decoder.conv1.weight"]
         assert load_file(shipped)["decoder.conv1.weight"].shape != expected.shape
         assert cores.first_stage_model.decoder.conv1.weight.shape == expected.shape
         tiny = {name: value.shape for name, value in load().first_stage_model.state_dict().items()}
         assert {name: value.shape for name, value in load(name=DEMO_VAE).first_stage_model.state_dict().items()} == tiny
-        assert submodule("nodes.host").list_models("vae").count(DEMO_VAE) == 1
+        assert submodule("nodes.host.schema").list_models("vae").count(DEMO_VAE) == 1
     finally:
         shutil.rmtree(own.parent)
-    assert submodule("nodes.host").model_path("vae", DEMO_VAE, "vae_name").samefile(shipped)
+    assert submodule("nodes.host.schema").model_path("vae", DEMO_VAE, "vae_name").samefile(shipped)
 
 
 def check_the_demos_files_come_last_in_our_lists():
     demo_vae()
     for kind in ("vae", "wan_students", "wan_lite_embeds", "world_models"):
-        demo = [name.startswith("wan-lite-demo/") for name in submodule("nodes.host").list_models(kind)]
+        demo = [name.startswith("wan-lite-demo/") for name in submodule("nodes.host.schema").list_models(kind)]
         assert any(demo) and demo == sorted(demo), kind

@@ -6,7 +6,7 @@ from harness import submodule
 
 
 def check_a_mismatch_says_whose_contract_it_is_and_the_way_out() -> None:
-    contract, guards = submodule("samplers.contract"), submodule("nodes.guards")
+    contract, guards = submodule("samplers.contract"), submodule("nodes.host.checks")
     ddim, flow = (contract.PRESETS[name] for name in ("ddim-20 run_inference", "flow_unipc-20 shift 5"))
     declared = guards.contract_problems(replace(ddim, source="declared"), flow)
     assert any("contract says ddim, but flow_unipc was asked for" in line for line in declared)

@@ -38,7 +38,7 @@ def rolled(world, context, **inputs: Any):
 
 
 def check_the_list_has_one_entry_for_each_world() -> None:
-    names = submodule("nodes.world_model").list_worlds()
+    names = submodule("nodes.host.world_model").list_worlds()
     assert CURRENT in names and JULY in names, names
     assert "tinyworlds" not in names, "a folder of several worlds is no world"
     assert not any(name.endswith(("model_state_dict.pt", "optim_state_dict.pt", "state.pt")) for name in names), names
@@ -47,7 +47,7 @@ def check_the_list_has_one_entry_for_each_world() -> None:
 
 
 def check_a_world_is_the_same_from_a_folder_and_from_its_three_files() -> None:
-    names = submodule("nodes.world_model").list_worlds()
+    names = submodule("nodes.host.world_model").list_worlds()
     parts = {
         stage: next(name for name in names if name.startswith(f"{CURRENT}/{stage}"))
         for stage in ("video_tokenizer", "latent_actions", "dynamics")
@@ -62,7 +62,7 @@ def check_a_world_is_the_same_from_a_folder_and_from_its_three_files() -> None:
 
 
 def check_a_file_in_the_wrong_slot_is_named() -> None:
-    names = submodule("nodes.world_model").list_worlds()
+    names = submodule("nodes.host.world_model").list_worlds()
     dynamics = next(name for name in names if name.endswith(".pth") and "current" in name and "dynamics" in name)
     message = raises(ValueError, run, "WanLiteWorldLoader", world_name=dynamics, dynamics_name=dynamics)
     assert "dynamics model" in message and "video tokenizer" in message, message
@@ -297,7 +297,7 @@ def check_a_clip_beside_the_world_comes_with_it() -> None:
     world, clip_of_world, clip_actions, pixels, actions = with_clip()
     assert torch.equal(clip_of_world, pixels[0].float() / 255.0)
     assert clip_actions.actions == actions[:1].tolist()
-    assert "tiny_clip.safetensors" not in submodule("nodes.world_model").list_worlds()
+    assert "tiny_clip.safetensors" not in submodule("nodes.host.world_model").list_worlds()
     frames, _, _ = rolled(world, clip_of_world[:2], actions=clip_actions, steps=3)
     assert len(frames) == 5
     assert run("WanLiteWorldLoader", world_name=CURRENT)[1:] == (None, None)
@@ -308,7 +308,7 @@ def check_diagnosis_is_the_librarys() -> None:
     size = world.sizes.frame_size
     chart, comparison, report = run("WanLiteWorldDiagnose", world=world, frames=clip_of_world)
     config = submodule("models.world").RolloutConfig(context_window=2)
-    diagnose = submodule("models.world.diagnose").diagnose
+    diagnose = submodule("models.world.diagnosis.diagnose").diagnose
     expected = diagnose(world.sizes, in_world_range(clip_of_world), config=config)
     assert report == expected.report()
     assert chart.shape[0] == 1 and chart.shape[-1] == 3

@@ -1,0 +1,1 @@
+"""Convolution algorithms for CPUs alone: Winograd, and upsampling fused with its convolution."""

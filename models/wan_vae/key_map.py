@@ -1,0 +1,152 @@
+"""Which name each tensor of a Wan VAE has in the official and in the diffusers layout, and which VAE a file holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from .config import WanVAEConfig
+
+__all__ = ["diffusers_config", "infer_config", "is_diffusers", "official_names", "to_diffusers"]
+
+_OUTER = {  # official -> diffusers, at the front of a name
+    "conv1.": "quant_conv.",
+    "conv2.": "post_quant_conv.",
+    "encoder.conv1.": "encoder.conv_in.",
+    "decoder.conv1.": "decoder.conv_in.",
+    "encoder.head.0.": "encoder.norm_out.",
+    "decoder.head.0.": "decoder.norm_out.",
+    "encoder.head.2.": "encoder.conv_out.",
+    "decoder.head.2.": "decoder.conv_out.",
+    **{f"{x}.middle.0.": f"{x}.mid_block.resnets.0." for x in ("encoder", "decoder")},
+    **{f"{x}.middle.1.": f"{x}.mid_block.attentions.0." for x in ("encoder", "decoder")},
+    **{f"{x}.middle.2.": f"{x}.mid_block.resnets.1." for x in ("encoder", "decoder")},
+}
+_INNER = {  # official -> diffusers, inside a residual block
+    ".residual.0.": ".norm1.",
+    ".residual.2.": ".conv1.",
+    ".residual.3.": ".norm2.",
+    ".residual.6.": ".conv2.",
+    ".shortcut.": ".conv_shortcut.",
+}
+
+
+def is_diffusers(names: Iterable[str]) -> bool:
+    """Whether these are diffusers' names (AutoencoderKLWan)."""
+    return any(".mid_block.resnets.0.norm1.gamma" in name for name in names)
+
+
+def official_names(names: Sequence[str]) -> dict[str, str]:
+    """Map official name -> name in the file, whichever of the two layouts the file has."""
+    if not is_diffusers(names):
+        return {name: name for name in names}
+    blocks = len({m[1] for name in names if (m := re.match(r"decoder\.up_blocks\.0\.resnets\.(\d+)\.", name))})
+    return {_to_official(name, blocks, nested=_is_nested(names)): name for name in names}
+
+
+def to_diffusers(name: str, config: WanVAEConfig) -> str:
+    """The diffusers name of an official one."""
+    for ours, theirs in _OUTER.items():
+        if name.startswith(ours):
+            name = theirs + name[len(ours) :]
+            break
+    for ours, theirs in _INNER.items():
+        name = name.replace(ours, theirs)
+    if match := re.match(r"encoder\.downsamples\.(\d+)\.downsamples\.(\d+)\.(.*)", name):
+        level, layer, rest = int(match[1]), int(match[2]), match[3]
+        part = f"resnets.{layer}" if layer < config.num_res_blocks else "downsampler"
+        return f"encoder.down_blocks.{level}.{part}.{rest}"
+    if match := re.match(r"decoder\.upsamples\.(\d+)\.upsamples\.(\d+)\.(.*)", name):
+        level, layer, rest = int(match[1]), int(match[2]), match[3]
+        part = f"resnets.{layer}" if layer <= config.num_res_blocks else "upsampler"
+        return f"decoder.up_blocks.{level}.{part}.{rest}"
+    if match := re.match(r"decoder\.upsamples\.(\d+)\.(.*)", name):
+        level, layer = divmod(int(match[1]), config.num_res_blocks + 2)
+        part = f"resnets.{layer}" if layer <= config.num_res_blocks else "upsamplers.0"
+        return f"decoder.up_blocks.{level}.{part}.{match[2]}"
+    return name.replace("encoder.downsamples.", "encoder.down_blocks.", 1)
+
+
+def _to_official(name: str, blocks: int, nested: bool) -> str:
+    for ours, theirs in _INNER.items():
+        name = name.replace(theirs, ours)
+    for ours, theirs in _OUTER.items():
+        if name.startswith(theirs):
+            name = ours + name[len(theirs) :]
+            break
+    name = re.sub(r"\.(downsampler)\.", f".resnets.{blocks - 1}.", name)
+    name = re.sub(r"\.(upsampler|upsamplers\.0)\.", f".resnets.{blocks}.", name)
+    name = re.sub(r"^encoder\.down_blocks\.(\d+)\.resnets\.", r"encoder.downsamples.\1.downsamples.", name)
+    name = name.replace("encoder.down_blocks.", "encoder.downsamples.", 1)
+    if match := re.match(r"decoder\.up_blocks\.(\d+)\.resnets\.(\d+)\.(.*)", name):
+        level, layer, rest = int(match[1]), int(match[2]), match[3]
+        place = f"{level}.upsamples.{layer}" if nested else f"{level * (blocks + 1) + layer}"
+        return f"decoder.upsamples.{place}.{rest}"
+    return name
+
+
+def _is_nested(names: Sequence[str]) -> bool:
+    return any(name.startswith("encoder.down_blocks.0.resnets.") for name in names)
+
+
+def infer_config(shapes: Mapping[str, Sequence[int]]) -> WanVAEConfig | None:
+    """Read the configuration off the official names and shapes; None when this is no Wan VAE.
+
+    Source: the same tensors tell ComfyUI and diffusers; every width, depth and factor shows in some shape.
+    """
+    needed = ("conv2.weight", "encoder.conv1.weight", "decoder.head.2.weight", "decoder.middle.0.residual.0.gamma")
+    if any(name not in shapes for name in needed):
+        return None
+    layers = _encoder_layers(shapes)
+    widths = [shape[0] for shape, resample, _ in layers if not resample]
+    temporal = tuple(time for _, resample, time in layers if resample)
+    dim, channels = shapes["encoder.conv1.weight"][:2]
+    levels = len(temporal) + 1
+    if not widths or len(widths) % levels:
+        return None
+    blocks = len(widths) // levels
+    mult = tuple(width // dim for width in widths[blocks - 1 :: blocks])
+    return WanVAEConfig(
+        dim=dim,
+        dec_dim=shapes["decoder.head.2.weight"][1] // mult[0],
+        z_dim=shapes["conv2.weight"][0],
+        dim_mult=mult,
+        num_res_blocks=blocks,
+        temporal_downsample=temporal,
+        patch_size=2 if channels == 12 else 1,
+    )
+
+
+def _encoder_layers(shapes: Mapping[str, Sequence[int]]) -> list[tuple[Sequence[int], bool, bool]]:
+    """The encoder's layers in order: (shape of its weight, whether it halves, whether it halves frames too)."""
+    found = {}
+    layer = re.compile(r"(encoder\.downsamples\.(\d+)(?:\.downsamples\.(\d+))?)\.(residual\.2|resample\.1)\.weight")
+    for name, shape in shapes.items():
+        if match := layer.match(name):
+            place = (int(match[2]), int(match[3] or 0))
+            found[place] = (shape, match[4] == "resample.1", f"{match[1]}.time_conv.weight" in shapes)
+    return [found[place] for place in sorted(found)]
+
+
+def diffusers_config(config: WanVAEConfig) -> dict[str, object]:
+    """The ``config.json`` with which diffusers' AutoencoderKLWan builds the same VAE."""
+    nested = config.patch_size == 2
+    return {
+        "_class_name": "AutoencoderKLWan",
+        "base_dim": config.dim,
+        "decoder_base_dim": config.dec_dim,
+        "z_dim": config.z_dim,
+        "dim_mult": list(config.dim_mult),
+        "num_res_blocks": config.num_res_blocks,
+        "attn_scales": [],
+        "temperal_downsample": list(config.temporal_downsample),
+        "dropout": 0.0,
+        "latents_mean": list(config.latents_mean),
+        "latents_std": list(config.latents_std),
+        "is_residual": nested,
+        "in_channels": 12 if nested else 3,
+        "out_channels": 12 if nested else 3,
+        "patch_size": 2 if nested else None,
+        "scale_factor_temporal": config.temporal_factor,
+        "scale_factor_spatial": config.spatial_factor,
+    }

@@ -1,0 +1,220 @@
+"""Reading and writing Wan VAEs in every layout in circulation, keeping in memory only what pictures need."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ...atomic import replacing
+from ..checkpoint import CheckpointError, describe_foreign, load_into, read_metadata, read_tensors, write_tensors
+from .config import WanVAEConfig
+from .key_map import diffusers_config, infer_config, is_diffusers, official_names, to_diffusers
+
+if TYPE_CHECKING:
+    from .vae import WanVAE
+
+__all__ = ["VAEFile", "fill", "fill_clip_weights", "official_state_dict", "write"]
+
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+class VAEFile:
+    """A Wan VAE on disk, seen through the official names; tensors are read one at a time where the format allows.
+
+    Args:
+        path: official ``.pth`` or ``.safetensors``, diffusers' single file, or diffusers' folder (itself, or the
+            pipeline's folder that has it as ``vae``).
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it is not a Wan VAE.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = _weights_file(Path(path))
+        self._tensors: dict[str, Tensor] | None = None
+        if self.path.suffix == ".safetensors":
+            self.metadata = read_metadata(self.path)  # says in a sentence what is wrong with a damaged file
+            with safe_open(self.path, framework="pt") as file:
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        else:
+            self.metadata = {}
+            self._tensors = read_tensors(self.path)
+            shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+        self.layout = "diffusers" if is_diffusers(shapes) else "official"
+        self._names = official_names(list(shapes))
+        self.shapes = {name: shapes[inside] for name, inside in self._names.items()}
+        self.config = self._config()
+
+    def _config(self) -> WanVAEConfig:
+        config = infer_config(self.shapes)
+        if config is None:
+            foreign = describe_foreign(self._names.values())
+            found = f"it looks like {foreign}" if foreign else f"{len(self.shapes)} tensors of an unknown model"
+            raise CheckpointError(
+                f"{self.path.name}: is not a Wan VAE: {found}. Choose Wan2.1_VAE.pth, wan_2.1_vae.safetensors, "
+                "wan2.2_vae.safetensors or the vae folder of a Wan diffusers repository."
+            )
+        sidecar = self.path.parent / "config.json"
+        if self.layout == "diffusers" and self.path.name == _WEIGHTS and sidecar.is_file():
+            config = _with_statistics(config, json.loads(sidecar.read_text()))
+        return config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision on disk."""
+        return self.read(["conv2.weight"])["conv2.weight"].dtype
+
+    def read(self, names: list[str]) -> dict[str, Tensor]:
+        """Tensors under the names of :class:`WanVAE`'s state dict; those that the file lacks are left out.
+
+        A causal kernel is cut while it is read, so that of a clip's weights only the asked part comes into memory.
+        """
+        present = [name for name in names if official_name(name) in self._names]
+        if self._tensors is not None:
+            return {name: _cut(name, self._tensors[self._names[official_name(name)]]) for name in present}
+        with safe_open(self.path, framework="pt") as file:
+            return {name: _cut(name, file.get_tensor(self._names[official_name(name)])) for name in present}
+
+
+def _with_statistics(config: WanVAEConfig, sidecar: dict[str, object]) -> WanVAEConfig:
+    """The same configuration with the mean and std that a diffusers ``config.json`` gives for this latent size."""
+    mean, std = sidecar.get("latents_mean"), sidecar.get("latents_std")
+    if isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == config.z_dim:
+        return replace(config, latents_mean=tuple(mean), latents_std=tuple(std))
+    return config
+
+
+def official_name(name: str) -> str:
+    """The official tensor that holds the one of this name in :class:`WanVAE`'s state dict."""
+    return name.removesuffix(".past") + ".weight" if name.endswith(".past") else name
+
+
+def _cut(name: str, tensor: Tensor) -> Tensor:
+    """Official tensor -> ours: gamma as a vector, a kernel's last temporal slice or the two before it."""
+    if name.endswith(".gamma"):
+        return tensor.reshape(-1).clone()
+    if name.endswith(".past"):
+        return tensor[:, :, :-1].movedim(2, 0).contiguous()
+    if name.endswith(".weight") and ".time_conv." not in name and tensor.ndim == 5:
+        return tensor[:, :, -1].clone()
+    return tensor.clone()
+
+
+def fill(vae: WanVAE, file: VAEFile) -> None:
+    """Fill a VAE from a file, strictly.
+
+    Raises:
+        CheckpointError: a tensor is missing, left over, of another shape, or holds NaN or infinity.
+    """
+    names = list(vae.state_dict())
+    tensors = file.read(names)
+    known = {official_name(name) for name in names} | {n for n in file.shapes if ".time_conv." in n}
+    tensors |= {name: torch.empty(0) for name in file.shapes if name not in known}
+    load_into(vae, tensors, source=file.path.name, what=f"a {vae.config.variant} VAE")
+
+
+def fill_clip_weights(vae: WanVAE, file: VAEFile) -> None:
+    """Fill what only clips need (earlier temporal slices, convolutions over frames) and leave the rest as it is.
+
+    Raises:
+        CheckpointError: a tensor is missing, of another shape, or holds NaN or infinity.
+    """
+    own = {name: value for name, value in vae.state_dict().items() if name.endswith(".past") or ".time_conv." in name}
+    tensors = file.read(list(own))
+    for name, value in own.items():
+        tensor = tensors.get(name)
+        if tensor is None or tensor.shape != value.shape or not torch.isfinite(tensor.float()).all():
+            found = "missing" if tensor is None else f"of shape {list(tensor.shape)}, or holds NaN"
+            raise CheckpointError(
+                f"{file.path.name}: {official_name(name)} is {found}, and a clip needs it finite for a kernel of "
+                f"shape {list(value.shape)}; this file is good for pictures only. Use the original VAE for clips."
+            )
+        value.copy_(tensor)
+
+
+def official_state_dict(vae: WanVAE) -> dict[str, Tensor]:
+    """All tensors under the official names and shapes, as ComfyUI and the official code load them.
+
+    A VAE that holds only the weights for pictures is written with zeros in the earlier temporal slices and in the
+    convolutions over frames: the same pictures everywhere, and clips that are a row of pictures.
+
+    Source: Wan-Video/Wan2.2 ``vae2_1.py`` and ``vae2_2.py``, the names of their state dicts.
+    """
+    own = vae.state_dict()
+    result: dict[str, Tensor] = {}
+    for name, value in own.items():
+        if name.endswith(".gamma"):
+            ones = 2 if name.endswith(".middle.1.norm.gamma") else 3
+            result[name] = value.reshape(-1, *[1] * ones).clone()
+        elif name.endswith(".weight") and value.ndim == 4 and _is_3d(name):
+            past = own.get(name.removesuffix("weight") + "past")
+            if past is None:
+                past = value.new_zeros(2 if value.shape[-1] == 3 else 0, *value.shape)
+            result[name] = torch.cat([past, value.unsqueeze(0)]).movedim(0, 2).contiguous()
+        elif not name.endswith(".past"):
+            result[name] = value.clone().contiguous()
+    return result | _missing_time_convs(vae, own)
+
+
+def _is_3d(name: str) -> bool:
+    return not any(part in name for part in (".resample.", ".to_qkv.", ".proj."))
+
+
+def _missing_time_convs(vae: WanVAE, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    result: dict[str, Tensor] = {}
+    for name, module in vae.time_resamplers():
+        if f"{name}.time_conv.weight" not in own:
+            layer = module.make_time_conv()
+            result |= {f"{name}.time_conv.{key}": value for key, value in layer.state_dict().items()}
+    return result
+
+
+def write(vae: WanVAE, path: Path, layout: str, metadata: Mapping[str, str] | None) -> Path:
+    """Write one file (or diffusers' folder, where ``path`` has no suffix) and return where the weights are.
+
+    Each file appears whole or not at all: an interrupted save leaves the old one.
+
+    Raises:
+        ValueError: nothing reads a VAE under a name with this ending.
+        OSError: a file cannot be written; what was there stays.
+    """
+    folder = path if layout == "diffusers" and not path.suffix else None
+    path = path if folder is None else folder / _WEIGHTS
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        raise ValueError(
+            f"path is {path.name}; a VAE is written as .safetensors, .pth or .pt, and in the diffusers layout also as "
+            "a folder, named without an ending."
+        )
+    tensors = {name: value.cpu() for name, value in official_state_dict(vae).items()}
+    if layout == "diffusers":
+        tensors = {to_diffusers(name, vae.config): value for name, value in tensors.items()}
+    if path.suffix == ".safetensors":
+        write_tensors(path, tensors, {"format": "pt", **(metadata or {})})
+    else:
+        with replacing(path) as part:
+            torch.save(tensors, part)
+    if folder is not None:
+        with replacing(folder / "config.json") as part:
+            part.write_text(json.dumps(diffusers_config(vae.config), indent=2))
+    return path
+
+
+def _weights_file(path: Path) -> Path:
+    """The file that holds the weights, where a folder is given."""
+    if not path.is_dir():
+        return path
+    for folder in (path, path / "vae"):
+        if (folder / _WEIGHTS).is_file():
+            return folder / _WEIGHTS
+    raise CheckpointError(
+        f"{path}: is a folder without {_WEIGHTS} (also looked in vae/); give the vae folder of a Wan diffusers "
+        "repository, or a .safetensors or .pth file."
+    )

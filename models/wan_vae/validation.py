@@ -1,0 +1,78 @@
+"""What may go into a Wan VAE: every refusal is one sentence that says what was found, what is allowed, what to do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .config import WanVAEConfig
+
+__all__ = ["PADS", "check_latent", "check_pixels", "pad_frames"]
+
+PADS = ("repeat", "reflect")
+_NAMES = {16: "the Wan 2.1 VAE (all of Wan 2.1, and Wan2.2 A14B)", 48: "the Wan 2.2 VAE (Wan2.2 TI2V-5B only)"}
+
+
+def check_pixels(pixels: Tensor, config: WanVAEConfig, pad: str | None = None) -> None:
+    """Raise ValueError unless these pixels can be encoded."""
+    _check_tensor(pixels, "pixels", "(b, 3, t, H, W) in [-1, 1]")
+    if pixels.shape[1] != 3:
+        raise ValueError(
+            f"pixels has {pixels.shape[1]} channels (shape {list(pixels.shape)}); it must be (b, 3, t, H, W), "
+            "red, green, blue in [-1, 1]: drop an alpha channel, or move the channels to the front."
+        )
+    factor = config.spatial_factor
+    height, width = pixels.shape[3:]
+    if height % factor or width % factor or not height or not width:
+        raise ValueError(
+            f"pixels are {width}x{height}; width and height must be multiples of {factor} for {config.variant}: "
+            f"crop to {width // factor * factor}x{height // factor * factor} or pad to "
+            f"{-(-width // factor) * factor}x{-(-height // factor) * factor}."
+        )
+    if pad is not None and pad not in PADS:
+        raise ValueError(f"pad is {pad!r}; it must be None or one of {', '.join(PADS)}.")
+    frames, step = pixels.shape[2], config.temporal_factor
+    if (frames - 1) % step and pad is None:
+        below = 1 + (frames - 1) // step * step
+        raise ValueError(
+            f"a clip of {frames} frames was given; its length must be {step}n+1: cut it to {below}, lengthen it to "
+            f"{below + step}, or choose pad='repeat' or pad='reflect'."
+        )
+
+
+def check_latent(z: Tensor, config: WanVAEConfig) -> None:
+    """Raise ValueError unless this latent can be decoded."""
+    _check_tensor(z, "latent", f"(b, {config.z_dim}, t, h, w)")
+    if z.shape[1] != config.z_dim:
+        needs = _NAMES.get(z.shape[1])
+        advice = f"a latent of {z.shape[1]} channels needs {needs}" if needs else "it is of another model"
+        raise ValueError(
+            f"the latent has {z.shape[1]} channels and this is a VAE of {config.z_dim} ({config.variant}): {advice}. "
+            "Wan2.2 A14B uses the Wan 2.1 VAE (16 channels), TI2V-5B the Wan 2.2 VAE (48)."
+        )
+    if 0 in z.shape:
+        raise ValueError(f"the latent has shape {list(z.shape)}; no side may be 0.")
+
+
+def _check_tensor(x: Tensor, name: str, shape: str) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        found = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"{name} is {found}; it must be a floating-point tensor {shape}.")
+    if x.ndim != 5:
+        advice = "add the frame dimension with x.unsqueeze(2)" if x.ndim == 4 else "reshape it"
+        raise ValueError(f"{name} has shape {list(x.shape)}; it must be {shape}: {advice}.")
+
+
+def pad_frames(pixels: Tensor, config: WanVAEConfig, pad: str | None) -> Tensor:
+    """Lengthen a clip to the next allowed length, by its last frame or by its own mirror image."""
+    frames = pixels.shape[2]
+    more = -(frames - 1) % config.temporal_factor
+    if not more or pad is None:
+        return pixels
+    last = frames - 1
+    if pad == "repeat":
+        order = [min(i, last) for i in range(frames + more)]
+    else:
+        period = max(1, 2 * last)
+        order = [min(i % period, period - i % period) for i in range(frames + more)]
+    return pixels[:, :, torch.tensor(order, device=pixels.device)]

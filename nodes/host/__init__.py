@@ -1,0 +1,1 @@
+"""What the nodes share: the host's schema, folders and metadata, and our models as models of the host."""

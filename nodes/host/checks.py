@@ -1,0 +1,228 @@
+"""Refuse a sampling that cannot give a picture: each guard returns a sentence with both values and the remedy.
+
+A guard is a function that returns the sentence, or None where all is well; :func:`settle` raises, logs or drops the
+sentences after the user's ``on_mismatch``. Nothing here changes a tensor or a MODEL.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ...samplers.contract import ContractMismatch, Mismatch, SamplingContract, compare
+from ...samplers.process import FLOW, NoiseProcess
+from ...samplers.schedule import TRAIN_TIMESTEPS
+from .model_sampling import LinearEpsilon, TruncatedFlow, noise_process, sampling_name
+from .schema import ADVANCED
+
+log = logging.getLogger(__name__)
+
+ON_MISMATCH = ("error", "warn", "ignore")
+CONTRACT_ATTACHMENT = "wan_lite.contract"
+WAY_OUT = (
+    "Wan Lite Contract Sampling sets all of this as the contract says; on_mismatch warn or ignore samples all the same."
+)
+WAY_OUT_OF_ASSUMED = (
+    "The checkpoint itself says nothing: this is the contract_preset chosen in Wan Lite Load Student. Choose another "
+    "one there, or let Wan Lite Sampling Probe find out which is right."
+)
+FEW_STEPS = 8  # a model distilled to this many steps or fewer knows those timesteps only
+
+
+def settle(problems: Iterable[str | None], on_mismatch: str = "error") -> None:
+    """Raise (``error``), log (``warn``) or drop (``ignore``) the sentences that are not None.
+
+    Raises: ContractMismatch, a ValueError, with every sentence on its own line.
+    """
+    if on_mismatch not in ON_MISMATCH:
+        raise ValueError(f"on_mismatch is {on_mismatch!r}; allowed: {', '.join(ON_MISMATCH)}.")
+    found = [problem for problem in problems if problem]
+    if not found or on_mismatch == "ignore":
+        return
+    if on_mismatch == "error":
+        raise ContractMismatch("\n".join(found))
+    for problem in found:
+        log.warning("Wan Lite: %s", problem)
+
+
+def contract_of(model: Any) -> SamplingContract | None:
+    """The sampling contract that a MODEL carries, or None."""
+    return model.get_attachment(CONTRACT_ATTACHMENT)
+
+
+def mismatch_input() -> io.Combo.Input:
+    """The ``on_mismatch`` input, the same on every node that has guards."""
+    return io.Combo.Input(
+        "on_mismatch", options=list(ON_MISMATCH), default="error", **ADVANCED,
+        tooltip="What to do when model, schedule and solver do not fit together: stop with the reason, write it to the "
+        "log, or go on.",
+    )  # fmt: skip
+
+
+# Shift ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CarriedShift:
+    """A shift that somebody patched into a MODEL: its rational value and what the patch calls it."""
+
+    value: float
+    label: str
+
+
+def carried_shift(model: Any) -> CarriedShift | None:
+    """The shift of a model-sampling patch on ``model`` (core's ModelSamplingSD3, ...Flux and the like), or None.
+
+    The shift that an architecture has by itself (Wan 8, SD3.5 3) is no patch: SIGMAS of our own replace it.
+    """
+    patch = model.object_patches.get("model_sampling")
+    shift = getattr(patch, "shift", None)
+    if shift is None or isinstance(patch, TruncatedFlow | LinearEpsilon):
+        return None
+    if hasattr(patch, "multiplier"):
+        return CarriedShift(float(shift), f"{float(shift):g}")
+    return CarriedShift(math.exp(shift), f"{math.exp(shift):.4g} (= e^{float(shift):g})")  # Flux's is the exponent
+
+
+def shift_problem(model: Any, shift: float) -> str | None:
+    """Double shift: the MODEL carries one shift and a node of ours applies another."""
+    carried = carried_shift(model)
+    if carried is None or carried.value == 1.0 or math.isclose(carried.value, shift, rel_tol=1e-3):
+        return None
+    product = carried.value * shift
+    return (
+        f"The MODEL carries shift {carried.label} from a model-sampling node, and shift {shift:g} is applied here; one "
+        f"after the other they would be shift {product:g}. Remove the model-sampling node (ModelSamplingSD3, "
+        f"ModelSamplingFlux) in front of this node, or set both to the same value."
+    )
+
+
+def shift_in(sigmas: torch.Tensor) -> float | None:
+    """The rational shift of evenly spaced flow SIGMAS that end at 0, or None where they are something else.
+
+    With u = k c the last three sigmas before the 0, s u / (1 + (s - 1) u), two give s and the third proves it.
+    """
+    if len(sigmas) < 4 or float(sigmas[-1]) != 0.0 or float(sigmas[0]) > 1.0:
+        return None
+    third, second, first = sigmas[-4:-1].double().tolist()
+    denominator = second - 2.0 * first + first * second
+    if denominator <= 0.0:
+        return None
+    shift = first * second / denominator
+    u = [sigma / (shift - (shift - 1.0) * sigma) for sigma in (first, second, third)]
+    return shift if math.isclose(u[2], 3.0 * u[0], rel_tol=1e-3) else None
+
+
+def sigmas_shift_problem(model: Any, sigmas: torch.Tensor) -> str | None:
+    """Double shift seen from a solver: the shift inside the SIGMAS against the one that the MODEL carries."""
+    shift = shift_in(sigmas)
+    return None if shift is None else shift_problem(model, round(shift, 3))
+
+
+# Process -------------------------------------------------------------------------------------------------------------
+
+
+def process_problem(model: Any, wanted: NoiseProcess, what: str) -> str | None:
+    """A node made for one noise process on a MODEL of another. ``what`` is the node in words."""
+    has = noise_process(model.get_model_object("model_sampling"))
+    if has is wanted:
+        return None
+    remedy = "WanLiteDDIMSampler, or WanLiteDDIMSchedule with this MODEL connected"
+    if has is FLOW:
+        remedy = "WanLiteFlowUniPCSampler or WanLiteFlowSchedule"
+    return (
+        f"{what} works in the {wanted.name} process, but this MODEL is sampled in the {has.name} process "
+        f"({sampling_name(model.get_model_object('model_sampling'))}). Use {remedy}, or, for a student, load it with "
+        "a contract whose prediction is the one of its training."
+    )
+
+
+def sigmas_problem(model_sampling: Any, sigmas: torch.Tensor, from_noise: bool) -> str | None:
+    """SIGMAS of the wrong process. ``from_noise``: the latent is empty, so the run must start at full noise."""
+    first, largest = float(sigmas[0]), float(model_sampling.sigma_max)
+    if noise_process(model_sampling) is FLOW:
+        if first <= 1.0:
+            return None
+        return (
+            f"SIGMAS start at {first:.4g}, but this MODEL is a flow model and its sigma ends at 1. They were made for "
+            "an epsilon model: use WanLiteFlowSchedule, or BasicScheduler with this MODEL."
+        )
+    if not from_noise or first >= 0.5 * largest:
+        return None
+    return (
+        f"SIGMAS start at {first:.4g}, but this MODEL is an epsilon or v model whose noise starts at {largest:.4g}, "
+        "and the latent is empty. They were made for a flow model, or begin in the middle: use WanLiteDDIMSchedule "
+        "or BasicScheduler with this MODEL connected, or give a picture as latent."
+    )
+
+
+def leftover_problem(sigmas: torch.Tensor, solver: str, order: int) -> str | None:
+    """SIGMAS that stop above 0: what comes out is still noisy, and a history of several steps is lost there."""
+    last = float(sigmas[-1])
+    if last == 0.0:
+        return None
+    remedy = "Feed all steps, or set on_mismatch to ignore here if a second sampler goes on from this latent"
+    if order > 1:
+        remedy += (
+            f"; {solver} of order {order} then starts again without its history, so the result is not that of one run "
+            "(DDIM, or order 1, goes on exactly)"
+        )
+    return f"SIGMAS end at {last:.4g} instead of 0, so the latent keeps its noise. {remedy}."
+
+
+# Contract ------------------------------------------------------------------------------------------------------------
+
+
+def contract_problems(contract: SamplingContract | None, requested: SamplingContract) -> list[str]:
+    """Where ``requested`` is not what the checkpoint's contract says, and what to do; no contract, no problem."""
+    found = [] if contract is None else [str(mismatch) for mismatch in compare(contract, requested)]
+    if contract is not None and found:
+        found.append(WAY_OUT_OF_ASSUMED if contract.source == "assumed" else WAY_OUT)
+    return found
+
+
+def solver_problems(contract: SamplingContract | None, model: Any, solver: str, sigmas: torch.Tensor) -> list[str]:
+    """What a solver alone can see of a broken contract: itself, the process of the MODEL, the shift in the SIGMAS."""
+    if contract is None:
+        return []
+    is_flow = noise_process(model.get_model_object("model_sampling")) is FLOW
+    prediction, shift = "velocity" if is_flow else "epsilon", shift_in(sigmas) if is_flow else None
+    seen: dict[str, object] = {"solver": solver, "prediction": prediction}
+    if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
+        seen["shift"] = round(shift, 3)
+    remedy = "Use WanLiteContractSampling, which makes model, solver and schedule agree, or set on_mismatch to go on."
+    pairs = [(name, getattr(contract, name), value) for name, value in seen.items()]
+    return [str(Mismatch(name, told, asked, remedy)) for name, told, asked in pairs if told != asked]
+
+
+def fixed_steps_problem(contract: SamplingContract | None, sigmas: torch.Tensor) -> str | None:
+    """Other timesteps than a model distilled to a few steps was trained on."""
+    if contract is None or contract.steps > FEW_STEPS or noise_name(contract) != FLOW.name:
+        return None
+    trained = contract.schedule().sigmas[:-1]
+    given = sigmas[:-1].double().cpu()
+    distance = (given[:, None] - trained[None, :]).abs().min(dim=1).values.max()
+    if float(distance) <= 2e-3:
+        return None
+    return (
+        f"This MODEL was distilled to {contract.steps} steps at timesteps {timestep_text(trained)}, but the SIGMAS "
+        f"visit {timestep_text(given)}. Use WanLiteContractSampling, or WanLiteFlowSchedule with steps "
+        f"{contract.steps} and shift {contract.shift:g}."
+    )
+
+
+def noise_name(contract: SamplingContract) -> str:
+    """The name of the process in which the contract's prediction is read."""
+    return contract.schedule().process.name
+
+
+def timestep_text(sigmas: torch.Tensor) -> str:
+    """Flow sigmas as timesteps for an error: at most eight of them."""
+    shown = [f"{sigma * TRAIN_TIMESTEPS:.4g}" for sigma in sigmas.tolist()[:8]]
+    return "[" + ", ".join(shown) + (", ...]" if len(sigmas) > 8 else "]")

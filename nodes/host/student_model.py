@@ -1,0 +1,262 @@
+"""A student as a MODEL of the host: its network in the host's layers, its latent format, its memory management.
+
+The host samples in the student's own channels. A LATENT that leaves is always the VAE's (16 channels, un-normalised),
+so a student of 4 channels carries its output projection in its latent format. See docs/notes/0004-student-as-model.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.supported_models_base
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ...models.checkpoint import load_into
+from ...models.student.student import (
+    Student,
+    StudentCheckpoint,
+    StudentConfig,
+    StudentNetwork,
+    build_projection,
+    pool_text,
+)
+from ...samplers.contract import SamplingContract
+from .checks import CONTRACT_ATTACHMENT
+from .model_sampling import LinearEpsilon, TruncatedFlow
+
+STUDENT_ATTACHMENT = "wan_lite.student"
+_KEY = "wan_lite"
+
+
+@dataclass(frozen=True)
+class StudentInfo:
+    """What a MODEL that is a student remembers of its checkpoint."""
+
+    config: StudentConfig
+    output_proj: nn.Conv2d | None
+    source: str
+
+    @property
+    def vae_channels(self) -> int:
+        """The channels of the LATENT that leaves: 16 (Wan 2.1 VAE) or 48 (Wan 2.2 VAE)."""
+        return self.config.num_channels if self.output_proj is None else self.output_proj.out_channels
+
+    @property
+    def pixel_size(self) -> int:
+        """The true side of the picture that the student was trained on."""
+        return self.config.latent_size * (16 if self.vae_channels == 48 else 8)
+
+
+class HostNetwork(StudentNetwork):
+    """The student's network as the host calls it: stills with a frame axis in, stills with a frame axis out."""
+
+    def __init__(
+        self,
+        student_config: StudentConfig,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        operations: Any = nn,
+    ) -> None:
+        super().__init__(student_config, dtype=dtype, device=device, operations=operations)
+        self.dtype = dtype
+
+    def forward(  # type: ignore[override] # the host's call
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """Predict for (b, C, 1, h, w) with pooled text (b, d); the host's other arguments mean nothing here."""
+        if x.shape[2] != 1:
+            raise ValueError(
+                f"latent_image holds {x.shape[2]} latent frames, but a student paints stills; use "
+                "WanLiteEmptyLatent, or WanLiteVAEEncode, which makes one latent of each picture."
+            )
+        if context is None:
+            raise ValueError("positive holds no text; connect a CLIPTextEncode or WanLiteTextEmbedsLoad.")
+        out = super().forward(rearrange(x, "b c 1 h w -> b c h w"), timestep, context)
+        return rearrange(out, "b c h w -> b c 1 h w")
+
+
+class ProjectedLatent(comfy.latent_formats.LatentFormat):
+    """The latent of a student with fewer channels than the VAE: projected on the way out, least squares on the way in.
+
+    Previews are drawn straight from the student's channels, with the projection folded into the VAE's colour factors.
+    """
+
+    latent_dimensions = 3
+
+    def __init__(self, vae_format: comfy.latent_formats.LatentFormat, projection: nn.Conv2d) -> None:
+        if projection.bias is None:
+            raise ValueError("projection has no bias; give the 1x1 convolution that a student was saved with.")
+        self.vae_format = vae_format
+        self.weight, self.bias = projection.weight, projection.bias
+        self.latent_channels = projection.in_channels
+        self.spacial_downscale_ratio = vae_format.spacial_downscale_ratio
+        self.temporal_downscale_ratio = getattr(vae_format, "temporal_downscale_ratio", 1)
+        factors = torch.tensor(vae_format.latent_rgb_factors)
+        matrix = rearrange(self.weight.cpu(), "vae own 1 1 -> vae own")
+        self.latent_rgb_factors = (matrix.T @ factors).tolist()
+        bias = torch.tensor(vae_format.latent_rgb_factors_bias) + self.bias.cpu() @ factors
+        self.latent_rgb_factors_bias = bias.tolist()
+
+    def process_in(self, latent: Tensor) -> Tensor:
+        """A LATENT (b, 16, t, h, w) -> the student's nearest (b, C, t, h, w); one that is its own already stays."""
+        if latent.shape[1] == self.latent_channels:
+            return latent
+        normalised = self.vae_format.process_in(latent)
+        matrix = rearrange(self.weight, "vae own 1 1 -> vae own").to(normalised)
+        centred = normalised - rearrange(self.bias, "c -> c 1 1 1").to(normalised)
+        return torch.einsum("ov,bvthw->bothw", torch.linalg.pinv(matrix), centred)
+
+    def process_out(self, latent: Tensor) -> Tensor:
+        """The student's (b, C, t, h, w) -> a LATENT (b, 16, t, h, w), once, at the end."""
+        stills = rearrange(latent, "b c t h w -> (b t) c h w")
+        weight, bias = self.weight.to(stills), self.bias.to(stills)
+        projected = rearrange(F.conv2d(stills, weight, bias), "(b t) c h w -> b c t h w", b=latent.shape[0])
+        return self.vae_format.process_out(projected)
+
+
+def latent_format(info: StudentInfo) -> comfy.latent_formats.LatentFormat:
+    """The host's latent format of a student: Wan 2.1's or 2.2's own, or a projected one."""
+    vae_format = comfy.latent_formats.Wan22() if info.vae_channels == 48 else comfy.latent_formats.Wan21()
+    return vae_format if info.output_proj is None else ProjectedLatent(vae_format, info.output_proj)
+
+
+class StudentSettings(comfy.supported_models_base.BASE):
+    """What the host asks about an architecture."""
+
+    unet_extra_config: ClassVar[dict[str, Any]] = {}
+    supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.bfloat16, torch.float16, torch.float32]
+
+    def __init__(self, info: StudentInfo) -> None:
+        super().__init__({"student_config": info.config})
+        self.latent_format = latent_format(info)
+        # Activations of one block at hidden 1024 are about this share of what the host assumes for its own unit.
+        self.memory_usage_factor = max(0.1, info.config.hidden_size / 512)
+
+
+class StudentModel(comfy.model_base.BaseModel):
+    """A student in the host's sampling: text is averaged once, before the first step."""
+
+    def __init__(
+        self, settings: StudentSettings, contract: SamplingContract, device: torch.device | None = None
+    ) -> None:
+        super().__init__(settings, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostNetwork)
+        self.model_sampling = native_sampling(contract)
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """Pool the text per item here: cond and uncond then have one shape, and no step carries 512 rows."""
+        conds = super().extra_conds(**kwargs)
+        rows = kwargs.get("cross_attn")
+        if rows is not None:
+            conds["c_crossattn"] = comfy.conds.CONDRegular(pool_text(padding_last(rows)))
+        return conds
+
+
+def padding_last(rows: Tensor) -> Tensor:
+    """Move rows of zeros (b, l, d) behind the text: core's ConditioningConcat leaves them between joined prompts."""
+    empty = (rows == 0).all(dim=2)
+    order = empty.to(torch.uint8).argsort(dim=1, stable=True)
+    return rows.gather(1, order.unsqueeze(2).expand_as(rows))
+
+
+def native_sampling(contract: SamplingContract) -> nn.Module:
+    """How core's own samplers see the student: in the process of its contract, flow with the contract's shift."""
+    if contract.prediction != "velocity":
+        return LinearEpsilon()
+    flow = TruncatedFlow()
+    flow.set_parameters(shift=contract.shift)
+    return flow
+
+
+def fit_latent(
+    executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Let core's sampler nodes start a 4-channel student from a picture: bring latent and noise to its channels.
+
+    The host draws noise in the shape of the LATENT that comes in, which has the VAE's 16 channels.
+    """
+    own = executor.class_obj.model_patcher.model.latent_format
+    if isinstance(own, ProjectedLatent) and latent_image.shape[1] != own.latent_channels:
+        # Empty stays empty: the nearest to zeros is not zeros, and samplers tell an empty latent by its zeros.
+        empty = not torch.count_nonzero(latent_image)
+        latent_image = latent_image[:, : own.latent_channels] if empty else own.process_in(latent_image)
+        noise = noise[:, : own.latent_channels]
+        kwargs = {key: _narrow(value, own.latent_channels) for key, value in kwargs.items()}
+        args = tuple(_narrow(value, own.latent_channels) for value in args)
+    return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+
+def _narrow(value: Any, channels: int) -> Any:
+    """Cut a denoise mask to the student's channels; leave everything else alone."""
+    return value[:, :channels] if isinstance(value, Tensor) and value.ndim == 5 else value
+
+
+def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any:
+    """Make the host's MODEL from a student as it was read.
+
+    Args:
+        dtype: of the stored weights, None for the file's own; the host decides what to compute in.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, of another shape, or NaN.
+        ValueError: nothing says how to sample it.
+    """
+    # The host's own loading only warns about a wrong file: check on a network without memory first.
+    network = StudentNetwork(checkpoint.config, device="meta")
+    load_into(network, checkpoint.tensors, source=checkpoint.source, what="a distilled Wan student")
+    info = StudentInfo(checkpoint.config, build_projection(checkpoint), checkpoint.source)
+    dtype = dtype or checkpoint.tensors["conv_in.weight"].dtype
+    device = comfy.model_management.get_torch_device()
+    settings = StudentSettings(info)
+    cast = comfy.model_management.unet_manual_cast(dtype, device, settings.supported_inference_dtypes)
+    settings.set_inference_dtype(dtype, cast)
+    contract = checkpoint.contract
+    if contract is None:
+        raise ValueError(f"{checkpoint.source}: has no sampling contract; choose a contract_preset for it.")
+    model = StudentModel(settings, contract, device=comfy.model_management.unet_offload_device())
+    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    patcher = patcher_class(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())
+    weights = {key: value.to(dtype) for key, value in checkpoint.tensors.items()}
+    # Hosts before 0.13 know neither the dynamic patcher nor the argument that goes with it.
+    dynamic = {"assign": True} if hasattr(patcher, "is_dynamic") and patcher.is_dynamic() else {}
+    model.load_model_weights(weights, "", **dynamic)
+    patcher.set_attachments(CONTRACT_ATTACHMENT, contract)
+    patcher.set_attachments(STUDENT_ATTACHMENT, info)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _KEY, fit_latent)
+    return patcher
+
+
+def to_student(model: Any) -> Student:
+    """Take a student back out of a MODEL, with its patches (LoRA) merged into the weights.
+
+    Raises:
+        ValueError: the MODEL is no student.
+    """
+    info: StudentInfo | None = model.get_attachment(STUDENT_ATTACHMENT)
+    if info is None:
+        raise ValueError(
+            f"model is {type(model.model).__name__}, not a student; connect the MODEL of WanLiteStudentLoader."
+        )
+    comfy.model_management.load_models_gpu([model], force_patch_weights=True)
+    prefix = "model.diffusion_model."
+    tensors = {key.removeprefix(prefix): value for key, value in model.state_dict_for_saving().items()}
+    network = StudentNetwork(info.config, device="meta").requires_grad_(False)
+    network.load_state_dict(tensors, strict=True, assign=True)
+    return Student(
+        network, output_proj=info.output_proj, contract=model.get_attachment(CONTRACT_ATTACHMENT), source=info.source
+    )

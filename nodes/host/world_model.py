@@ -1,0 +1,186 @@
+"""A world in the host: found in the models folder, loaded and freed by the host, watched while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+from einops import rearrange
+from torch import Tensor, nn
+
+from ...models.checkpoint import read_tensors
+from ...models.world import RolloutProgress, RolloutState, World, find_checkpoints, fit_frames, load_world
+from ...models.world.actions import ActionPolicy
+from ...pipeline.pictures.layout import enlarge, to_picture
+from .schema import file_names
+
+KIND = "world_models"
+IN_THE_WORLD = "(in the world)"
+NONE = "(none)"
+WorldModel = io.Custom("WORLD_MODEL")
+WorldActions = io.Custom("WORLD_ACTIONS")
+
+_PREVIEW_SIDE = 256
+_CLIP = "_clip"  # world_clip.safetensors lies beside world.safetensors
+_PARTS_OF_A_CHECKPOINT = {
+    "model_state_dict.pt",
+    "optim_state_dict.pt",
+    "state.pt",
+    "all_optimizers.pt",
+    "all_schedulers.pt",
+}
+
+
+@dataclass(frozen=True)
+class ActionChoice:
+    """WORLD_ACTIONS: who chooses a rollout's actions, and where an earlier rollout stopped.
+
+    Attributes:
+        actions: ids (a row for each rollout), a rule's name, or None for a world without actions.
+        state: of the rollout that made these actions, to go on from; None where they were written down.
+    """
+
+    actions: list[list[int]] | ActionPolicy | None
+    state: RolloutState | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of the true world, (t, S, S, 3) in [0, 1], and the actions between them, that came with a world."""
+
+    frames: Tensor
+    actions: ActionChoice
+
+
+class HostedWorld:
+    """WORLD_MODEL: a world whose weights the host moves between devices."""
+
+    def __init__(self, world: World) -> None:
+        holder = nn.Module()  # the host writes a device of its own onto the module
+        holder.world = world
+        self._world = world
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            holder,
+            load_device=comfy.model_management.get_torch_device(),
+            offload_device=comfy.model_management.unet_offload_device(),
+        )
+
+    @property
+    def sizes(self) -> World:
+        """The world wherever it is now: for its sizes, not for running it."""
+        return self._world
+
+    def ready(self, frames: int) -> World:
+        """The world with its weights on the device, after the host has made room for work on ``frames`` frames."""
+        bytes_needed = frames * self._world.frame_size**2 * _bytes_per_pixel(self._world)
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=bytes_needed, force_full_load=True)
+        return self._world
+
+
+def _bytes_per_pixel(world: World) -> int:
+    """Working memory of a frame: its patches' activations in a block, float32, about a dozen of them at a time."""
+    config = world.tokenizer.config
+    return max(64, 12 * 4 * config.embed_dim // config.patch_size**2)
+
+
+def list_worlds() -> list[str]:
+    """What the loader offers: single files, checkpoint folders, and folders that hold a whole world."""
+    names = [Path(name) for name in file_names(KIND)]
+    files = [name for name in names if name.name not in _PARTS_OF_A_CHECKPOINT and not name.stem.endswith(_CLIP)]
+    checkpoints = [name.parent for name in names if name.name == "model_state_dict.pt"]
+    parents = {parent for name in files + checkpoints for parent in name.parents if parent != Path()}
+    whole = [parent for parent in parents if _is_world(parent)]
+    smallest = [folder for folder in whole if not any(other != folder and folder in other.parents for other in whole)]
+    return sorted({path.as_posix() for path in (*files, *checkpoints, *smallest)})
+
+
+def _is_world(folder: Path) -> bool:
+    found: set[str] = set()
+    for base in folder_paths.get_folder_paths(KIND):
+        if (Path(base) / folder).is_dir():
+            found |= find_checkpoints(Path(base) / folder).keys()
+    return {"tokenizer", "dynamics"} <= found
+
+
+def open_world(paths: dict[str, Path | None], dtype: torch.dtype | None) -> HostedWorld:
+    """Load a whole world, or its parts where ``actions`` or ``dynamics`` are named."""
+    if paths["dynamics"] is None and paths["actions"] is None:
+        return HostedWorld(load_world(paths["world"], dtype=dtype))
+    tokenizer, actions, dynamics = paths["world"], paths["actions"], paths["dynamics"]
+    return HostedWorld(load_world(tokenizer=tokenizer, actions=actions, dynamics=dynamics, dtype=dtype))
+
+
+def clip_beside(path: Path | None) -> Clip | None:
+    """The clip that lies beside a world's file, ``NAME_clip.safetensors``, or None.
+
+    It holds ``frames`` (b, t, S, S, 3) uint8 and ``actions`` (b, t - 1) int64; the first of the b clips is taken.
+    """
+    if path is None or path.is_dir():
+        return None
+    beside = path.with_name(f"{path.stem}{_CLIP}.safetensors")
+    if not beside.is_file():
+        return None
+    tensors = read_tensors(beside)
+    return Clip(tensors["frames"][0].float() / 255.0, ActionChoice(tensors["actions"][:1].tolist()))
+
+
+def newest_change(path: Path | None) -> str:
+    """A text that changes with any file of a checkpoint, for the host's cache."""
+    if path is None:
+        return ""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return str([(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()])
+
+
+# Frames --------------------------------------------------------------------------------------------------------------
+
+
+def to_frames(image: Tensor, world: World, resize: str) -> Tensor:
+    """IMAGE (t, H, W, 3 or 4) in [0, 1] -> frames (1, t, 3, S, S) in [-1, 1] of the world's size.
+
+    Raises:
+        ValueError: the pictures have another size and ``resize`` is ``error``.
+    """
+    frames = rearrange(image[..., :3], "t h w c -> 1 t c h w").float() * 2.0 - 1.0
+    size = world.frame_size
+    if frames.shape[-2:] != (size, size) and resize == "error":
+        raise ValueError(
+            f"frames are {frames.shape[-1]}x{frames.shape[-2]} pixels, but this world was trained on {size}x{size}; "
+            "set resize to fit (crops to a square and resizes), or resize them yourself."
+        )
+    return fit_frames(frames, size)
+
+
+def to_images(frames: Tensor) -> Tensor:
+    """Frames (b, t, 3, S, S) in [-1, 1] -> (b, t, S, S, 3) in [0, 1], clamped."""
+    return rearrange(frames, "b t c h w -> b t h w c").float().add(1.0).div(2.0).clamp(0.0, 1.0)
+
+
+class RolloutWatch:
+    """The host's progress bar for a rollout: one tick for each MaskGIT pass, a preview of each finished frame.
+
+    It also lets the user interrupt between passes.
+    """
+
+    def __init__(self) -> None:
+        self._bar: comfy.utils.ProgressBar | None = None
+
+    def __call__(self, progress: RolloutProgress) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        total = progress.steps * progress.maskgit_steps
+        self._bar = self._bar or comfy.utils.ProgressBar(total)
+        preview = None if progress.finished is None else _preview(progress.finished)
+        self._bar.update_absolute(progress.step * progress.maskgit_steps + progress.maskgit_step, total, preview)
+
+
+def _preview(frames: Tensor) -> tuple[str, Any, int]:
+    newest = to_images(frames)[:1, -1]
+    picture = to_picture(enlarge(newest, max(1, _PREVIEW_SIDE // newest.shape[1]))[0])
+    return ("JPEG", picture, _PREVIEW_SIDE)

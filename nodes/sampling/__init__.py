@@ -1,0 +1,1 @@
+"""Nodes that sample: samplers, schedules, solvers, contracts, the probe."""

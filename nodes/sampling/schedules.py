@@ -1,0 +1,129 @@
+"""Schedules as SIGMAS: Wan's flow schedule and the DDIM schedule of training.
+
+The shift is applied here and nowhere else. What the numbers in SIGMAS mean is in docs/notes/0006-host-sigmas.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ...samplers.process import FLOW, VE
+from ...samplers.schedule import Schedule, ddim_schedule, dpmpp_schedule, flow_schedule, wan_timestep
+from ..host.model_sampling import LinearEpsilon, noise_process
+from ..host.schema import ADVANCED, CATEGORY, schema
+
+FLOW_SCHEDULES = {"FlowUniPC": flow_schedule, "FlowDPM++": dpmpp_schedule}
+
+
+def flow_sigmas(schedule: Schedule) -> torch.Tensor:
+    """The SIGMAS of a flow schedule, (n + 1,) float32; the truncated timesteps of training come back from them exactly.
+
+    Rounding to float32 can carry a sigma over a thousandth; then the next float on the right side is taken (6e-8).
+    """
+    sigmas = schedule.sigmas.float()
+    if schedule.timesteps is None:
+        return sigmas
+    levels, wanted = sigmas[:-1].clone(), schedule.timesteps
+    seen = wan_timestep(levels)
+    levels = torch.where(seen > wanted, torch.nextafter(levels, torch.zeros_like(levels)), levels)
+    levels = torch.where(seen < wanted, torch.nextafter(levels, torch.ones_like(levels)), levels)
+    return torch.cat([levels, sigmas[-1:]])
+
+
+def ddim_sigmas(schedule: Schedule, model: Any = None) -> torch.Tensor:
+    """The SIGMAS of a DDIM schedule, (n + 1,) float32: noise over signal, at the model's own levels where one is given.
+
+    A flow MODEL gets sigma = t / 1000; its native shift is left out, because the schedule's own replaces it.
+    """
+    model_sampling = None if model is None else model.get_model_object("model_sampling")
+    if model_sampling is None or isinstance(model_sampling, LinearEpsilon):
+        return schedule.to_process(VE).sigmas.float()
+    timesteps = schedule.timesteps
+    assert timesteps is not None
+    if noise_process(model_sampling) is FLOW:
+        levels = timesteps[timesteps > 0].float() / 1000.0
+    else:
+        levels = model_sampling.sigma(timesteps).float().cpu()
+    return torch.cat([levels, levels.new_zeros(1)])
+
+
+def steps_input(default: int) -> io.Int.Input:
+    return io.Int.Input("steps", default=default, min=1, max=1000, tooltip="How many times the model is called.")
+
+
+def shift_input(default: float) -> io.Float.Input:
+    return io.Float.Input(
+        "shift", default=default, min=0.01, max=100.0, step=0.01, round=0.001,
+        tooltip="s t / (1 + (s - 1) t): above 1 more steps go to high noise; 1 leaves the steps evenly spaced. It is "
+        "applied once, here: take ModelSamplingSD3 and similar nodes out.",
+    )  # fmt: skip
+
+
+def denoise_input() -> io.Float.Input:
+    return io.Float.Input(
+        "denoise", default=1.0, min=0.01, max=1.0, step=0.01,
+        tooltip="Below 1 only the last part of the schedule runs, on a picture given as latent (image to image).",
+    )  # fmt: skip
+
+
+class WanLiteFlowSchedule(io.ComfyNode):
+    """Steps, shift and denoise -> SIGMAS of a flow model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteFlowSchedule",
+            display_name="Wan Lite Flow Schedule",
+            category=f"{CATEGORY}/schedules",
+            description="The noise levels of Wan's own code (FlowUniPC) for flow models: Wan, Flux, SD3.5 and students "
+            "trained on velocity. Wan 2.2 A14B: 40 steps, shift 12. Students: 20 steps, shift 5.",
+            search_aliases=["sample_shift", "flow_shift", "wan scheduler", "sigmas"],
+            inputs=[
+                steps_input(20),
+                shift_input(5.0),
+                denoise_input(),
+                io.Combo.Input(
+                    "made_for", options=list(FLOW_SCHEDULES), default="FlowUniPC", **ADVANCED,
+                    tooltip="Wan's two solvers start differently: FlowUniPC just below 1 (timestep 999), FlowDPM++ "
+                    "at 1 exactly (timestep 1000).",
+                ),
+            ],
+            outputs=[io.Sigmas.Output(tooltip="Sigma from 1 (noise), or just below, to 0 (picture).")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, steps: int, shift: float, denoise: float, made_for: str = "FlowUniPC") -> io.NodeOutput:
+        return io.NodeOutput(flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift, denoise)))
+
+
+class WanLiteDDIMSchedule(io.ComfyNode):
+    """Steps, shift and denoise -> SIGMAS at the DDIM timesteps."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteDDIMSchedule",
+            display_name="Wan Lite DDIM Schedule",
+            category=f"{CATEGORY}/schedules",
+            description="The timesteps of the training preview, 999 down to 0 in equal truncated steps, as noise "
+            "levels. Without a model they are those of the students' epsilon process; with a model they are that "
+            "model's own (SDXL and other epsilon or v models, or a flow model).",
+            search_aliases=["ddim", "uniform timesteps", "sigmas"],
+            inputs=[
+                steps_input(20),
+                shift_input(1.0),
+                denoise_input(),
+                io.Model.Input("model", optional=True, tooltip="Take the noise levels of this model at the timesteps."),
+            ],
+            outputs=[io.Sigmas.Output(tooltip="Noise over signal at each timestep, then 0.")],
+        )
+
+    @classmethod
+    def execute(cls, steps: int, shift: float, denoise: float, model: Any = None) -> io.NodeOutput:
+        return io.NodeOutput(ddim_sigmas(ddim_schedule(steps, shift, denoise), model))
+
+
+NODES = [WanLiteFlowSchedule, WanLiteDDIMSchedule]

@@ -1,0 +1,1 @@
+"""Nodes for students: loading, saving, encoded text."""

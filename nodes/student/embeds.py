@@ -1,0 +1,108 @@
+"""Text embeddings as files: encode once, paint many times without the text encoder."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...models.text_embeds import read_text_embeds, save_text_embeds, trim_padding
+from ..host.schema import CATEGORY, fingerprint, list_models, model_path, save_path, schema
+
+KIND = "wan_lite_embeds"
+ALL = -1
+
+
+def to_conditioning(texts: list[Tensor]) -> list[list]:
+    """Put prompts (l_i, d) into one CONDITIONING (n, longest, d), zero-padded: picture i gets prompt i."""
+    rows = torch.nn.utils.rnn.pad_sequence([text.float() for text in texts], batch_first=True)
+    return [[rows, {"pooled_output": None}]]
+
+
+def from_conditioning(conditioning: list[list]) -> list[Tensor]:
+    """Take the prompts (l_i, d) out of a CONDITIONING, each without its padding.
+
+    Raises:
+        ValueError: an entry holds no text rows.
+    """
+    texts = []
+    for rows, _ in conditioning:
+        if not isinstance(rows, Tensor) or rows.ndim != 3:
+            raise ValueError("conditioning holds no text rows; connect a CLIPTextEncode with Wan's umT5 text encoder.")
+        texts += [trim_padding(item) for item in rows]
+    return texts
+
+
+class WanLiteTextEmbedsLoad(io.ComfyNode):
+    """A file of text embeddings -> CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteTextEmbedsLoad",
+            display_name="Wan Lite Load Text Embeds",
+            category=f"{CATEGORY}/text",
+            description="Text that was encoded before, from models/wan_lite_embeds: the same as CLIPTextEncode with "
+            "Wan's umT5 text encoder, without loading its 11 GB. A file can hold several prompts.",
+            search_aliases=["prompt embeds", "text embeddings", "load conditioning", "umt5"],
+            inputs=[
+                io.Combo.Input(
+                    "name", options=list_models(KIND),
+                    tooltip="A file in models/wan_lite_embeds, or one saved by Wan Lite Save Text Embeds.",
+                ),
+                io.Int.Input(
+                    "index", default=ALL, min=ALL, max=9999,
+                    tooltip="Which prompt of the file, from 0. -1 takes all: picture i of a batch gets prompt i.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(tooltip="For the positive or negative input of a sampler.")],
+        )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str, index: int = ALL) -> str:
+        return f"{fingerprint(model_path(KIND, name, 'name'))} {index}"
+
+    @classmethod
+    def execute(cls, name: str, index: int = ALL) -> io.NodeOutput:
+        texts, _ = read_text_embeds(model_path(KIND, name, "name"))
+        if index >= len(texts):
+            raise ValueError(f"index is {index}, but {name} holds {len(texts)} prompts, counted from 0; -1 takes all.")
+        return io.NodeOutput(to_conditioning(texts if index == ALL else [texts[index]]))
+
+
+class WanLiteTextEmbedsSave(io.ComfyNode):
+    """CONDITIONING -> a file of text embeddings."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteTextEmbedsSave",
+            display_name="Wan Lite Save Text Embeds",
+            category=f"{CATEGORY}/text",
+            description="Writes encoded text to output/wan_lite_embeds, where Wan Lite Load Text Embeds finds it. "
+            "Padding is left out, so a file has a few hundred kilobytes at most for each prompt.",
+            search_aliases=["save conditioning", "text embeddings", "prompt embeds"],
+            is_output_node=True,
+            inputs=[
+                io.Conditioning.Input("conditioning", tooltip="From CLIPTextEncode with Wan's umT5 text encoder."),
+                io.String.Input(
+                    "filename_prefix", default=f"{KIND}/prompt",
+                    tooltip="Folder and beginning of the name, inside the output folder; a number is added.",
+                ),
+                io.String.Input(
+                    "captions", default="", multiline=True,
+                    tooltip="The words, one line for each prompt, kept in the file so that you know later what it is.",
+                ),
+            ],
+            outputs=[],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, conditioning: list, filename_prefix: str, captions: str = "") -> io.NodeOutput:
+        path, file, subfolder = save_path(filename_prefix, ".safetensors")
+        lines = [line for line in captions.splitlines() if line.strip()]
+        save_text_embeds(path, from_conditioning(conditioning), lines)
+        return io.NodeOutput(ui={"files": [{"filename": file, "subfolder": subfolder, "type": "output"}]})
+
+
+NODES = [WanLiteTextEmbedsLoad, WanLiteTextEmbedsSave]

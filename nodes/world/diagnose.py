@@ -1,0 +1,97 @@
+"""Why a rollout rots: the world measured against a true clip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from einops import rearrange
+from torch import Tensor
+
+from ...models.world import RolloutConfig
+from ...models.world.diagnosis.diagnose import diagnose
+from ...pipeline.pictures.charts import to_tensor
+from ...pipeline.pictures.diagnosis import diagnosis_chart, diagnosis_frames
+from ...pipeline.pictures.layout import contact_sheet, side_by_side
+from ..host.schema import ADVANCED, CATEGORY, schema, show_text
+from ..host.world_model import HostedWorld, RolloutWatch, WorldModel, to_frames
+from ..sampling.noise import SEEDS
+from .loader import resize_input
+from .rollout import decoding_inputs
+
+
+class WanLiteWorldDiagnose(io.ComfyNode):
+    """World and a true clip -> chart, comparison, report."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteWorldDiagnose",
+            display_name="Wan Lite World Diagnose",
+            category=f"{CATEGORY}/world",
+            description="Predicts a true clip in four ways (tokenizer alone, one step from true frames, rollout "
+            "through pixels, rollout through tokens), compares each with the truth, and says what limits this world.",
+            search_aliases=["drift", "psnr", "teacher forcing", "why is my world model bad", "exposure bias"],
+            inputs=[
+                WorldModel.Input("world", tooltip="From Wan Lite Load World."),
+                io.Image.Input(
+                    "frames",
+                    tooltip="A true clip, one picture per frame, oldest first, longer than context_window. "
+                    "Its actions are read from it.",
+                ),
+                io.Int.Input(
+                    "context_window", default=2, min=1, max=64,
+                    tooltip="How many frames a prediction sees; the clip's first ones start the rollouts.",
+                ),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=SEEDS - 1, control_after_generate=True,
+                    tooltip="Of drawn tokens; without a temperature nothing is random.",
+                ),
+                *decoding_inputs(),
+                resize_input(),
+                io.Combo.Input(
+                    "layout", options=["contact sheet", "frames"], default="contact sheet",
+                    tooltip="contact sheet: a row for each way on one page. frames: one picture per frame, the ways "
+                    "side by side, for a video.",
+                ),
+                io.Int.Input(
+                    "scale", default=2, min=1, max=16, **ADVANCED, tooltip="Repeat each pixel this often: no blur."
+                ),
+                io.Boolean.Input(
+                    "overlay", default=True, **ADVANCED, tooltip="Write frame number and PSNR above each frame."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="chart", tooltip="PSNR of each way over the frames."),
+                io.Image.Output(display_name="comparison", tooltip="Truth, tokenizer, one step, both rollouts."),
+                io.String.Output(display_name="report", tooltip="The cause in a sentence, then every number."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, world: HostedWorld, frames: Tensor, context_window: int, seed: int, temperature: float,
+        maskgit_steps: int, schedule_k: float, top_k: int, top_p: float, action_guidance: float, clamp: bool,
+        latent_noise: float, draw: Any, resize: str, layout: str, scale: int, overlay: bool,
+    ) -> io.NodeOutput:  # fmt: skip
+        config = RolloutConfig(
+            context_window=context_window, temperature=temperature, maskgit_steps=maskgit_steps,
+            schedule_k=schedule_k, top_k=top_k, top_p=top_p, action_guidance=action_guidance, clamp=clamp,
+            latent_noise=latent_noise, draw=draw,
+        )  # fmt: skip
+        clip = to_frames(frames, world.sizes, resize)
+        found = diagnose(world.ready(clip.shape[1]), clip, config=config, seed=seed, on_progress=RolloutWatch())
+        show_text(cls.hidden, found.cause)
+        rows = diagnosis_frames(found, scale=scale, labels=overlay)
+        return io.NodeOutput(to_tensor(diagnosis_chart(found))[None], laid_out(rows, layout), found.report())
+
+
+def laid_out(rows: Tensor, layout: str) -> Tensor:
+    """Rows (arms, n, H, W, 3) as one page, or as n pictures with the arms side by side."""
+    if layout == "frames":
+        return side_by_side(rows)
+    return contact_sheet(rearrange(rows, "a n h w c -> (a n) h w c"), columns=rows.shape[1])
+
+
+NODES = [WanLiteWorldDiagnose]

@@ -1,0 +1,248 @@
+"""What a file or folder is, in words: for ``wan-lite inspect``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors import safe_open
+from torch import Tensor
+
+from ..models.checkpoint import CheckpointError, describe_foreign, read_metadata, read_tensors
+from ..models.contract_files import WEIGHT_NAMES, read_contract
+from ..models.student.loading import CELL_PIXELS, CONFIG_KEY, PROJECTION_NAME, StudentCheckpoint, read_student
+from ..models.text_embeds import CAPTIONS_KEY, read_text_embeds
+from ..models.wan_vae.loading import VAEFile
+from ..models.world import find_checkpoints, load_world
+from ..models.world.infer_config import identify
+from ..models.world.world import WORLD_CONFIG_KEY
+from ..samplers.contract import CONTRACT_KEY, SamplingContract
+from .contracts import in_words
+
+__all__ = ["Description", "describe"]
+
+STUDENT, VAE, EMBEDS, WORLD = "a distilled Wan student", "a Wan VAE", "text embeddings", "a world model"
+NETWORKS = {"tokenizer": "video tokenizer", "latent_actions": "latent action model", "dynamics": "dynamics model"}
+GENERATIONS = {"july": "the format of July 2025", "current": "the format since September 2025"}
+UNKNOWN = "tensors of an unknown kind"
+Facts = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A path's kind, and what there is to know about it as (label, value) lines."""
+
+    kind: str
+    facts: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        width = max(len(label) for label, _ in self.facts)
+        return "\n".join([self.kind, *(f"  {label:<{width}}  {value}" for label, value in self.facts)])
+
+
+def describe(path: str | os.PathLike[str]) -> Description:
+    """Say what a checkpoint is: kind, sizes, parameters, latent and true picture size, sampling contract.
+
+    Raises:
+        CheckpointError: there is nothing there, the file is damaged, or no known kind of model is in it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix.lower() == ".png" and path.is_file():
+        return Description("a picture", tuple(_picture(path)))
+    kind = _kind(path)
+    facts = {STUDENT: _student, VAE: _vae, EMBEDS: _embeds, WORLD: _world}.get(kind, _contents)(path)
+    return Description(kind, tuple(facts))
+
+
+def _kind(path: Path) -> str:
+    header = read_metadata(path) if path.suffix == ".safetensors" else {}
+    if CONFIG_KEY in header or (path.name in WEIGHT_NAMES and _is_student_config(path.parent / "config.json")):
+        return STUDENT
+    if WORLD_CONFIG_KEY in header:
+        return WORLD
+    names = _names(path)
+    network = identify(dict.fromkeys(names, torch.empty(0)))
+    if network is not None:
+        return f"one network of {WORLD}: {NETWORKS[network[0]]} ({GENERATIONS[network[1]]})"
+    if CAPTIONS_KEY in header or set(names) == {"text"} or "text.0" in names:
+        return EMBEDS
+    kind = describe_foreign(names)
+    # Weights without their sizes can be named, but not loaded.
+    return f"{STUDENT}'s weights, without their config.json" if kind == STUDENT else kind or UNKNOWN
+
+
+def _folder(path: Path) -> Description:
+    config = path / "config.json"
+    if _is_student_config(config):
+        return Description(STUDENT, tuple(_student(path)))
+    if "AutoencoderKLWan" in _text(config) or (path / "vae" / "config.json").is_file():
+        return Description(VAE, tuple(_vae(path)))
+    if {"tokenizer", "dynamics"} <= set(find_checkpoints(path)):
+        return Description(WORLD, tuple(_world(path)))
+    weights = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".pth", ".pt", ".bin"))
+    if not weights:
+        raise CheckpointError(f"{path}: holds no weights; name a folder or file of a student, a VAE or a world model.")
+    kinds = tuple((str(file.relative_to(path)), _short_kind(file)) for file in weights[:20])
+    return Description(f"a folder of {len(weights)} files with weights", kinds)
+
+
+def _short_kind(file: Path) -> str:
+    try:
+        return _kind(file)
+    except CheckpointError:
+        return "not a table of tensors"
+
+
+def _student(path: Path) -> Facts:
+    checkpoint = read_student(path)
+    config = checkpoint.config
+    channels = checkpoint.vae_channels
+    side = config.latent_size * CELL_PIXELS[channels]
+    projection = f"to {channels} channels, once after sampling ({PROJECTION_NAME})" if checkpoint.projection else "none"
+    picture = f"{side}x{side} pixels"
+    if side != config.image_size:
+        picture += f" (image_size {config.image_size} in the config is not the picture's size)"
+    return [
+        ("source", checkpoint.source),
+        ("network", f"width {config.hidden_size}, {config.depth} blocks, {config.num_heads} heads"),
+        ("parameters", _parameters(checkpoint.tensors.values())),
+        ("weights", _health(checkpoint)),
+        ("text", f"{config.text_encoder_output_dim} numbers a token, averaged over the prompt's own tokens"),
+        ("latent", f"{config.num_channels} channels, {config.latent_size}x{config.latent_size}"),
+        ("picture", picture),
+        ("output projection", projection),
+        ("contract", _contract(checkpoint.contract)),
+    ]
+
+
+def _vae(path: Path) -> Facts:
+    file = VAEFile(path)
+    config = file.config
+    return [
+        ("source", file.path.name),
+        ("variant", f"{config.variant} ({file.layout} layout)"),
+        ("width", f"encoder {config.dim}, decoder {config.dec_dim}"),
+        ("parameters", f"{sum(torch.Size(shape).numel() for shape in file.shapes.values()) / 1e6:.2f} million"),
+        ("latent", f"{config.z_dim} channels, one cell for {config.spatial_factor}x{config.spatial_factor} pixels"),
+        ("clips", f"4 n + 1 frames, {config.temporal_factor} frames a latent frame after the first"),
+    ]
+
+
+def _embeds(path: Path) -> Facts:
+    texts, captions = read_text_embeds(path)
+    facts = [("prompts", str(len(texts))), ("numbers a token", str(texts[0].shape[1]))]
+    facts += [
+        (str(index), f"{len(rows)} tokens  {caption}".rstrip())
+        for index, (rows, caption) in enumerate(zip(texts, captions, strict=True))
+    ]
+    return facts
+
+
+def _world(path: Path) -> Facts:
+    world = load_world(path)
+    sources = find_checkpoints(path) if path.is_dir() else {"file": path}
+    actions = f"{world.n_actions}, ids 0 to {world.n_actions - 1}" if world.n_actions else "none"
+    return [
+        *(
+            (name.replace("_", " "), str(file.relative_to(path) if path.is_dir() else file.name))
+            for name, file in sources.items()
+        ),
+        ("format", GENERATIONS[world.generation]),
+        ("frames", f"{world.frame_size}x{world.frame_size} pixels"),
+        ("actions", actions),
+        ("parameters", _parameters(world.parameters())),
+    ]
+
+
+def _picture(path: Path) -> Facts:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            size, texts = image.size, {key: _parsed(text) for key, text in image.info.items() if isinstance(text, str)}
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CheckpointError(f"{path.name}: is not a readable PNG ({error}); copy or save it again.") from error
+    texts = {key: value for key, value in texts.items() if value is not None}
+    facts = [("size", f"{size[0]}x{size[1]} pixels"), ("carries", ", ".join(sorted(texts)) or "nothing")]
+    prompt = texts.get("prompt")
+    nodes = (
+        [node.get("_meta") for node in prompt.values() if isinstance(node, dict)] if isinstance(prompt, dict) else []
+    )
+    found = [texts.get(CONTRACT_KEY), *(meta.get(CONTRACT_KEY) for meta in nodes if isinstance(meta, dict))]
+    contracts = {json.dumps(item) for entry in found for item in _contract_entries(entry)}
+    return facts + [
+        ("contract", in_words(SamplingContract.from_json(text, origin=path.name))) for text in sorted(contracts)
+    ]
+
+
+def _parsed(text: str) -> object:
+    """The table, list or string that a PNG's text holds as JSON, or None where it holds something else."""
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list | str) else None
+
+
+def _contract_entries(entry: object) -> list[object]:
+    """The contracts in one entry: itself, or one for each node that sampled."""
+    if not isinstance(entry, dict):
+        return []
+    return [entry] if "solver" in entry else list(entry.values())
+
+
+def _contents(path: Path) -> Facts:
+    tensors = read_tensors(path)
+    names = sorted(tensors)
+    contract = read_contract(path)
+    facts = [
+        ("source", path.name),
+        ("size", f"{path.stat().st_size / 1e6:.1f} MB"),
+        ("tensors", f"{len(names)}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"),
+        ("parameters", _parameters(tensors.values())),
+    ]
+    return [*facts, ("contract", _contract(contract))] if contract else facts
+
+
+def _contract(contract: SamplingContract | None) -> str:
+    if contract is None:
+        return "none: nothing in the checkpoint says how to sample it (`wan-lite stamp` writes one, `probe` finds one)"
+    return in_words(contract)
+
+
+def _health(checkpoint: StudentCheckpoint) -> str:
+    bad = [name for name, value in checkpoint.tensors.items() if not torch.isfinite(value.float()).all()]
+    return f"NaN or infinite numbers in {len(bad)} tensors, first {bad[0]}" if bad else "all finite"
+
+
+def _parameters(tensors: Iterable[Tensor]) -> str:
+    counts: Counter[str] = Counter()
+    for tensor in tensors:
+        counts[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
+    return f"{sum(counts.values()) / 1e6:.2f} million ({', '.join(counts)})"
+
+
+def _names(path: Path) -> list[str]:
+    if path.suffix != ".safetensors":
+        return list(read_tensors(path))
+    read_metadata(path)  # says in a sentence what is wrong with a damaged file
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def _is_student_config(path: Path) -> bool:
+    try:
+        table = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(table, Mapping) and "text_encoder_output_dim" in table and "num_channels" in table
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -1,0 +1,1 @@
+"""Images of results: conversion, charts, labels and layout. Pillow and torch only."""
