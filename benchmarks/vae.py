@@ -62,7 +62,7 @@ def ours(path: Path, dtype: torch.dtype = torch.float32, tiling: Tiling | None =
 
 
 def diffusers(path: Path) -> Codec:
-    """diffusers' AutoencoderKLWan with the same weights."""
+    """Diffusers' AutoencoderKLWan with the same weights."""
     from diffusers import AutoencoderKLWan
 
     folder = path.with_suffix("")

@@ -50,14 +50,14 @@ class Noised:
 
 
 def noised_for_flow(x0: Tensor, generator: Generator) -> Noised:
-    """x = (1 - s) x0 + s noise, velocity = noise - x0, timestep = 1000 s truncated as Wan truncates it."""
+    """X = (1 - s) x0 + s noise, velocity = noise - x0, timestep = 1000 s truncated as Wan truncates it."""
     sigma = shift_sigma(torch.rand(len(x0), generator=generator, dtype=torch.float64), TRAIN_SHIFT).clamp(1e-3, 0.9998)
     noise = torch.randn(x0.shape, generator=generator)
     return Noised(FLOW.add_noise(x0, noise, sigma), wan_timestep(sigma), noise - x0, torch.ones(len(x0)))
 
 
 def noised_for_ddim(x0: Tensor, generator: Generator) -> Noised:
-    """x = sqrt(a) x0 + sqrt(1 - a) noise, a = 1 - t / 1000 within [0.001, 0.999], target = noise.
+    """X = sqrt(a) x0 + sqrt(1 - a) noise, a = 1 - t / 1000 within [0.001, 0.999], target = noise.
 
     All cells of a picture are alike, so together they say what it is when each still is almost pure noise: pattern and
     phase are decided between t = 999 and t = 940. Half of the batch therefore has its a even on a logarithmic scale,

@@ -335,7 +335,7 @@ def check_options_that_are_on_do_something() -> None:
 
 
 def check_fresh_noise_follows_the_seed_on_every_process() -> None:
-    """eta 1 (DDPM) on a flow model and on SDXL: repeatable, and another seed is another picture."""
+    """Eta 1 (DDPM) on a flow model and on SDXL: repeatable, and another seed is another picture."""
     for name in ("wan", "sdxl"):
         model = getattr(tiny_models, name)()
         noise, sigmas, texts = image_sampler(model, name)
