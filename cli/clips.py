@@ -18,6 +18,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from ..atomic import replacing
+from ..pipeline.pictures.convert import bytes_to_signed, to_uint8
 
 __all__ = ["ANIMATIONS", "VIDEOS", "check_clip_name", "read_clip", "write_clip"]
 
@@ -50,7 +51,7 @@ def read_clip(path: str | os.PathLike[str], *, start: int = 0, every: int = 1, l
     sizes = {frame.shape for frame in chosen}
     if len(sizes) > 1:
         raise ValueError(f"{path.name}: pictures of {len(sizes)} different sizes; a clip needs one size.")
-    return rearrange(torch.from_numpy(np.stack(chosen)), "t h w c -> t c h w").float() / 127.5 - 1
+    return bytes_to_signed(rearrange(torch.from_numpy(np.stack(chosen)), "t h w c -> t c h w"))
 
 
 def write_clip(frames: Tensor, path: str | os.PathLike[str], fps: float) -> None:
@@ -62,7 +63,7 @@ def write_clip(frames: Tensor, path: str | os.PathLike[str], fps: float) -> None
     """
     path = Path(path)
     check_clip_name(path, fps)
-    pictures = (frames.clamp(0, 1) * 255).to(torch.uint8).cpu().numpy()
+    pictures = to_uint8(frames).numpy()
     with replacing(path) as part:
         if path.suffix.lower() in VIDEOS:
             _write_video(pictures, part, fps)

@@ -15,7 +15,7 @@ def add_inspect(parser: argparse.ArgumentParser) -> None:
 
 def run_inspect(options: argparse.Namespace) -> None:
     """Print a description of each path."""
-    from ..pipeline.inspect import describe
+    from ..pipeline.inspection import inspect
 
     for number, path in enumerate(options.path):
-        print(("\n" if number else "") + str(describe(path)))
+        print(("\n" if number else "") + str(inspect(path)))

@@ -13,7 +13,7 @@ from .sample import add_text_arguments, read_prompts
 
 if TYPE_CHECKING:
     from ..models.student.student import Student
-    from ..pipeline.probe import ProbeReport
+    from ..pipeline.probing import ProbeReport
     from ..samplers.contract import SamplingContract
 
 __all__ = ["add_probe", "run_probe"]
@@ -43,9 +43,9 @@ def run_probe(options: argparse.Namespace) -> None:
     """Run the candidates, print the report, write the chart and, with a VAE, the grid."""
     from ..models import load_student, load_wan_vae
     from ..pipeline.contracts import preset_named
-    from ..pipeline.generate import check_vae, decode_images
-    from ..pipeline.pictures.charts import save_picture
-    from ..pipeline.pictures.probe import probe_chart, probe_grid
+    from ..pipeline.generation import check_vae, decode_images
+    from ..pipeline.pictures.convert import save_image
+    from ..pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
     from ..samplers.contract import PRESETS
 
     dtype, device = torch_dtype(options.precision), torch_device(options.device)
@@ -61,10 +61,10 @@ def run_probe(options: argparse.Namespace) -> None:
     print(report)
     words = shlex.join(["wan-lite", "stamp", options.student, "--contract", report.best.name])
     print(f"To keep this with the checkpoint: {words}")
-    save_picture(probe_chart(report), folder / "levels.png")
+    save_image(draw_probe_chart(report), folder / "levels.png")
     print(folder / "levels.png")
     if vae is not None:
-        save_picture(probe_grid(report, partial(decode_images, student, vae)), folder / "grid.png")
+        save_image(draw_probe_grid(report, partial(decode_images, student, vae)), folder / "grid.png")
         print(folder / "grid.png")
 
 
@@ -73,7 +73,7 @@ def examine(student: Student, candidates: dict[str, SamplingContract], options: 
     from tqdm import tqdm
 
     from ..models.student.network import pool_text
-    from ..pipeline.probe import probe
+    from ..pipeline.probing import probe
 
     text = pool_text(list(read_prompts(options)[0][1].positive))
     size = student.config.latent_size

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..models.student.student import Student
     from ..models.wan_vae.vae import WanVAE
-    from ..pipeline.generate import Prompts
+    from ..pipeline.generation import Prompts
     from ..samplers.contract import SamplingContract
 
 __all__ = ["add_sample", "run_sample"]
@@ -72,7 +72,7 @@ def run_sample(options: argparse.Namespace) -> None:
 
     from ..models import load_student, load_wan_vae
     from ..pipeline.contracts import SAMPLERS, Wishes, in_words, settle_contract
-    from ..pipeline.generate import check_vae, save_png
+    from ..pipeline.generation import check_vae, save_png
     from ..samplers.contract import CONTRACT_KEY
 
     dtype, device = torch_dtype(options.precision), torch_device(options.device)
@@ -85,7 +85,7 @@ def run_sample(options: argparse.Namespace) -> None:
     prompts = read_prompts(options)
     print(f"contract: {in_words(contract)}")
     paths = targets(Path(options.out), Path(options.student).absolute().stem, options.batch * len(prompts))
-    for number, (caption, image) in enumerate(paint(student, vae, contract, prompts, options)):
+    for number, (caption, image) in enumerate(sample_images(student, vae, contract, prompts, options)):
         seed = options.seed + number % options.batch
         notes = {"wan_lite.student": student.source, "wan_lite.seed": seed, "wan_lite.caption": caption}
         path = next(paths)
@@ -93,26 +93,26 @@ def run_sample(options: argparse.Namespace) -> None:
         tqdm.write(str(path))  # to stdout, above the bar
 
 
-def paint(
+def sample_images(
     student: Student,
     vae: WanVAE,
     contract: SamplingContract,
     prompts: list[tuple[str, Prompts]],
     options: argparse.Namespace,
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield each picture (H, W, 3) with its caption; every prompt is a run of its own, with the same seeds."""
+    """Yield each image (H, W, 3) with its caption; every prompt is a run of its own, with the same seeds."""
     from tqdm import tqdm
 
-    from ..pipeline.generate import generate
+    from ..pipeline.generation import decode_images, sample_latents
 
     steps = contract.schedule().steps
     with tqdm(total=steps * len(prompts), unit="step", disable=options.quiet) as bar:
         for caption, prompt in prompts:
-            images = generate(
-                student, vae, prompt, contract=contract, seed=options.seed, batch=options.batch,
+            latent = sample_latents(
+                student, prompt, contract=contract, seed=options.seed, batch=options.batch,
                 on_step=lambda i, x, x0: bar.update() and None,
             )  # fmt: skip
-            yield from ((caption, image) for image in images)
+            yield from ((caption, image) for image in decode_images(student, vae, latent))
 
 
 def read_prompts(options: argparse.Namespace) -> list[tuple[str, Prompts]]:
@@ -121,7 +121,7 @@ def read_prompts(options: argparse.Namespace) -> list[tuple[str, Prompts]]:
     Raises:
         ValueError: the text encoder is not named, the file is wrong, or it has no prompt of that name.
     """
-    from ..pipeline.generate import Prompts
+    from ..pipeline.generation import Prompts
 
     if options.embeds is not None:
         file, name = split_embeds(options.embeds)

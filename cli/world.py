@@ -57,8 +57,8 @@ def add_diagnose(parser: argparse.ArgumentParser) -> None:
 def run_rollout(options: argparse.Namespace) -> None:
     """Predict frames and write them as a clip."""
     from ..models.world import rollout
-    from ..pipeline.pictures.charts import save_picture, to_pil
-    from ..pipeline.pictures.layout import contact_sheet
+    from ..pipeline.pictures.convert import save_image, to_pil
+    from ..pipeline.pictures.layout import make_contact_sheet
     from .clips import check_clip_name, write_clip
 
     out, scale = Path(options.out), options.scale
@@ -88,7 +88,7 @@ def run_rollout(options: argparse.Namespace) -> None:
     write_clip(shown, out, options.fps)
     print(out)
     if options.sheet:
-        save_picture(to_pil(contact_sheet(shown)[0]), options.sheet)
+        save_image(to_pil(make_contact_sheet(shown)[0], "round"), options.sheet)
         print(options.sheet)
     if result.actions is not None:
         print("\n".join("actions: " + ", ".join(map(str, row)) for row in result.actions.tolist()))
@@ -98,9 +98,9 @@ def run_diagnose(options: argparse.Namespace) -> None:
     """Measure the four arms; print the report and write it with its chart and pictures."""
     from ..atomic import replacing
     from ..models.world.diagnosis import diagnose
-    from ..pipeline.pictures.charts import save_picture, to_pil
-    from ..pipeline.pictures.diagnosis import diagnosis_chart, diagnosis_frames
-    from ..pipeline.pictures.layout import contact_sheet
+    from ..pipeline.pictures.convert import save_image, to_pil
+    from ..pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
+    from ..pipeline.pictures.layout import make_contact_sheet
 
     folder = writable_folder(Path(options.out))
     world = _world(options)
@@ -111,9 +111,10 @@ def run_diagnose(options: argparse.Namespace) -> None:
     print(found.report())
     with replacing(folder / "report.txt") as part:
         part.write_text(found.report() + "\n", encoding="utf-8")
-    save_picture(diagnosis_chart(found), folder / "drift.png")
-    rows = diagnosis_frames(found)
-    save_picture(to_pil(contact_sheet(rows.flatten(0, 1), columns=rows.shape[1])[0]), folder / "frames.png")
+    save_image(draw_diagnosis_chart(found), folder / "drift.png")
+    rows = compare_arms(found)
+    sheet = make_contact_sheet(rows.flatten(0, 1), columns=rows.shape[1])[0]
+    save_image(to_pil(sheet, "round"), folder / "frames.png")
     for name in ("report.txt", "drift.png", "frames.png"):
         print(folder / name)
 
@@ -218,14 +219,15 @@ def _shown(result: Rollout, options: argparse.Namespace) -> Tensor:
     import torch
     from einops import rearrange
 
-    from ..pipeline.pictures.layout import enlarge, label, side_by_side
+    from ..pipeline.pictures.convert import to_unit
+    from ..pipeline.pictures.layout import draw_labels, enlarge, put_side_by_side
 
-    rollouts = rearrange(result.frames.clamp(-1, 1) / 2 + 0.5, "b t c h w -> b t h w c")
+    rollouts = to_unit(rearrange(result.frames.clamp(-1, 1), "b t c h w -> b t h w c"))
     shown = []
     for item, frames in enumerate(rollouts):
         frames = enlarge(frames, options.scale)
-        shown.append(label(frames, _texts(result, item)) if options.overlay else frames)
-    return side_by_side(torch.stack(shown))
+        shown.append(draw_labels(frames, _texts(result, item)) if options.overlay else frames)
+    return put_side_by_side(torch.stack(shown))
 
 
 def _texts(result: Rollout, item: int) -> list[str]:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..atomic import replacing
 from ..models.world import World, load_world
-from ..pipeline.pictures.charts import Axes, line_chart, save_picture
+from ..pipeline.pictures.charts import Axes, draw_line_chart
+from ..pipeline.pictures.convert import save_image
 from . import demo_file
 from .measure import (
     action_share,
@@ -125,7 +126,7 @@ def rollout_chart(figures: Mapping[str, Any]) -> Image.Image:
     }
     series["last true frame repeated"] = _curve(figures["world"]["rollout_psnr_copy"])
     title = "How near a rollout stays to the truth, by what is fed back"
-    return line_chart(series, Axes(title, "predicted frame", "PSNR in dB"))
+    return draw_line_chart(series, Axes(title, "predicted frame", "PSNR in dB"))
 
 
 def _curve(values: Sequence[float]) -> list[tuple[float, float]]:
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             part.write_text(json.dumps(figures, indent=1) + "\n")
         print(f"wrote {FIGURES} after {time.process_time() - started:.0f} CPU seconds")
     if only != "pictures":
-        save_picture(rollout_chart(figures), CHART)
+        save_image(rollout_chart(figures), CHART)
         print(f"wrote {CHART}")
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from ..pipeline.pictures.convert import to_signed, to_unit
+
 __all__ = ["ACTIONS", "LEFT", "RIGHT", "SIZE", "STAY", "STRETCH", "Clips", "effective_actions", "paddle_left", "play"]
 
 SIZE = 32  # pixels a side
@@ -76,7 +78,7 @@ class _State:
         image = torch.where(paddle, tint[:, :, None, None], image)
         ball = _box(self.x, self.y, torch.full_like(self.x, BALL), BALL)
         image = torch.where(ball, torch.tensor(BALL_COLOUR).view(1, 3, 1, 1), image)
-        return image * 2 - 1
+        return to_signed(image)
 
 
 def _box(left: Tensor, top: Tensor, width: Tensor, height: int) -> Tensor:
@@ -135,7 +137,7 @@ def paddle_left(frames: Tensor) -> Tensor:
     The paddle's own rows below the ball's reach are searched for any colour unlike the ground; a stretched paddle is
     found by its colour, and its two extra pixels are taken off.
     """
-    row = (frames[..., PADDLE_TOP + PADDLE_HEIGHT - 1, :] + 1) / 2
+    row = to_unit(frames[..., PADDLE_TOP + PADDLE_HEIGHT - 1, :])
     ordinary, stretched, ground, ball = (
         (row - torch.tensor(colour).unsqueeze(-1)).square().sum(-2)
         for colour in (PADDLE_COLOUR, STRETCHED_COLOUR, GROUND, BALL_COLOUR)

@@ -14,6 +14,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ..pipeline.pictures.convert import to_unit
 from .pictures import COLOURS, GROUND, PATTERNS, SIZE, mask_of
 
 __all__ = ["Verdict", "judge"]
@@ -44,7 +45,7 @@ def judge(pixels: Tensor) -> Verdict:
 
     Shapes: pixels ``(b, 3, 64, 64)`` in [-1, 1].
     """
-    verdicts = [_judge_one((picture.float() + 1) / 2) for picture in pixels]
+    verdicts = [_judge_one(to_unit(picture.float())) for picture in pixels]
     colour, pattern, residual = zip(*verdicts, strict=True)
     return Verdict(torch.tensor(colour), torch.tensor(pattern), torch.tensor(residual))
 

@@ -13,8 +13,10 @@ from torch import Generator, Tensor
 from ..models.student.student import Student, load_student
 from ..models.wan_vae.vae import WanVAE, load_wan_vae
 from ..models.world import World, infer_actions, load_world, rollout
+from ..models.world.diagnosis.report import psnr
 from ..models.world.tokenizer import VideoTokenizer
-from ..pipeline.generate import decode_images, sample_latents
+from ..pipeline.generation import decode_images, sample_latents
+from ..pipeline.pictures.convert import bytes_to_signed, to_signed, to_unit
 from ..samplers.contract import PRESETS, SamplingContract
 from . import demo_file
 from .captions import embed
@@ -50,7 +52,7 @@ def demo_world() -> World:
 def clip() -> tuple[Tensor, Tensor]:
     """The ground truth beside the world: frames ``(b, t, 3, 32, 32)`` in [-1, 1] and actions ``(b, t - 1)``."""
     with safe_open(demo_file("world_clip"), "pt") as file:
-        frames = rearrange(file.get_tensor("frames"), "b t h w c -> b t c h w").float() / 127.5 - 1
+        frames = bytes_to_signed(rearrange(file.get_tensor("frames"), "b t h w c -> b t c h w"))
         return frames, file.get_tensor("actions")
 
 
@@ -96,7 +98,7 @@ def paint(
     text = [embed(caption(int(c), int(p))) for c, p in zip(colour, pattern, strict=True)]
     latent = sample_latents(student, text, contract=contract, seed=seed, batch=count)
     images = decode_images(student, vae, latent.nan_to_num(0.0, 0.0, 0.0))
-    return Painted(rearrange(images, "b h w c -> b c h w") * 2 - 1, colour, pattern)
+    return Painted(to_signed(rearrange(images, "b h w c -> b c h w")), colour, pattern)
 
 
 def right_share(painted: Painted) -> float:
@@ -120,8 +122,8 @@ def vae_psnr(vae: WanVAE, count: int, seed: int = HELD_OUT) -> Tensor:
 
 def _psnr(frames: Tensor, truth: Tensor) -> Tensor:
     """PSNR in dB of pictures in [-1, 1], ``(..., 3, H, W)`` -> ``(...)``."""
-    error = reduce((frames.clamp(-1, 1) - truth).square(), "... c h w -> ...", "mean")
-    return 10 * torch.log10(4 / error.clamp(min=1e-8))
+    error = (to_unit(frames.clamp(-1, 1)) - to_unit(truth)).square()
+    return psnr(reduce(error, "... c h w -> ...", "mean"))
 
 
 def _held_out(count: int, length: int, seed: int) -> tuple[Clips, Tensor]:
@@ -155,7 +157,7 @@ def copy_psnr(frames: Tensor, first: int) -> Tensor:
 
 def _pooled(frames: Tensor, truth: Tensor) -> Tensor:
     """One PSNR for all pictures together, so that a rare perfect frame does not outweigh the others."""
-    return 10 * torch.log10(4 / (frames.clamp(-1, 1) - truth).square().mean().clamp(min=1e-8))
+    return psnr((to_unit(frames.clamp(-1, 1)) - to_unit(truth)).square().mean())
 
 
 def action_share(world: World, count: int, seed: int = HELD_OUT) -> float:

@@ -17,6 +17,8 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor
 
+from ..pipeline.pictures.convert import to_signed
+
 __all__ = ["COLOURS", "GROUND", "PATTERNS", "PERIOD", "SIZE", "Batch", "caption", "captions", "draw", "mask_of"]
 
 SIZE = 64  # pixels a side: an 8x8 latent of the Wan 2.1 VAE
@@ -140,7 +142,7 @@ def draw(classes: Tensor, generator: Generator) -> Batch:
     pixels = ground[:, :, None, None] * (1 - mask) + front[:, :, None, None] * mask
     grain = GRAIN * torch.randn(len(classes), 1, SIZE, SIZE, generator=generator)
     grainy = (pattern == list(PATTERNS).index("plain"))[:, None, None, None]
-    return Batch(((pixels + grain * grainy) * 2 - 1).clamp(-1, 1), colour, pattern)
+    return Batch(to_signed(pixels + grain * grainy).clamp(-1, 1), colour, pattern)
 
 
 def _random_masks(index: int, count: int, generator: Generator) -> Tensor:

@@ -17,11 +17,12 @@ from ..models.student.student import Student
 from ..models.wan_vae.vae import WanVAE
 from ..models.world import RolloutConfig, World, rollout
 from ..models.world.diagnosis.diagnose import diagnose
-from ..pipeline.generate import decode_images
-from ..pipeline.pictures.diagnosis import diagnosis_chart, diagnosis_frames
-from ..pipeline.pictures.layout import contact_sheet, enlarge, label, side_by_side, to_picture
-from ..pipeline.pictures.probe import probe_chart, probe_grid
-from ..pipeline.probe import ProbeReport, probe
+from ..pipeline.generation import decode_images
+from ..pipeline.pictures.convert import to_pil, to_unit
+from ..pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
+from ..pipeline.pictures.layout import draw_labels, enlarge, make_contact_sheet, put_side_by_side
+from ..pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
+from ..pipeline.probing import ProbeReport, probe
 from ..samplers.contract import PRESETS, SamplingContract
 from .captions import embed
 from .judge import judge
@@ -87,18 +88,18 @@ def _picture_sheet(rows: Sequence[Row]) -> Image.Image:
     for row in rows:
         right = judge(row.painted.pixels).agrees(row.painted.colour, row.painted.pattern)
         texts = captions()[:: CLASSES // SHOWN]
-        images = enlarge(rearrange((row.painted.pixels + 1) / 2, "b c h w -> b h w c"), 2)
-        strip = contact_sheet(label(images, texts), columns=SHOWN)
-        parts.append(label(strip, [f"{row.title}: {int(right.sum())} of {SHOWN} show their caption"]))
-    return to_picture(contact_sheet(torch.cat(parts), columns=1)[0])
+        images = enlarge(to_unit(rearrange(row.painted.pixels, "b c h w -> b h w c")), 2)
+        strip = make_contact_sheet(draw_labels(images, texts), columns=SHOWN)
+        parts.append(draw_labels(strip, [f"{row.title}: {int(right.sum())} of {SHOWN} show their caption"]))
+    return to_pil(make_contact_sheet(torch.cat(parts), columns=1)[0])
 
 
 def _write_probe(name: str, student: Student, vae: WanVAE, folder: Path) -> str:
     """Write the probe's report, grid and chart for one student; return its first sentence."""
     report = probe_student(student)
     (folder / f"probe_{name}.txt").write_text(f"{report}\n")
-    probe_grid(report, lambda latent: decode_images(student, vae, latent)).save(folder / f"probe_{name}_grid.png")
-    probe_chart(report).save(folder / f"probe_{name}_chart.png")
+    draw_probe_grid(report, lambda latent: decode_images(student, vae, latent)).save(folder / f"probe_{name}_grid.png")
+    draw_probe_chart(report).save(folder / f"probe_{name}_chart.png")
     return report.sentence
 
 
@@ -109,10 +110,10 @@ def _write_rollout(world: World, path: Path) -> None:
     result = rollout(world, truth[:4, :WINDOW], steps=STEPS, actions=given, context_window=WINDOW)
     rows = []
     for name, frames in (("game", truth[:4, : STEPS + WINDOW]), ("imagined", result.frames)):
-        unit = rearrange((frames.clamp(-1, 1) + 1) / 2, "b t c h w -> b t h w c")
-        wide = side_by_side(torch.stack([enlarge(item, 5) for item in unit]))
-        rows.append(label(wide, [f"{name}, frame {i}" for i in range(len(wide))]))
-    pictures = [to_picture(frame) for frame in torch.cat(rows, dim=1)]
+        unit = to_unit(rearrange(frames.clamp(-1, 1), "b t c h w -> b t h w c"))
+        wide = put_side_by_side(torch.stack([enlarge(item, 5) for item in unit]))
+        rows.append(draw_labels(wide, [f"{name}, frame {i}" for i in range(len(wide))]))
+    pictures = [to_pil(frame) for frame in torch.cat(rows, dim=1)]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=250, loop=0)
 
 
@@ -120,9 +121,9 @@ def _write_diagnosis(world: World, folder: Path) -> str:
     """Write the chart of the four arms and its numbers; return the sentence that names the cause."""
     frames, _ = clip()
     found = diagnose(world, frames[:4, : STEPS + WINDOW], config=RolloutConfig(context_window=WINDOW))
-    diagnosis_chart(found).save(folder / "diagnose_chart.png")
-    rows = diagnosis_frames(found)
-    to_picture(contact_sheet(rows.flatten(0, 1), columns=rows.shape[1])[0]).save(folder / "diagnose_frames.png")
+    draw_diagnosis_chart(found).save(folder / "diagnose_chart.png")
+    rows = compare_arms(found)
+    to_pil(make_contact_sheet(rows.flatten(0, 1), columns=rows.shape[1])[0]).save(folder / "diagnose_frames.png")
     (folder / "diagnose.txt").write_text(f"{found.report()}\n")
     return found.cause
 

@@ -17,11 +17,13 @@ from einops import rearrange, reduce
 from torch import Generator, Tensor, nn
 
 from ...models.wan_vae.vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from ...models.world.diagnosis.report import psnr
+from ...pipeline.pictures.convert import to_unit
 from .. import demo_file
 from ..pictures import COLOURS, PATTERNS, draw
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
 
-__all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "psnr", "train", "train_decoder"]
+__all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "measure_psnr", "train", "train_decoder"]
 
 DIM = 12  # the real one is 96 wide
 KEPT = 4  # channels that carry the picture alone in a quarter of the training
@@ -55,14 +57,13 @@ def reconstruct(vae: WanVAE, pixels: Tensor, generator: Generator) -> tuple[Tens
 
 
 @torch.no_grad()
-def psnr(vae: WanVAE, pixels: Tensor, kept: int = 16) -> Tensor:
+def measure_psnr(vae: WanVAE, pixels: Tensor, kept: int = 16) -> Tensor:
     """PSNR in dB of each picture after encoding and decoding, ``(b, 3, H, W)`` in [-1, 1] -> ``(b,)``."""
     z = vae.encode_raw(rearrange(pixels, "b c h w -> b c 1 h w"))
     if kept < z.shape[1]:
         z[:, kept:] = reduce(z[:, kept:], "b c 1 h w -> 1 c 1 1 1", "mean")
     again = rearrange(vae.decode_raw(z), "b c 1 h w -> b c h w")
-    error = reduce((again - pixels).square(), "b c h w -> b", "mean")
-    return 10 * torch.log10(4 / error)
+    return psnr(reduce((to_unit(again) - to_unit(pixels)).square(), "b c h w -> b", "mean"))
 
 
 @torch.no_grad()
@@ -144,7 +145,7 @@ def _measured(vae: WanVAE, i: int, seed: int) -> dict[str, float]:
     if (i + 1) % 400:
         return {}
     pixels = draw(torch.arange(2 * CLASSES) % CLASSES, Generator().manual_seed(seed + 1000)).pixels
-    return {"psnr": float(psnr(vae, pixels).mean())}
+    return {"psnr": float(measure_psnr(vae, pixels).mean())}
 
 
 def _pictures(count: int, generator: Generator) -> Tensor:

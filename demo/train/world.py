@@ -23,6 +23,7 @@ from ...models.world.dynamics import DynamicsConfig, DynamicsModel
 from ...models.world.latent_actions import LatentActionModel, LatentActionsConfig, action_vectors
 from ...models.world.tokenizer import TokenizerConfig, VideoTokenizer
 from ...models.world.world import World, save_world
+from ...pipeline.pictures.convert import to_uint8, to_unit
 from .. import demo_file
 from ..game import ACTIONS, SIZE, effective_actions, play
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
@@ -150,7 +151,7 @@ def _after_own_prediction(
 def write_clip(path: Path, seed: int) -> None:
     """Write ground truth of held-out play: uint8 ``frames`` (b, t, 32, 32, 3) and ``actions`` (b, t - 1)."""
     clips = play(8, 26, Generator().manual_seed(seed + 1000))
-    frames = ((clips.frames + 1) * 127.5).round().byte()
+    frames = to_uint8(to_unit(clips.frames), "round")
     tensors = {"frames": rearrange(frames, "b t c h w -> b t h w c").contiguous(), "actions": effective_actions(clips)}
     save_file(tensors, path, metadata={"wan_lite.actions": " ".join(ACTIONS)})
 

@@ -21,6 +21,7 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
+from ...pipeline.pictures.convert import to_signed
 from ...samplers.contract import SamplingContract
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def save_path(filename_prefix: str, extension: str) -> tuple[Path, str, str]:
 
 def to_pixels(image: Tensor) -> Tensor:
     """Turn an IMAGE (b, H, W, 3 or 4) in [0, 1] into stills (b, 3, 1, H, W) in [-1, 1]; alpha is dropped."""
-    return rearrange(image[..., :3], "b h w c -> b c 1 h w") * 2.0 - 1.0
+    return to_signed(rearrange(image[..., :3], "b h w c -> b c 1 h w"))
 
 
 # Progress and metadata -----------------------------------------------------------------------------------------------

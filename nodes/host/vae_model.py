@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...models.wan_vae.tiling import Tiling
 from ...models.wan_vae.vae import WanVAE, official_state_dict
+from ...pipeline.pictures.convert import to_signed
 from .schema import Progress
 
 # Bytes of working memory for each pixel and byte of precision, one still, untiled: measured with benchmarks/vae.py.
@@ -43,7 +44,7 @@ class HostVAE(comfy.sd.VAE):
         self.latent_channels, self.latent_dim, self.output_channels = config.z_dim, 3, 3
         self.memory_used_decode = lambda shape, dtype: self._memory(shape[2], shape[3] * shape[4] * space**2, dtype)
         self.memory_used_encode = lambda shape, dtype: self._memory(shape[2], shape[3] * shape[4], dtype)
-        self.process_input = lambda image: image * 2.0 - 1.0
+        self.process_input = to_signed
         self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
         self.working_dtypes = [torch.bfloat16, torch.float16, torch.float32]
         self.disable_offload = self.handles_tiling = self.crop_input = True

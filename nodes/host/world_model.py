@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ...models.checkpoint import read_tensors
 from ...models.world import RolloutProgress, RolloutState, World, find_checkpoints, fit_frames, load_world
 from ...models.world.actions import ActionPolicy
-from ...pipeline.pictures.layout import enlarge, to_picture
+from ...pipeline.pictures.convert import to_pil, to_signed, to_unit
+from ...pipeline.pictures.layout import enlarge
 from .schema import file_names
 
 KIND = "world_models"
@@ -148,7 +149,7 @@ def to_frames(image: Tensor, world: World, resize: str) -> Tensor:
     Raises:
         ValueError: the pictures have another size and ``resize`` is ``error``.
     """
-    frames = rearrange(image[..., :3], "t h w c -> 1 t c h w").float() * 2.0 - 1.0
+    frames = to_signed(rearrange(image[..., :3], "t h w c -> 1 t c h w").float())
     size = world.frame_size
     if frames.shape[-2:] != (size, size) and resize == "error":
         raise ValueError(
@@ -160,7 +161,7 @@ def to_frames(image: Tensor, world: World, resize: str) -> Tensor:
 
 def to_images(frames: Tensor) -> Tensor:
     """Frames (b, t, 3, S, S) in [-1, 1] -> (b, t, S, S, 3) in [0, 1], clamped."""
-    return rearrange(frames, "b t c h w -> b t h w c").float().add(1.0).div(2.0).clamp(0.0, 1.0)
+    return to_unit(rearrange(frames, "b t c h w -> b t h w c").float()).clamp(0.0, 1.0)
 
 
 class RolloutWatch:
@@ -182,5 +183,5 @@ class RolloutWatch:
 
 def _preview(frames: Tensor) -> tuple[str, Any, int]:
     newest = to_images(frames)[:1, -1]
-    picture = to_picture(enlarge(newest, max(1, _PREVIEW_SIDE // newest.shape[1]))[0])
+    picture = to_pil(enlarge(newest, max(1, _PREVIEW_SIDE // newest.shape[1]))[0])
     return ("JPEG", picture, _PREVIEW_SIDE)

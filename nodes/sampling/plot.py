@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ...pipeline.pictures.charts import Axes, line_chart, to_tensor
+from ...pipeline.pictures.charts import Axes, draw_line_chart
+from ...pipeline.pictures.convert import from_pil
 from ..host.schema import CATEGORY, schema
 
 
@@ -40,7 +41,7 @@ def plot(curves: dict[str, torch.Tensor]) -> torch.Tensor:
     """IMAGE (1, H, W, 3) of sigma over steps; on a logarithmic axis where sigma goes above 1, as in epsilon models."""
     noise_ratio = max(float(sigmas.max()) for sigmas in curves.values()) > 1.0
     axes = Axes("Noise levels", "step", "sigma", log=noise_ratio)
-    return to_tensor(line_chart({name: list(enumerate(s.tolist())) for name, s in curves.items()}, axes))[None]
+    return from_pil(draw_line_chart({name: list(enumerate(s.tolist())) for name, s in curves.items()}, axes))[None]
 
 
 def sigma_table(curves: dict[str, torch.Tensor]) -> str:

@@ -13,9 +13,9 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
-from ...pipeline.pictures.charts import to_tensor
-from ...pipeline.pictures.probe import probe_chart, probe_grid
-from ...pipeline.probe import ProbeReport, probe
+from ...pipeline.pictures.convert import from_pil
+from ...pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
+from ...pipeline.probing import ProbeReport, probe
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import contract_of
 from ..host.model_sampling import with_sampling
@@ -196,9 +196,9 @@ class WanLiteSamplingProbe(io.ComfyNode):
         zeros = latents_of(model, latent, pictures)
         report = probed(model, positive, named_candidates(candidates, contract), zeros, seed)
         show_text(cls.hidden, report.sentence)
-        grid = probe_grid(report, decoder(model, vae, zeros.ndim), cell=cell)
-        chart, best = probe_chart(report), proposed(model, report.best.contract)
-        return io.NodeOutput(to_tensor(grid)[None], to_tensor(chart)[None], str(report), best)
+        grid = draw_probe_grid(report, decoder(model, vae, zeros.ndim), cell=cell)
+        chart, best = draw_probe_chart(report), proposed(model, report.best.contract)
+        return io.NodeOutput(from_pil(grid)[None], from_pil(chart)[None], str(report), best)
 
 
 def decoder(model: Any, vae: Any, dimensions: int) -> Any:

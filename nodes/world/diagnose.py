@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ...models.world import RolloutConfig
 from ...models.world.diagnosis.diagnose import diagnose
-from ...pipeline.pictures.charts import to_tensor
-from ...pipeline.pictures.diagnosis import diagnosis_chart, diagnosis_frames
-from ...pipeline.pictures.layout import contact_sheet, side_by_side
+from ...pipeline.pictures.convert import from_pil
+from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
+from ...pipeline.pictures.layout import make_contact_sheet, put_side_by_side
 from ..host.schema import ADVANCED, CATEGORY, schema, show_text
 from ..host.world_model import HostedWorld, RolloutWatch, WorldModel, to_frames
 from ..sampling.noise import SEEDS
@@ -83,15 +83,15 @@ class WanLiteWorldDiagnose(io.ComfyNode):
         clip = to_frames(frames, world.sizes, resize)
         found = diagnose(world.ready(clip.shape[1]), clip, config=config, seed=seed, on_progress=RolloutWatch())
         show_text(cls.hidden, found.cause)
-        rows = diagnosis_frames(found, scale=scale, labels=overlay)
-        return io.NodeOutput(to_tensor(diagnosis_chart(found))[None], laid_out(rows, layout), found.report())
+        rows = compare_arms(found, scale=scale, labels=overlay)
+        return io.NodeOutput(from_pil(draw_diagnosis_chart(found))[None], laid_out(rows, layout), found.report())
 
 
 def laid_out(rows: Tensor, layout: str) -> Tensor:
     """Rows (arms, n, H, W, 3) as one page, or as n pictures with the arms side by side."""
     if layout == "frames":
-        return side_by_side(rows)
-    return contact_sheet(rearrange(rows, "a n h w c -> (a n) h w c"), columns=rows.shape[1])
+        return put_side_by_side(rows)
+    return make_contact_sheet(rearrange(rows, "a n h w c -> (a n) h w c"), columns=rows.shape[1])
 
 
 NODES = [WanLiteWorldDiagnose]

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...models.world import Rollout, RolloutConfig, World, rollout
-from ...pipeline.pictures.layout import contact_sheet, enlarge, label, side_by_side
+from ...pipeline.pictures.layout import draw_labels, enlarge, make_contact_sheet, put_side_by_side
 from ..host.schema import ADVANCED, CATEGORY, schema
 from ..host.world_model import ActionChoice, HostedWorld, RolloutWatch, WorldActions, WorldModel, to_frames, to_images
 from ..sampling.noise import SEEDS
@@ -247,12 +247,12 @@ def labels_of(result: Rollout, with_context: bool) -> list[list[str]]:
 def laid_out(frames: Tensor, labels: list[list[str]] | None, layout: str) -> Tensor:
     """Frames (b, t, H, W, 3), with their labels, as an IMAGE (n, H', W', 3)."""
     if labels is not None:
-        frames = torch.stack([label(row, texts) for row, texts in zip(frames, labels, strict=True)])
+        frames = torch.stack([draw_labels(row, texts) for row, texts in zip(frames, labels, strict=True)])
     if layout == "side by side":
-        return side_by_side(frames)
+        return put_side_by_side(frames)
     flat = rearrange(frames, "b t h w c -> (b t) h w c")
     columns = frames.shape[1] if len(frames) > 1 else None
-    return contact_sheet(flat, columns) if layout == "contact sheet" else flat
+    return make_contact_sheet(flat, columns) if layout == "contact sheet" else flat
 
 
 def report_of(world: World, result: Rollout, done: ActionChoice, run: Run) -> str:

@@ -1,9 +1,10 @@
-"""Frames for people: labels, several rollouts side by side, contact sheets. Plain arithmetic and Pillow, no host."""
+"""Many images on one page: labels, rollouts side by side, contact sheets, grids of labelled images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,69 +12,160 @@ from einops import repeat
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-__all__ = ["LABEL_HEIGHT", "contact_sheet", "enlarge", "label", "side_by_side", "to_picture"]
+from .fonts import TEXT_SIZE, TITLE_SIZE, load_font, wrap_text
+
+__all__ = [
+    "LABEL_HEIGHT",
+    "ContactSheet",
+    "draw_image_grid",
+    "draw_labels",
+    "enlarge",
+    "make_contact_sheet",
+    "put_side_by_side",
+]
 
 LABEL_HEIGHT = 14
-_GAP = 2
-_PAPER, _INK = (24, 24, 24), (235, 235, 235)
+"""Pixels that :func:`draw_labels` adds above a frame."""
+
+_GAP, _MARGIN = 2, 10
+_DARK, _LIGHT = (24, 24, 24), (235, 235, 235)
+_PAPER, _INK = (255, 255, 255), (32, 32, 32)
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Where equal cells lie on a page, row by row; all lengths in pixels.
+
+    Attributes:
+        count: Number of cells.
+        columns: Cells in a row.
+        cell: Width and height of each.
+        gap: Space between two cells.
+        margin: Space around all of them.
+        header: Height above the cells, for a title.
+    """
+
+    count: int
+    columns: int
+    cell: tuple[int, int]
+    gap: int = _GAP
+    margin: int = 0
+    header: int = 0
+
+    @classmethod
+    def make_square(cls, count: int, cell: tuple[int, int], columns: int | None = None) -> ContactSheet:
+        """Return a page with ``columns`` cells in a row, or with so many that it is about square."""
+        width, height = cell
+        return cls(count, columns or max(1, math.ceil(math.sqrt(count * height / width))), cell)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the page."""
+        rows = math.ceil(self.count / self.columns)
+        across, down = (
+            number * (side + self.gap) - self.gap + 2 * self.margin
+            for number, side in zip((self.columns, rows), self.cell, strict=True)
+        )
+        return across, down + self.header
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Return the left and the top of a cell."""
+        row, column = divmod(index, self.columns)
+        left = self.margin + column * (self.cell[0] + self.gap)
+        return left, self.margin + self.header + row * (self.cell[1] + self.gap)
 
 
 def enlarge(frames: Tensor, factor: int) -> Tensor:
-    """Repeat every pixel: (n, H, W, 3) -> (n, factor H, factor W, 3). World models are seen better without blur."""
+    """Repeat every pixel, without blur: (n, H, W, 3) -> (n, factor H, factor W, 3)."""
     return repeat(frames, "n h w c -> n (h a) (w b) c", a=factor, b=factor)
 
 
-def label(frames: Tensor, texts: Sequence[str]) -> Tensor:
-    """Put a line of text above each frame: (n, H, W, 3) in [0, 1] -> (n, H + LABEL_HEIGHT, W, 3).
+def draw_labels(frames: Tensor, texts: Sequence[str]) -> Tensor:
+    """Write a line of text above each frame: (n, H, W, 3) in [0, 1] -> (n, H + LABEL_HEIGHT, W, 3).
 
     The frame's own pixels stay as they are; a text that is too long is cut off.
 
     Raises:
-        ValueError: not one text for each frame.
+        ValueError: The number of texts is not the number of frames.
     """
     if len(texts) != len(frames):
         raise ValueError(f"texts: {len(texts)} given for {len(frames)} frames; give one for each.")
-    strips = [_strip(text, frames.shape[2]) for text in texts]
+    strips = [_draw_strip(text, frames.shape[2]) for text in texts]
     return torch.cat([torch.stack(strips).to(frames), frames], dim=1)
 
 
-def side_by_side(rollouts: Tensor) -> Tensor:
-    """Several rollouts in one picture per frame: (b, t, H, W, 3) -> (t, H, b W and gaps, 3)."""
+def put_side_by_side(rollouts: Tensor) -> Tensor:
+    """Put several rollouts into one image per frame: (b, t, H, W, 3) -> (t, H, b W and gaps, 3)."""
     b, t, h, w, _ = rollouts.shape
-    sheet = _paper(rollouts, t, h, b * w + (b - 1) * _GAP)
+    sheet = ContactSheet(b, b, (w, h))
+    page = _make_paper(rollouts, t, sheet.size)
     for item in range(b):
-        left = item * (w + _GAP)
-        sheet[:, :, left : left + w] = rollouts[item]
-    return sheet
+        left, _ = sheet.locate(item)
+        page[:, :, left : left + w] = rollouts[item]
+    return page
 
 
-def contact_sheet(frames: Tensor, columns: int | None = None) -> Tensor:
-    """All frames on one page, row by row: (n, H, W, 3) -> (1, rows and gaps, columns and gaps, 3).
+def make_contact_sheet(frames: Tensor, columns: int | None = None) -> Tensor:
+    """Put all frames on one page, row by row: (n, H, W, 3) -> (1, rows and gaps, columns and gaps, 3).
 
     Args:
-        columns: how many frames in a row; None makes the page about square.
+        frames: In [0, 1].
+        columns: Frames in a row; None makes the page about square.
     """
     n, h, w, _ = frames.shape
-    columns = columns or max(1, math.ceil(math.sqrt(n * h / w)))
-    rows = math.ceil(n / columns)
-    sheet = _paper(frames, 1, rows * (h + _GAP) - _GAP, columns * (w + _GAP) - _GAP)
+    sheet = ContactSheet.make_square(n, (w, h), columns)
+    page = _make_paper(frames, 1, sheet.size)
     for i, frame in enumerate(frames):
-        top, left = i // columns * (h + _GAP), i % columns * (w + _GAP)
-        sheet[0, top : top + h, left : left + w] = frame
-    return sheet
+        left, top = sheet.locate(i)
+        page[0, top : top + h, left : left + w] = frame
+    return page
 
 
-def to_picture(frame: Tensor) -> Image.Image:
-    """A frame (H, W, 3) in [0, 1] as an 8-bit picture; truncated, as the host saves pictures."""
-    return Image.fromarray((frame.float().clamp(0, 1).cpu() * 255).byte().numpy())
+def draw_image_grid(
+    images: Sequence[tuple[str, Image.Image]], *, columns: int = 0, title: str = "", cell: int = 256
+) -> Image.Image:
+    """Lay out (label, image) pairs in rows, each label above its image.
+
+    Args:
+        images: Of any size; they are enlarged with hard pixels and reduced smoothly.
+        columns: Images in a row; 0 makes the grid about square.
+        title: A line above all of them.
+        cell: The longer side of an image on the grid, in pixels.
+
+    Raises:
+        ValueError: There are no images.
+    """
+    if not images:
+        raise ValueError("images is empty; give at least one labelled image.")
+    font, line = load_font(), TEXT_SIZE + 5
+    labels = [wrap_text(text, font, cell) for text, _ in images]
+    fitted = [_fit_image(image, cell) for _, image in images]
+    label_height = line * max(map(len, labels))
+    size = (cell, label_height + max(image.height for image in fitted))
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    sheet = ContactSheet(len(images), columns, size, _MARGIN, _MARGIN, TITLE_SIZE + 10 if title else 0)
+    page = Image.new("RGB", sheet.size, _PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((_MARGIN, _MARGIN - 2), title, _INK, load_font(TITLE_SIZE))
+    for number, (lines, image) in enumerate(zip(labels, fitted, strict=True)):
+        left, top = sheet.locate(number)
+        draw.multiline_text((left, top), "\n".join(lines), _INK, font, spacing=3)
+        page.paste(image, (left, top + label_height))
+    return page
 
 
-def _paper(like: Tensor, n: int, height: int, width: int) -> Tensor:
-    colour = torch.tensor(_PAPER, dtype=like.dtype, device=like.device) / 255
-    return repeat(colour, "c -> n h w c", n=n, h=height, w=width).clone()
+def _fit_image(image: Image.Image, cell: int) -> Image.Image:
+    scale = cell / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.convert("RGB").resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
 
 
-def _strip(text: str, width: int) -> Tensor:
-    image = Image.new("RGB", (width, LABEL_HEIGHT), _PAPER)
-    ImageDraw.Draw(image).text((2, 1), text, fill=_INK)
+def _make_paper(like: Tensor, n: int, size: tuple[int, int]) -> Tensor:
+    colour = torch.tensor(_DARK, dtype=like.dtype, device=like.device) / 255
+    return repeat(colour, "c -> n h w c", n=n, h=size[1], w=size[0]).clone()
+
+
+def _draw_strip(text: str, width: int) -> Tensor:
+    image = Image.new("RGB", (width, LABEL_HEIGHT), _DARK)
+    ImageDraw.Draw(image).text((2, 1), text, fill=_LIGHT)
     return torch.from_numpy(np.asarray(image).copy()).float() / 255

@@ -1,4 +1,4 @@
-"""A probe's report as pictures: what each candidate paints, and how the latent's level runs."""
+"""A probe's report as images: what each candidate generates, and how the latent's level runs."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from collections.abc import Callable
 from PIL import Image
 from torch import Tensor
 
-from ..probe import ProbeReport
-from .charts import Axes, image_grid, line_chart, to_pil
+from ..probing import ProbeReport
+from .charts import Axes, draw_line_chart
+from .convert import to_pil
+from .layout import draw_image_grid
 
-__all__ = ["probe_chart", "probe_grid"]
+__all__ = ["draw_probe_chart", "draw_probe_grid"]
 
 
-def probe_grid(report: ProbeReport, decode: Callable[[Tensor], Tensor], *, cell: int = 256) -> Image.Image:
-    """Draw the first picture of every candidate, the most plausible first, labelled with rank, name and score.
+def draw_probe_grid(report: ProbeReport, decode: Callable[[Tensor], Tensor], *, cell: int = 256) -> Image.Image:
+    """Draw the first image of every candidate, the most plausible first, labelled with rank, name and score.
 
     Args:
-        decode: from the network's own latents (1, c, h, w) to pictures (1, H, W, 3) in [0, 1].
-        cell: longer side of a picture on the grid, in pixels.
+        report: The probe's.
+        decode: From the network's own latents (1, c, h, w) to images (1, H, W, 3) in [0, 1].
+        cell: Longer side of an image on the grid, in pixels.
     """
-    pictures = []
+    images = []
     for rank, item in enumerate(report.ranking, 1):
         # a run that blew up may hold infinities, which no decoder takes
         latent = item.latent[:1].nan_to_num(0.0, 0.0, 0.0)
-        label = f"{rank}. {item.name}\nscore {item.score:.2f}, {item.distance:.0%} from its finest run"
-        pictures.append((label, to_pil(decode(latent)[0])))
-    return image_grid(pictures, title="The same noise, each candidate's sampling", cell=cell)
+        text = f"{rank}. {item.name}\nscore {item.score:.2f}, {item.distance:.0%} from its finest run"
+        images.append((text, to_pil(decode(latent)[0], "round")))
+    return draw_image_grid(images, title="The same noise, each candidate's sampling", cell=cell)
 
 
-def probe_chart(report: ProbeReport) -> Image.Image:
+def draw_probe_chart(report: ProbeReport) -> Image.Image:
     """Draw each candidate's level along its run, 1 being right, over the share of the run that is done."""
     series = {
         f"{rank}. {item.name}": [((n + 1) / len(item.level), value) for n, value in enumerate(item.level)]
         for rank, item in enumerate(report.ranking, 1)
     }
     title = "Root mean square of the latent, over what it should be (1 is right)"
-    return line_chart(series, Axes(title, x="share of the run", y="level", log=True))
+    return draw_line_chart(series, Axes(title, x="share of the run", y="level", log=True))

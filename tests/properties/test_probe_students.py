@@ -10,7 +10,7 @@ from wan_lite.demo.captions import embed
 from wan_lite.demo.pictures import captions
 from wan_lite.models.student.network import pool_text
 from wan_lite.models.student.student import load_student
-from wan_lite.pipeline.probe import probe
+from wan_lite.pipeline.probing import probe
 from wan_lite.samplers import PRESETS
 
 SEEDS = range(5)  # twenty were run when the probe was made; five keep the suite short

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from wan_lite.pipeline.pictures.charts import COLOURS, Axes, image_grid, line_chart, to_pil, to_tensor
+from wan_lite.pipeline.pictures.charts import COLOURS, Axes, draw_line_chart
+from wan_lite.pipeline.pictures.layout import draw_image_grid
 
 
 def colours_of(image: Image.Image) -> set[tuple[int, ...]]:
@@ -18,14 +18,14 @@ def colours_of(image: Image.Image) -> set[tuple[int, ...]]:
 
 def test_every_line_is_drawn_in_its_colour_and_the_legend_takes_room_below() -> None:
     series = {f"line {k}": [(x, x * k) for x in range(5)] for k in range(3)}
-    chart = line_chart(series, Axes("title", "x", "y", size=(500, 300)))
+    chart = draw_line_chart(series, Axes("title", "x", "y", size=(500, 300)))
     assert chart.width == 500
     assert chart.height > 300
     assert set(COLOURS[:3]) <= colours_of(chart)
 
 
 def test_a_line_goes_where_its_values_are() -> None:
-    rising = np.asarray(line_chart({"": [(0, 0), (1, 1)]}, Axes(size=(400, 300))))[:290]
+    rising = np.asarray(draw_line_chart({"": [(0, 0), (1, 1)]}, Axes(size=(400, 300))))[:290]
     rows, columns = np.nonzero((rising == COLOURS[0]).all(-1))
     assert np.corrcoef(rows, columns)[0, 1] < -0.9
 
@@ -35,16 +35,16 @@ def test_a_line_goes_where_its_values_are() -> None:
     "points", [[], [(1, 1)], [(0, 2.0), (1, 2.0)], [(0, math.nan), (1, math.inf), (2, 1.0)], [(0, -1.0), (1, 0.0)]]
 )
 def test_odd_series_are_drawn_without_failing(points: list, log: bool) -> None:
-    assert line_chart({"a": points}, Axes(log=log)).size[0] == 720
+    assert draw_line_chart({"a": points}, Axes(log=log)).size[0] == 720
 
 
 def test_many_lines_reuse_colours_with_dashes() -> None:
-    line_chart({f"a rather long name {k}": [(0, k), (1, k + 1)] for k in range(12)})
+    draw_line_chart({f"a rather long name {k}": [(0, k), (1, k + 1)] for k in range(12)})
 
 
 def test_grid_places_pictures_in_rows() -> None:
     red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
-    grid = image_grid([("first", red), ("a label\nof two lines", blue), ("third", red)], columns=2, cell=64)
+    grid = draw_image_grid([("first", red), ("a label\nof two lines", blue), ("third", red)], columns=2, cell=64)
     pixels = np.asarray(grid)
     reds = np.argwhere((pixels == (255, 0, 0)).all(-1))
     blues = np.argwhere((pixels == (0, 0, 255)).all(-1))
@@ -52,11 +52,4 @@ def test_grid_places_pictures_in_rows() -> None:
     assert len(blues) == 64 * 64
     assert blues[:, 1].min() > reds[:, 1].min() + 64
     with pytest.raises(ValueError, match="images is empty"):
-        image_grid([])
-
-
-def test_pictures_to_tensors_and_back() -> None:
-    image = torch.rand(5, 7, 3)
-    again = to_tensor(to_pil(image))
-    assert again.shape == (5, 7, 3)
-    torch.testing.assert_close(again, image, atol=0.5 / 255 + 1e-6, rtol=0)
+        draw_image_grid([])

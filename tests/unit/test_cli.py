@@ -19,7 +19,8 @@ from wan_lite.cli import COMMANDS, main
 from wan_lite.cli.sample import split_embeds
 from wan_lite.models import read_contract
 from wan_lite.models.text_embeds import save_text_embeds
-from wan_lite.pipeline.generate import save_png
+from wan_lite.pipeline import generation
+from wan_lite.pipeline.generation import save_png
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 VAE = str(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors")
@@ -56,6 +57,13 @@ def pixels(path: Path) -> np.ndarray:
 
 
 # --- sample -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_vae_is_checked_once(embeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[object] = []
+    monkeypatch.setattr(generation, "check_vae", lambda *pair: checked.append(pair))
+    assert paint(embeds, tmp_path / "out", "--sampler", "ddim", "--steps", "1", "--batch", "2", "--quiet") == 0
+    assert len(checked) == 1
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "flow-unipc"])
@@ -390,7 +398,7 @@ def test_interrupting_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def interrupted(path: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("wan_lite.pipeline.inspect.describe", interrupted)
+    monkeypatch.setattr("wan_lite.pipeline.inspection.inspect", interrupted)
     assert main(["inspect", "x"]) == 130
     assert sentence(capsys) == "wan-lite inspect: interrupted"
 
@@ -417,7 +425,7 @@ def test_an_impossible_place_is_said_before_the_work(
     out: str, embeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("wan_lite.pipeline.generate.generate", lambda *_, **__: pytest.fail("it was painted"))
+    monkeypatch.setattr("wan_lite.pipeline.generation.sample_latents", lambda *_, **__: pytest.fail("it was painted"))
     assert paint(f"{embeds}:0", tmp_path / out, "--sampler", "ddim", "--quiet") == 2
     said = sentence(capsys)
     assert str(tmp_path / "file") in said and "Not a directory" in said
@@ -437,7 +445,7 @@ def test_a_lack_of_memory_is_a_sentence(
     def fails(_: object) -> None:
         raise error
 
-    monkeypatch.setattr("wan_lite.pipeline.inspect.describe", fails)
+    monkeypatch.setattr("wan_lite.pipeline.inspection.inspect", fails)
     assert main(["inspect", "a"]) == 2
     assert "not enough memory" in sentence(capsys)
 
@@ -446,7 +454,7 @@ def test_other_faults_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None
     def fails(_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("wan_lite.pipeline.inspect.describe", fails)
+    monkeypatch.setattr("wan_lite.pipeline.inspection.inspect", fails)
     with pytest.raises(RuntimeError, match="a fault of ours"):
         main(["inspect", "a"])
 

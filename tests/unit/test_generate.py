@@ -17,7 +17,8 @@ from wan_lite.models import load_student, load_wan_vae
 from wan_lite.models.student.student import Student
 from wan_lite.models.wan_vae.vae import WanVAE
 from wan_lite.pipeline.contracts import Wishes, in_words, settle_contract
-from wan_lite.pipeline.generate import Prompts, decode_images, generate, sample_latents, save_png, to_uint8
+from wan_lite.pipeline.generation import Prompts, decode_images, generate, sample_latents, save_png
+from wan_lite.pipeline.pictures.convert import to_uint8
 from wan_lite.samplers.contract import PRESETS, ContractMismatch
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -104,20 +105,15 @@ def test_what_cannot_be_painted_is_a_sentence(student: Student, vae: WanVAE) -> 
     text = [a_text(3, 0)]
     with pytest.raises(ValueError, match="batch is 0"):
         generate(student, vae, text, batch=0)
-    with pytest.raises(ValueError, match="text holds 2 prompts for 3 pictures"):
+    with pytest.raises(ValueError, match="text holds 2 prompts for 3 images"):
         generate(student, vae, text * 2, batch=3)
     with pytest.raises(ValueError, match="has no sampling contract"):
         generate(load_student(VECTORS / "student_4ch"), vae, text)
     other = load_wan_vae(VECTORS / "wan_vae" / "wan22_tiny_official.safetensors")
     with pytest.raises(
-        ValueError, match=r"vae has 48 channels \(wan2\.2\), but .* paints latents of 16; choose the Wan"
+        ValueError, match=r"vae has 48 channels \(wan2\.2\), but .* samples latents of 16; choose the Wan"
     ):
         generate(student, other, text)
-
-
-def test_bytes_are_cut_off_as_the_host_does() -> None:
-    image = torch.tensor([[[0.0, 0.999, 1.0]]])
-    assert to_uint8(image).tolist() == [[[0, 254, 255]]]
 
 
 def test_a_png_carries_its_notes(tmp_path: Path) -> None:

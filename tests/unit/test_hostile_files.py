@@ -17,7 +17,7 @@ from wan_lite.models import load_student, load_world, read_contract, save_studen
 from wan_lite.models.checkpoint import read_metadata, read_tensors, write_tensors
 from wan_lite.models.text_embeds import read_text_embeds, save_text_embeds
 from wan_lite.models.world import save_world
-from wan_lite.pipeline.inspect import describe
+from wan_lite.pipeline.inspection import inspect
 from wan_lite.samplers import PRESETS
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -82,8 +82,8 @@ def test_damaged_pickles(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "load", [load_student, describe, read_contract, lambda path: stamp(path, PRESETS[PRESET])],
-    ids=["load_student", "describe", "read_contract", "stamp"],
+    "load", [load_student, inspect, read_contract, lambda path: stamp(path, PRESETS[PRESET])],
+    ids=["load_student", "inspect", "read_contract", "stamp"],
 )  # fmt: skip
 def test_damaged_student_files(single: Path, load: Callable[[Path], Any]) -> None:
     for content in damaged(single.read_bytes(), 25):
@@ -121,14 +121,14 @@ def test_absurd_sizes_of_a_student(student: Path, name: str, value: object) -> N
 def test_sizes_that_are_nested_too_deep(student: Path) -> None:
     (student / "config.json").write_text("[" * 100_000)
     assert "is not valid JSON" in refusal(load_student, student)
-    assert "folder of 2 files" in str(describe(student))
+    assert "folder of 2 files" in str(inspect(student))
 
 
 def test_a_projection_that_is_none(student: Path) -> None:
     beside = student / "output_proj.safetensors"
     for tensors in ({"bias": torch.zeros(16)}, {"weight": torch.zeros(16, 4)}, {"weight": torch.zeros(7, 4, 1, 1)}):
         save_file(tensors, beside)
-        for load in (load_student, describe):
+        for load in (load_student, inspect):
             assert "its output projection holds" in refusal(load, student)
     save_file({"weight": torch.zeros(16, 4, 1, 1)}, beside)
     refusal(load_student, student, beside.name)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wan_lite.pipeline.pictures.probe import probe_chart, probe_grid
-from wan_lite.pipeline.probe import latent_statistics, probe
+from wan_lite.pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
+from wan_lite.pipeline.probing import latent_statistics, probe
 from wan_lite.samplers import PRESETS, Network, SamplingContract, per_item_noise
 
 SHAPE = (4, 16, 8, 8)
@@ -113,10 +113,10 @@ def test_progress_and_pictures() -> None:
     report = probe(velocity_network, candidates, SHAPE, on_run=lambda done, total: runs.append((done, total)))
     assert runs == [(1, 2), (2, 2)]
     shown = []
-    grid = probe_grid(report, lambda latent: (shown.append(latent), torch.zeros(1, 64, 64, 3))[1], cell=128)
+    grid = draw_probe_grid(report, lambda latent: (shown.append(latent), torch.zeros(1, 64, 64, 3))[1], cell=128)
     assert [latent.shape for latent in shown] == [(1, *SHAPE[1:])] * 2
     assert grid.width > 2 * 128
-    assert probe_chart(report).width == 720
+    assert draw_probe_chart(report).width == 720
 
 
 @pytest.mark.parametrize(

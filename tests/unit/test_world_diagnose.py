@@ -12,7 +12,7 @@ from torch import Tensor
 from wan_lite.models.world import ARMS, ActionEffect, Diagnosis, World, find_checkpoints, load_world, rollout
 from wan_lite.models.world.diagnosis import diagnose
 from wan_lite.models.world.diagnosis.report import psnr
-from wan_lite.pipeline.pictures.diagnosis import COMPARED, diagnosis_chart, diagnosis_frames
+from wan_lite.pipeline.pictures.diagnosis import COMPARED, compare_arms, draw_diagnosis_chart
 from wan_lite.pipeline.pictures.layout import LABEL_HEIGHT
 
 HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
@@ -144,6 +144,6 @@ def test_report_has_every_frame_and_measure(found: Diagnosis) -> None:
 
 
 def test_pictures(found: Diagnosis) -> None:
-    assert diagnosis_chart(found).size[0] > 300
-    assert diagnosis_frames(found, scale=2).shape == (len(COMPARED), 5, 64 + LABEL_HEIGHT, 64, 3)
-    assert diagnosis_frames(found, scale=1, labels=False).shape == (len(COMPARED), 5, 32, 32, 3)
+    assert draw_diagnosis_chart(found).size[0] > 300
+    assert compare_arms(found, scale=2).shape == (len(COMPARED), 5, 64 + LABEL_HEIGHT, 64, 3)
+    assert compare_arms(found, scale=1, labels=False).shape == (len(COMPARED), 5, 32, 32, 3)

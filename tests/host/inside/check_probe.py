@@ -77,7 +77,7 @@ def check_a_student_is_probed_at_its_own_size() -> None:
 
 def check_the_network_sees_what_the_librarys_probe_feeds_it() -> None:
     """The report of the host is the library's own, number for number."""
-    library = submodule("pipeline.probe")
+    library = submodule("pipeline.probing")
     network = IdealNetwork("velocity")
     presets = submodule("samplers.contract").PRESETS
     expected = library.probe(lambda x, t: network(x, t.float()), presets, (4, 16, 16, 16), seed=3)

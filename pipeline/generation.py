@@ -1,4 +1,4 @@
-"""From a student, a VAE and encoded text to pictures; the same arithmetic as the nodes, so the same pixels."""
+"""From a student, a VAE and encoded text to images; the same arithmetic as the nodes, so the same pixels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -22,18 +20,20 @@ from ..samplers import Network, Prediction, per_item_noise, sample
 from ..samplers.contract import SamplingContract
 from ..samplers.guidance import guided
 from ..samplers.solver import OnStep
+from .pictures.convert import to_pil, to_unit
 
-__all__ = ["Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png", "to_uint8"]
+__all__ = ["Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png"]
 
-
-MOST_PICTURES = 10_000
+MAX_BATCH = 10_000
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Encoded prompts and, for guidance (cfg other than 1), what to steer away from; rows are (l_i, d).
+    """Encoded prompts and, for guidance (cfg other than 1), what to steer away from.
 
-    One entry serves the whole batch; else there is one for each picture.
+    Attributes:
+        positive: Token embeddings (l_i, d); one entry serves the whole batch, else there is one for each image.
+        negative: The same, for what to steer away from.
     """
 
     positive: Sequence[Tensor]
@@ -50,25 +50,27 @@ def generate(
     batch: int = 1,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Paint pictures.
+    """Sample images.
 
     Args:
-        text: the prompt's rows, a list of (l, d): one for all pictures, or one each.
-        contract: how to sample; None takes the student's own. Its latent size is painted.
-        seed: picture i starts from the noise of ``seed + i``, whatever the batch is.
-        batch: number of pictures. on_step: called as ``on_step(i, x, x0)`` after each step.
+        student: The network that samples latents.
+        vae: What decodes them.
+        text: The prompt's token embeddings, a list of (l, d): one for all images, or one each.
+        contract: How to sample, and at which latent size; None takes the student's own.
+        seed: Image i starts from the noise of ``seed + i``, whatever the batch is.
+        batch: Number of images.
+        on_step: Called as ``on_step(i, x, x0)`` after each step.
 
     Returns:
         (b, H, W, 3) in [0, 1], float32 on the CPU.
 
     Raises:
-        ValueError: there is no contract, the VAE is of another kind than the student's latents, or the number of
+        ValueError: There is no contract, the VAE is of another kind than the student's latents, or the number of
             prompts, the batch or the size is not possible.
     """
     check_vae(student, vae)
-    return decode_images(
-        student, vae, sample_latents(student, text, contract=contract, seed=seed, batch=batch, on_step=on_step)
-    )
+    latent = sample_latents(student, text, contract=contract, seed=seed, batch=batch, on_step=on_step)
+    return decode_images(student, vae, latent)
 
 
 def sample_latents(
@@ -80,10 +82,13 @@ def sample_latents(
     batch: int = 1,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Sample the student's own latents (b, C, h, w), not yet projected; arguments as for :func:`generate`.
+    """Sample the student's own latents, not yet projected; arguments as for :func:`generate`.
+
+    Returns:
+        (b, C, h, w), normalised.
 
     Raises:
-        ValueError: as for :func:`generate`, but for the VAE.
+        ValueError: As for :func:`generate`, but for the VAE.
     """
     contract = contract or student.contract
     if contract is None:
@@ -91,10 +96,10 @@ def sample_latents(
             f"{student.source}: has no sampling contract; say how to sample it, for example with the preset "
             "'flow_unipc-20 shift 5' or 'ddim-10 training preview'."
         )
-    if not 1 <= batch <= MOST_PICTURES:
-        raise ValueError(f"batch is {batch}; allowed are 1 to {MOST_PICTURES}.")
+    if not 1 <= batch <= MAX_BATCH:
+        raise ValueError(f"batch is {batch}; allowed are 1 to {MAX_BATCH}.")
     prompts = text if isinstance(text, Prompts) else Prompts(text)
-    network = _network(student, prompts, contract.cfg, batch)
+    network = _condition_network(student, prompts, contract.cfg, batch)
     size = student.config.latent_size
     height, width = contract.latent[1:] if contract.latent else (size, size)
     device = student.network.conv_in.weight.device
@@ -110,55 +115,67 @@ def sample_latents(
 
 
 def decode_images(student: Student, vae: WanVAE, latent: Tensor) -> Tensor:
-    """Turn the student's finished latents (b, C, h, w) into pictures (b, H, W, 3) in [0, 1], one at a time."""
-    check_vae(student, vae)
+    """Turn the student's finished latents into images, one at a time; see :func:`check_vae` for which VAE fits.
+
+    Args:
+        student: What sampled them.
+        vae: What decodes them.
+        latent: (b, C, h, w), as :func:`sample_latents` returns them.
+
+    Returns:
+        (b, H, W, 3) in [0, 1], float32 on the CPU.
+    """
     with torch.inference_mode():
         projected = rearrange(student.to_vae_latent(latent), "b c h w -> b 1 c 1 h w")
         pixels = torch.cat([vae.decode(item) for item in projected])
-    return ((rearrange(pixels, "b c 1 h w -> b h w c").float().cpu() + 1.0) / 2.0).clamp(0.0, 1.0)
+    return to_unit(rearrange(pixels, "b c 1 h w -> b h w c").float().cpu()).clamp(0.0, 1.0)
 
 
 def check_vae(student: Student, vae: WanVAE) -> None:
-    """Raise ValueError where the student's latents are not of the VAE's kind."""
+    """Check that the VAE decodes latents of the student's kind.
+
+    Raises:
+        ValueError: Their numbers of channels differ.
+    """
     if vae.config.z_dim != student.vae_channels:
         wanted = "Wan 2.1" if student.vae_channels == 16 else "Wan 2.2"
         raise ValueError(
-            f"vae has {vae.config.z_dim} channels ({vae.config.variant}), but {student.source} paints latents of "
+            f"vae has {vae.config.z_dim} channels ({vae.config.variant}), but {student.source} samples latents of "
             f"{student.vae_channels}; choose the {wanted} VAE."
         )
 
 
-def to_uint8(image: Tensor) -> np.ndarray:
-    """Convert (H, W, 3) in [0, 1] to bytes, cut off and not rounded: what ComfyUI's SaveImage writes."""
-    return np.clip(255.0 * image.cpu().numpy(), 0, 255).astype(np.uint8)
-
-
 def save_png(image: Tensor, path: Path, notes: Mapping[str, object]) -> None:
-    """Write (H, W, 3) in [0, 1] as a PNG that carries ``notes`` as JSON texts, as ComfyUI writes its own.
+    """Write a PNG that carries ``notes`` as JSON texts, as ComfyUI writes its own.
+
+    Args:
+        image: (H, W, 3) in [0, 1].
+        path: The file to write.
+        notes: What to write beside the pixels, each under its key.
 
     Raises:
-        OSError: the file cannot be written; what was there stays.
+        OSError: The file cannot be written; what was there stays.
     """
     texts = PngInfo()
     for key, value in notes.items():
         texts.add_text(key, json.dumps(value))
     with replacing(path) as part:
-        Image.fromarray(to_uint8(image)).save(part, format="PNG", pnginfo=texts, compress_level=4)
+        to_pil(image).save(part, format="PNG", pnginfo=texts, compress_level=4)
 
 
-def _network(student: Student, prompts: Prompts, cfg: float, batch: int) -> Network:
-    def conditioned(text: Tensor) -> Network:
+def _condition_network(student: Student, prompts: Prompts, cfg: float, batch: int) -> Network:
+    def with_text(text: Tensor) -> Network:
         return lambda x, timestep: student.network(x, timestep, text)
 
-    positive = conditioned(_pooled(prompts.positive, batch, "text"))
+    positive = with_text(_pool_prompts(prompts.positive, batch, "text"))
     if cfg == 1:
         return positive
     if not prompts.negative:
         raise ValueError(f"cfg is {cfg:g}, which needs a negative text to steer away from; give one, or set cfg to 1.")
-    return guided(positive, conditioned(_pooled(prompts.negative, batch, "negative text")), cfg)
+    return guided(positive, with_text(_pool_prompts(prompts.negative, batch, "negative text")), cfg)
 
 
-def _pooled(texts: Sequence[Tensor], batch: int, name: str) -> Tensor:
+def _pool_prompts(texts: Sequence[Tensor], batch: int, name: str) -> Tensor:
     if len(texts) not in (1, batch):
-        raise ValueError(f"{name} holds {len(texts)} prompts for {batch} pictures; give one for all or one for each.")
+        raise ValueError(f"{name} holds {len(texts)} prompts for {batch} images; give one for all or one for each.")
     return pool_text(list(texts))

@@ -25,7 +25,7 @@ from ..models.world.world import WORLD_CONFIG_KEY
 from ..samplers.contract import CONTRACT_KEY, SamplingContract
 from .contracts import in_words
 
-__all__ = ["Description", "describe"]
+__all__ = ["Description", "inspect"]
 
 STUDENT, VAE, EMBEDS, WORLD = "a distilled Wan student", "a Wan VAE", "text embeddings", "a world model"
 NETWORKS = {"tokenizer": "video tokenizer", "latent_actions": "latent action model", "dynamics": "dynamics model"}
@@ -46,7 +46,7 @@ class Description:
         return "\n".join([self.kind, *(f"  {label:<{width}}  {value}" for label, value in self.facts)])
 
 
-def describe(path: str | os.PathLike[str]) -> Description:
+def inspect(path: str | os.PathLike[str]) -> Description:
     """Say what a checkpoint is: kind, sizes, parameters, latent and true picture size, sampling contract.
 
     Raises:

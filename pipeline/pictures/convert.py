@@ -1,0 +1,71 @@
+"""Conversions between what networks, people and files hold: tensors in [-1, 1] or [0, 1], 8 bits, Pillow's images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...atomic import replacing
+
+__all__ = ["Rounding", "bytes_to_signed", "from_pil", "save_image", "to_pil", "to_signed", "to_uint8", "to_unit"]
+
+Rounding = Literal["truncate", "round"]
+"""How a value in [0, 1] becomes 8 bits: ``truncate`` is floor(255 x), ``round`` is the nearest whole number."""
+
+
+def to_uint8(image: Tensor, rounding: Rounding = "truncate") -> Tensor:
+    """Convert [0, 1] to 8 bits, values outside of it clamped; the only place where this pack does so.
+
+    Images truncate, as ComfyUI's Save Image does. Charts and reports, which nobody compares bit by bit, round.
+
+    Args:
+        image: Of any shape, on any device.
+        rounding: The rule.
+
+    Returns:
+        uint8 on the CPU, of the same shape.
+    """
+    scaled = image.detach().float().cpu().clamp(0.0, 1.0) * 255.0
+    return (scaled.round() if rounding == "round" else scaled).to(torch.uint8)
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """Map [-1, 1], what networks take and give, to [0, 1], what people and files hold; nothing is clamped."""
+    return (pixels + 1.0) / 2.0
+
+
+def to_signed(image: Tensor) -> Tensor:
+    """Map [0, 1] to [-1, 1]; nothing is clamped."""
+    return image * 2.0 - 1.0
+
+
+def bytes_to_signed(values: Tensor) -> Tensor:
+    """Map 8 bits to [-1, 1] in float32."""
+    return values.float() / 127.5 - 1.0
+
+
+def to_pil(image: Tensor, rounding: Rounding = "truncate") -> Image.Image:
+    """Convert (H, W, 3) in [0, 1] to an image of 8 bits (see :func:`to_uint8`)."""
+    return Image.fromarray(to_uint8(image, rounding).numpy())
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """Convert an image to (H, W, 3) float32 in [0, 1], what ComfyUI calls IMAGE (without the batch)."""
+    return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0)
+
+
+def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write an image whole or not at all; the file's ending says in which format.
+
+    Raises:
+        OSError: The file cannot be written.
+        ValueError: The ending is not one that Pillow writes.
+    """
+    with replacing(Path(path)) as part:
+        image.save(part)
