@@ -178,4 +178,5 @@ def _condition_network(student: Student, prompts: Prompts, cfg: float, batch: in
 def _pool_prompts(texts: Sequence[Tensor], batch: int, name: str) -> Tensor:
     if len(texts) not in (1, batch):
         raise ValueError(f"{name} holds {len(texts)} prompts for {batch} images; give one for all or one for each.")
-    return pool_text(list(texts))
+    # One row for each image, as ComfyUI passes it on: a product with one row rounds otherwise than one with several.
+    return pool_text(list(texts)).expand(batch, -1)

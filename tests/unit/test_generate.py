@@ -69,6 +69,12 @@ def test_a_picture_does_not_depend_on_its_batch(student: Student) -> None:
         assert (together[index : index + 1] - alone).abs().max() <= 1e-5 * max(1.0, alone.abs().max().item())
 
 
+def test_one_text_for_a_batch_is_that_text_for_each_picture_to_the_last_bit(student: Student) -> None:
+    text = a_text(12, 1)
+    shared, repeated = (sample_latents(student, texts, seed=40, batch=3) for texts in ([text], [text] * 3))
+    assert torch.equal(shared, repeated)
+
+
 def test_the_starting_noise_is_wans_own_for_the_seed(student: Student) -> None:
     first: list[Tensor] = []
     one_step = replace(student.contract, steps=1)
