@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import vae
-from .host.schema import register_folders
+from .host.folders import register_folders
 from .renamed import register_renamed
 from .sampling import contract, experts, noise, plot, probe, schedules, solvers
 from .sampling import samplers as sampling

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..models.wan_vae.tiling import MODES, Tiling
 from ..models.wan_vae.vae import load_wan_vae
-from .host.schema import ADVANCED, CATEGORY, PRECISIONS, fingerprint, list_models, model_path, schema, to_pixels
-from .host.vae_model import HostVAE
+from .host.folders import fingerprint, list_models, model_path
+from .host.schema import ADVANCED, CATEGORY, PRECISIONS, schema
+from .host.vae_model import HostVAE, to_pixels
 
 
 def tiling_inputs() -> list[io.Input]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...models.wan_vae.tiling import Tiling
 from ...models.wan_vae.vae import WanVAE, official_state_dict
 from ...pipeline.pictures.convert import to_signed
-from .schema import Progress
+from .progress import Progress
 
 # Bytes of working memory for each pixel and byte of precision, one still, untiled: measured with benchmarks/vae.py.
 _BYTES_PER_PIXEL = {"wan2.1": 600, "wan2.2": 700}
@@ -150,3 +150,8 @@ class HostVAE(comfy.sd.VAE):
 
 def _tiling_of(working_memory: int) -> Tiling:
     return Tiling("budget", budget_mb=working_memory / 2**20)
+
+
+def to_pixels(image: Tensor) -> Tensor:
+    """Turn an IMAGE (b, H, W, 3 or 4) in [0, 1] into stills (b, 3, 1, H, W) in [-1, 1]; alpha is dropped."""
+    return to_signed(rearrange(image[..., :3], "b h w c -> b c 1 h w"))

@@ -20,7 +20,7 @@ from ...models.world import RolloutProgress, RolloutState, World, find_checkpoin
 from ...models.world.actions import ActionPolicy
 from ...pipeline.pictures.convert import to_pil, to_signed, to_unit
 from ...pipeline.pictures.layout import enlarge
-from .schema import file_names
+from .folders import file_names
 
 KIND = "world_models"
 IN_THE_WORLD = "(in the world)"

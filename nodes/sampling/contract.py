@@ -12,8 +12,9 @@ from ...samplers.contract import SamplingContract
 from ...samplers.process import FLOW
 from ...samplers.schedule import Schedule
 from ..host.checks import CONTRACT_ATTACHMENT, contract_of, contract_problems, mismatch_input, settle, shift_problem
+from ..host.metadata import record_contract
 from ..host.model_sampling import with_sampling
-from ..host.schema import ADVANCED, CATEGORY, record_contract, schema
+from ..host.schema import ADVANCED, CATEGORY, schema
 from ..host.student_model import native_sampling
 from ..student.loader import Contract
 from .schedules import ddim_sigmas, denoise_input, flow_sigmas

@@ -19,7 +19,8 @@ from ...pipeline.probing import ProbeReport, probe
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import contract_of
 from ..host.model_sampling import with_sampling
-from ..host.schema import ADVANCED, CATEGORY, Progress, schema, show_text
+from ..host.progress import Progress, show_text
+from ..host.schema import ADVANCED, CATEGORY, schema
 from ..host.student_model import STUDENT_ATTACHMENT, ProjectedLatent
 from ..student.loader import Contract
 from .noise import SEEDS

@@ -23,8 +23,9 @@ from ...samplers.solver import Solver
 from ...samplers.unipc import FlowUniPC
 from ..host.checks import ON_MISMATCH, contract_of, contract_problems, process_problem, settle, shift_problem
 from ..host.fixed_schedule import ScheduledFlow, ScheduledSampling, SolverSampler
+from ..host.metadata import record_contract
 from ..host.model_sampling import model_noise_process, with_sampling
-from ..host.schema import ADVANCED, CATEGORY, record_contract, schema
+from ..host.schema import ADVANCED, CATEGORY, schema
 from ..host.student_model import STUDENT_ATTACHMENT, ProjectedLatent
 from .noise import PER_ITEM, SEEDS, ItemNoise
 from .schedules import ddim_sigmas

@@ -7,7 +7,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...models.text_embeds import read_text_embeds, save_text_embeds, trim_padding
-from ..host.schema import CATEGORY, fingerprint, list_models, model_path, save_path, schema
+from ..host.folders import fingerprint, list_models, model_path, save_path
+from ..host.schema import CATEGORY, schema
 
 KIND = "wan_lite_embeds"
 ALL = -1

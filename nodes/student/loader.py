@@ -12,17 +12,9 @@ from comfy_api.latest import io
 from ...models.student.student import fit_contract, read_student, save_student
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT
-from ..host.schema import (
-    ADVANCED,
-    CATEGORY,
-    PRECISIONS,
-    fingerprint,
-    list_models,
-    model_path,
-    save_path,
-    schema,
-    show_text,
-)
+from ..host.folders import fingerprint, list_models, model_path, save_path
+from ..host.progress import show_text
+from ..host.schema import ADVANCED, CATEGORY, PRECISIONS, schema
 from ..host.student_model import STUDENT_ATTACHMENT, StudentInfo, build_model, to_student
 
 KIND = "wan_students"

@@ -13,7 +13,8 @@ from ...models.world.diagnosis.diagnose import diagnose
 from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
 from ...pipeline.pictures.layout import make_contact_sheet, put_side_by_side
-from ..host.schema import ADVANCED, CATEGORY, schema, show_text
+from ..host.progress import show_text
+from ..host.schema import ADVANCED, CATEGORY, schema
 from ..host.world_model import HostedWorld, RolloutWatch, WorldModel, to_frames
 from ..sampling.noise import SEEDS
 from .loader import resize_input

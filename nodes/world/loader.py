@@ -8,7 +8,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...models.world import infer_actions, parse_actions
-from ..host.schema import ADVANCED, CATEGORY, PRECISIONS, model_path, schema, show_text
+from ..host.folders import model_path
+from ..host.progress import show_text
+from ..host.schema import ADVANCED, CATEGORY, PRECISIONS, schema
 from ..host.world_model import (
     IN_THE_WORLD,
     KIND,

@@ -203,21 +203,21 @@ def check_a_users_own_file_comes_before_the_demos():
     own.parent.mkdir()
     try:
         shutil.copyfile(base() / "models" / "vae" / "wan21_tiny.safetensors", own)
-        assert submodule("nodes.host.schema").model_path("vae", DEMO_VAE, "vae_name") == own
+        assert submodule("nodes.host.folders").model_path("vae", DEMO_VAE, "vae_name") == own
         (cores,) = run("VAELoader", vae_name=DEMO_VAE)
         expected = load_file(own)["decoder.conv1.weight"]
         assert load_file(shipped)["decoder.conv1.weight"].shape != expected.shape
         assert cores.first_stage_model.decoder.conv1.weight.shape == expected.shape
         tiny = {name: value.shape for name, value in load().first_stage_model.state_dict().items()}
         assert {name: value.shape for name, value in load(name=DEMO_VAE).first_stage_model.state_dict().items()} == tiny
-        assert submodule("nodes.host.schema").list_models("vae").count(DEMO_VAE) == 1
+        assert submodule("nodes.host.folders").list_models("vae").count(DEMO_VAE) == 1
     finally:
         shutil.rmtree(own.parent)
-    assert submodule("nodes.host.schema").model_path("vae", DEMO_VAE, "vae_name").samefile(shipped)
+    assert submodule("nodes.host.folders").model_path("vae", DEMO_VAE, "vae_name").samefile(shipped)
 
 
 def check_the_demos_files_come_last_in_our_lists():
     demo_vae()
     for kind in ("vae", "wan_students", "wan_lite_embeds", "world_models"):
-        demo = [name.startswith("wan-lite-demo/") for name in submodule("nodes.host.schema").list_models(kind)]
+        demo = [name.startswith("wan-lite-demo/") for name in submodule("nodes.host.folders").list_models(kind)]
         assert any(demo) and demo == sorted(demo), kind

@@ -1,0 +1,97 @@
+"""The host's model folders: registered, listed, and the way from a listed name to a path that is inside of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+MODEL_FOLDERS = {
+    "wan_students": {".safetensors"},
+    "wan_lite_embeds": {".safetensors"},
+    "world_models": {".safetensors", ".pth", ".pt"},
+}
+SAVED_INTO = ("wan_students", "wan_lite_embeds")
+DEMO_MODELS = Path(__file__).resolve().parents[2] / "demo" / "models"
+"""Laid out as the host's own models folder; every file is in a folder ``wan-lite-demo``."""
+DEMO_PREFIX = "wan-lite-demo/"
+
+
+def register_folders() -> None:
+    """Tell the host about this pack's model folders and the demo's files; what others have put there comes first."""
+    for kind, extensions in MODEL_FOLDERS.items():
+        folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.models_dir, kind))
+        folders, known = folder_paths.folder_names_and_paths[kind]
+        folder_paths.folder_names_and_paths[kind] = (folders, set(known) | extensions)
+    for kind in SAVED_INTO:
+        folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.get_output_directory(), kind))
+    for folder in filter(Path.is_dir, DEMO_MODELS.glob("*")):
+        folder_paths.add_model_folder_path(folder.name, str(folder))
+
+
+def file_names(kind: str) -> list[str]:
+    """Return the files of a model folder by name as the host lists them, the demo's last, ``/`` between folders."""
+    names = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(kind)]
+    return sorted(names, key=lambda name: name.startswith(DEMO_PREFIX))
+
+
+def list_models(kind: str) -> list[str]:
+    """Return the names in a model folder as the host lists them; a folder that is a model is one name.
+
+    A folder is a model where it holds a ``config.json`` and, in itself, at least one file of weights.
+    """
+    extensions = folder_paths.folder_names_and_paths[kind][1]
+    listed: list[str] = []
+    for name in file_names(kind):
+        folder = name.rpartition("/")[0]
+        whole = folder if folder and is_model_folder(kind, folder) else name
+        if whole not in listed and (whole == folder or os.path.splitext(name)[1].lower() in extensions):
+            listed.append(whole)
+    return listed
+
+
+def is_model_folder(kind: str, name: str) -> bool:
+    """Whether ``name`` in the model folder ``kind`` is a folder that is listed as one model."""
+    return any((Path(base) / name / "config.json").is_file() for base in folder_paths.get_folder_paths(kind))
+
+
+def model_path(kind: str, name: str, what: str) -> Path:
+    """Return where a listed name lies on disk.
+
+    Args:
+        kind: The model folder.
+        name: As :func:`list_models` gives it.
+        what: The input's name, for the message.
+
+    Raises:
+        ValueError: the name leaves the model folder (``..``, an absolute path) or is not there.
+    """
+    if not name or os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
+        raise ValueError(
+            f"{what}: {name!r} is not inside the models folder; put it under models/{kind} (or a folder named for "
+            f"{kind} in extra_model_paths.yaml) and choose it from the list."
+        )
+    for base in folder_paths.get_folder_paths(kind):
+        if (Path(base) / name).exists():
+            return Path(base) / name
+    available = ", ".join(list_models(kind)[:5]) or "nothing"
+    raise ValueError(
+        f"{what}: there is no {name!r} under models/{kind} (found {available}); copy it there and press R to refresh."
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """Return a text that changes when the file, or a file in the folder, changes: for the host's cache."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
+    return f"{path}{stats}"
+
+
+def save_path(filename_prefix: str, extension: str) -> tuple[Path, str, str]:
+    """Return a free path in the output folder, and its file name and subfolder as the host's results name them."""
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+        filename_prefix, folder_paths.get_output_directory()
+    )
+    file = f"{name}_{counter:05}_{extension}"
+    return Path(folder) / file, file, subfolder
