@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("models", "samplers", "pipeline", "nodes", "cli", "demo")
+LAYERS = ("models", "samplers", "pipeline", "check", "nodes", "cli", "demo")
 HOST = {
     "comfy",
     "comfy_api",
@@ -30,8 +30,9 @@ INSIDE = {
     "samplers": set(),
     "models": set(),
     "pipeline": {"models", "samplers"},
-    "nodes": {"models", "samplers", "pipeline"},
-    "cli": {"models", "samplers", "pipeline", "demo"},
+    "check": {"models", "samplers", "pipeline"},
+    "nodes": {"models", "samplers", "pipeline", "check"},
+    "cli": {"models", "samplers", "pipeline", "check", "demo"},
     "demo": {"models", "samplers", "pipeline", "cli"},
     "": {"nodes", "cli"},
 }
@@ -48,6 +49,7 @@ OUTSIDE = {
     "samplers": {"torch"},
     "models": {"torch", "einops", "safetensors", "numpy"},
     "pipeline": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "ftfy"},
+    "check": {"PIL", "av", "scipy"},
     "nodes": {"torch", "einops", "safetensors", "numpy", "PIL"} | HOST,
     "cli": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "av", "tqdm"},
     "demo": {"torch", "einops", "safetensors", "numpy", "PIL"},
@@ -172,7 +174,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_importing_the_library_never_loads_what_only_peers_need() -> None:
-    code = "import sys, json, wan_lite.models, wan_lite.samplers, wan_lite.pipeline; print(json.dumps([*sys.modules]))"
+    rooms = "wan_lite.models, wan_lite.samplers, wan_lite.pipeline, wan_lite.check"
+    code = f"import sys, json, {rooms}; print(json.dumps([*sys.modules]))"
     loaded = set(json.loads(fresh_python(code)))
     assert not loaded & ({"diffusers", "transformers", "matplotlib", "scipy", "av"} | HOST)
 

@@ -76,10 +76,11 @@ def host_environment() -> dict[str, str]:
     return environment | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def isolation_arguments(base: Path) -> list[str]:
+def isolation_arguments(base: Path, *, api_nodes: bool = False) -> list[str]:
     """Command-line arguments that keep a ComfyUI on the CPU and inside ``base``, with this pack only."""
     return [
-        *("--cpu", "--disable-api-nodes", "--base-directory", str(base), "--database-url", "sqlite:///:memory:"),
+        *("--cpu", *([] if api_nodes else ["--disable-api-nodes"])),
+        *("--base-directory", str(base), "--database-url", "sqlite:///:memory:"),
         *("--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK_NAME),
     ]
 
@@ -87,8 +88,11 @@ def isolation_arguments(base: Path) -> list[str]:
 class Server:
     """One ComfyUI process on a free port; use as a context manager."""
 
-    def __init__(self, comfyui: ComfyUI, base: Path, *, arguments: tuple[str, ...] = ()) -> None:
-        self.comfyui, self.base, self.arguments = comfyui, base, arguments
+    def __init__(
+        self, comfyui: ComfyUI, base: Path, *, arguments: tuple[str, ...] = (), api_nodes: bool = False
+    ) -> None:
+        self.comfyui, self.base = comfyui, base
+        self.arguments = (*isolation_arguments(base, api_nodes=api_nodes), *arguments)
         self.log_path = base / "server.log"
         self.seconds_to_ready = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,7 +115,7 @@ class Server:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *(str(self.comfyui.python), "main.py", *isolation_arguments(self.base), *self.arguments),
+                    *(str(self.comfyui.python), "main.py", *self.arguments),
                     *("--listen", "127.0.0.1", "--port", str(self._port), "--disable-auto-launch"),
                 ],
                 cwd=self.comfyui.root,

@@ -1,0 +1,114 @@
+"""Workflow files: JSON, or JSON that an image or a video carries in its metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from .graph import WorkflowError
+
+__all__ = ["SUFFIXES", "Document", "read_document"]
+
+IMAGES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG", ".avif": "AVIF"}
+VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".flac", ".mp3", ".opus", ".ogg")
+SUFFIXES = (".json", *IMAGES, *VIDEOS)
+"""Endings of files that can be or carry a workflow."""
+
+KEYS = ("workflow", "prompt")
+"""Names under which files carry the page's own format and the API format; the first one found is read."""
+
+LARGEST = 64 << 20  # bytes of a JSON text
+TAGS_OF_EXIF = (0x010E, 0x010F, 0x0110, 0x9286)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A workflow as it was found: ``key`` names the metadata that held it, None for a file of JSON."""
+
+    path: FilePath
+    text: str
+    content: Mapping[str, Any]
+    key: str | None = None
+
+
+def read_document(path: FilePath) -> Document:
+    """Return the workflow that a file is or carries.
+
+    Raises:
+        WorkflowError: it is none, carries none, or is damaged.
+        OSError: it cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (*IMAGES, *VIDEOS):
+        if path.stat().st_size > LARGEST:
+            raise WorkflowError(f"it has more than {LARGEST >> 20} MiB, which no workflow has; name another file.")
+        return Document(path, text := _decode(path.read_bytes()), _parse(text))
+    texts = dict(_image_texts(path, IMAGES[suffix]) if suffix in IMAGES else _video_texts(path))
+    for key in KEYS:
+        if key in texts:
+            return Document(path, texts[key], _parse(texts[key]), key)
+    raise WorkflowError("it carries no workflow; save it again with metadata, or name the workflow's own file.")
+
+
+def _decode(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WorkflowError(f"it is not text in UTF-8 ({error.reason} at byte {error.start}).") from None
+
+
+def _parse(text: str) -> Mapping[str, Any]:
+    if len(text) > LARGEST:
+        raise WorkflowError(f"its workflow has more than {LARGEST >> 20} MiB, which no workflow has.")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WorkflowError(f"it is not JSON ({str(error)[:80]}).") from None
+    if not isinstance(content, Mapping):
+        raise WorkflowError(f"it is JSON, but a {type(content).__name__} and not a workflow.")
+    return content
+
+
+def _image_texts(path: FilePath, kind: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of an image's text chunks, and of the Exif entries "name:text" that WEBP files have."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=[kind]) as image:
+            entries = dict(image.info)
+            exif = image.getexif()
+            tags = [exif[tag] for tag in TAGS_OF_EXIF if tag in exif]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError) as error:
+        raise WorkflowError(f"it is not a readable {kind} image ({str(error)[:80]}).") from None
+    yield from ((key, text) for key in KEYS if isinstance(text := entries.get(key), str))
+    for tag in tags:
+        name, _, text = (tag if isinstance(tag, str) else "").partition(":")
+        if name.lower() in KEYS:
+            yield name.lower(), text
+
+
+def _video_texts(path: FilePath) -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of a container's metadata, and of a "comment" that is JSON with both."""
+    try:
+        import av
+    except ImportError:
+        raise WorkflowError("reading videos needs PyAV; install it with `pip install wan-lite[video]`.") from None
+    if not path.is_file():
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+    try:
+        with av.open(str(path)) as container:
+            entries = {str(key).lower(): str(text) for key, text in container.metadata.items()}
+    except (OSError, ValueError) as error:
+        raise WorkflowError(f"it is not a readable video ({str(error)[:80]}).") from None
+    comment = entries.get("comment", "")
+    if comment.startswith("{") and not any(key in entries for key in KEYS):
+        inner = _parse(comment)
+        entries |= {
+            key: text if isinstance(text, str) else json.dumps(text) for key in KEYS if (text := inner.get(key))
+        }
+    yield from ((key, entries[key]) for key in KEYS if key in entries)
