@@ -1,0 +1,152 @@
+"""Reading the data file of known students and a user's own one on top of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .names import NameRule
+from .student import Alternative, KnownStudent, KnownStudents, KnownStudentsError, Source
+
+__all__ = ["USER_FILE_VARIABLE", "load_known_students", "user_file"]
+
+USER_FILE_VARIABLE = "WAN_LITE_KNOWN_STUDENTS"
+"""Environment variable with the path of a user's own data file."""
+
+_FORMAT = 1
+_OWN = Path(__file__).with_name("known_students.json")
+_ENTRY_KEYS = {
+    "id", "title", "of", "contract", "names", "alternatives", "weights", "core", "recipes", "cannot_run", "sources",
+    "remarks", "off",
+}  # fmt: skip
+
+
+def user_file() -> Path | None:
+    """Return the user's own data file where there is one: the environment variable's, else in the config folder.
+
+    Raises:
+        KnownStudentsError: the variable names a file that does not exist.
+    """
+    named = os.environ.get(USER_FILE_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise KnownStudentsError(f"{USER_FILE_VARIABLE} is {named!r}, which is not a file; correct or unset it.")
+        return Path(named)
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    path = Path(config) / "wan-lite" / _OWN.name
+    return path if path.is_file() else None
+
+
+def load_known_students(own: str | os.PathLike[str] | None = None) -> KnownStudents:
+    """Return the known students, with a user's own entries on top.
+
+    Args:
+        own: the user's data file; None looks where :func:`user_file` does. An entry of it with a known ``id`` replaces
+            the fields that it gives, a new one is added, and ``"off": true`` switches one off.
+
+    Raises:
+        KnownStudentsError: a file is not JSON, or an entry is not of the form of ``known_students.json``.
+    """
+    path = user_file() if own is None else Path(own)
+    if path is None:
+        return _built_in()
+    entries = {entry["id"]: entry for entry in _read(_OWN)["students"]}
+    content = _read(path)
+    for entry in content["students"]:
+        entries[entry["id"]] = {**entries.get(entry["id"], {}), **entry}
+    return _make(entries.values(), _read(_OWN), content, origin=path.name)
+
+
+@cache
+def _built_in() -> KnownStudents:
+    content = _read(_OWN)
+    return _make(content["students"], content, origin=_OWN.name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise KnownStudentsError(f"{path}: {error.strerror}; check the path and the permissions.") from None
+    except (ValueError, RecursionError) as error:
+        raise KnownStudentsError(f"{path.name}: is not JSON ({error}); repair it.") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise KnownStudentsError(
+            f'{path.name}: its "format" is not {_FORMAT}; give an object with "format": {_FORMAT} and "students".'
+        )
+    for key in ("students", "unknown", "silent"):
+        if not isinstance(content.setdefault(key, []), list):
+            raise KnownStudentsError(f"{path.name}: {key} is {type(content[key]).__name__}; give a list.")
+    for entry in content["students"]:
+        _check_entry(entry, path.name)
+    return content
+
+
+def _check_entry(entry: Any, origin: str) -> None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
+        raise KnownStudentsError(f'{origin}: an entry is {_short(entry)}; give an object with an "id".')
+    unknown = sorted(set(entry) - _ENTRY_KEYS)
+    if unknown:
+        raise KnownStudentsError(f"{origin}: {entry['id']} has {unknown}; allowed are {sorted(_ENTRY_KEYS)}.")
+
+
+def _make(entries: Iterable[dict[str, Any]], *contents: Mapping[str, Any], origin: str) -> KnownStudents:
+    students = [_student(entry, origin) for entry in entries if not entry.get("off")]
+    return KnownStudents(
+        {student.id: student for student in students},
+        tuple(_pattern(text, origin) for content in contents for text in content["silent"]),
+        tuple((_pattern(rule["name"], origin), rule["why"]) for content in contents for rule in content["unknown"]),
+    )
+
+
+def _student(entry: Mapping[str, Any], origin: str) -> KnownStudent:
+    try:
+        student = KnownStudent(
+            id=entry["id"],
+            title=entry.get("title", entry["id"]),
+            of=tuple(entry.get("of", ())),
+            fields=entry.get("contract"),
+            names=tuple(_rule(rule, origin) for rule in entry.get("names", ())),
+            alternatives=tuple(Alternative(other["why"], other["changes"]) for other in entry.get("alternatives", ())),
+            weights=entry.get("weights", ""),
+            core=entry.get("core", {}),
+            recipes=tuple(entry.get("recipes", ())),
+            cannot_run=entry.get("cannot_run", ""),
+            sources=tuple(_source(source) for source in entry.get("sources", ())),
+            remarks=tuple(entry.get("remarks", ())),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise KnownStudentsError(
+            f"{origin}: {entry['id']} is not of the form of {_OWN.name} ({type(error).__name__}: {error}); compare the "
+            "two."
+        ) from None
+    # student.contract()
+    return student
+
+
+def _source(entry: Mapping[str, Any]) -> Source:
+    return Source(entry["repository"], entry["commit"], tuple(entry["paths"]), entry.get("says", ""))
+
+
+def _rule(entry: str | Mapping[str, str], origin: str) -> NameRule:
+    if isinstance(entry, str):
+        return NameRule(_pattern(entry, origin))
+    name, folder = entry.get("name"), entry.get("folder")
+    return NameRule(_pattern(name, origin) if name else None, _pattern(folder, origin) if folder else None)
+
+
+def _pattern(text: Any, origin: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except (re.error, TypeError) as error:
+        raise KnownStudentsError(f"{origin}: {_short(text)} is not a pattern ({error}); correct it.") from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
