@@ -34,7 +34,7 @@ types: $(VENV)/.ready-test
 	$(PY) -m mypy $(ARGS)
 
 bench: $(VENV)/.ready-test
-	@for script in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do \
+	@for script in $(filter-out timing,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do \
 		echo "== wan_lite.benchmarks.$$script"; $(PY) -m wan_lite.benchmarks.$$script $(ARGS) || exit 1; \
 	done
 

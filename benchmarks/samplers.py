@@ -10,11 +10,7 @@ Memory is counted at the operator level: the largest single allocation, and the 
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
-import time
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,43 +19,34 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..samplers import FlowUniPC, Prediction, flow_schedule, sample
+from .timing import Call, take_turns
 
 SHAPES = ((1, 16, 1, 64, 64), (1, 16, 21, 90, 160))
 STEPS, SHIFT = 20, 5.0
 FIGURE = 0.5
 
 
-def ours(x: Tensor, output: Tensor) -> Callable[[], Tensor]:
-    """A run of FlowUniPC, ready to be timed."""
-    schedule, solver = flow_schedule(STEPS, SHIFT), FlowUniPC()
-    return lambda: sample(lambda x, t: output, x, schedule, solver, prediction=Prediction.VELOCITY)
+def call_ours(x: Tensor, output: Tensor) -> Call[Tensor]:
+    """Return a run of FlowUniPC."""
+    schedule, solver = flow_schedule(STEPS, shift=SHIFT), FlowUniPC()
+    return Call(lambda: sample(lambda x, t: output, x, schedule, solver, prediction=Prediction.VELOCITY))
 
 
-def diffusers(x: Tensor, output: Tensor) -> Callable[[], Tensor]:
-    """The same run by diffusers' UniPC, set up for flow as its Wan pipelines do."""
+def call_diffusers(x: Tensor, output: Tensor) -> Call[Tensor]:
+    """Return the same run by diffusers' UniPC, set up for flow as its Wan pipelines do; its set-up is not a step."""
     from diffusers import UniPCMultistepScheduler
 
-    settings = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": SHIFT}
+    scheduler = UniPCMultistepScheduler(
+        num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT
+    )
 
     def run() -> Tensor:
-        scheduler, latent = UniPCMultistepScheduler(num_train_timesteps=1000, **settings), x
-        scheduler.set_timesteps(STEPS)
-        started = time.perf_counter()
+        latent = x
         for t in scheduler.timesteps:
             latent = scheduler.step(output, t, latent, return_dict=False)[0]
-        run.seconds = time.perf_counter() - started  # its set-up is not a step
         return latent
 
-    return run
-
-
-def timed(run: Callable[[], Tensor]) -> float:
-    """Milliseconds for one step."""
-    started = time.perf_counter()
-    with torch.no_grad():
-        run()
-    seconds = getattr(run, "seconds", None) or time.perf_counter() - started
-    return 1000 * seconds / STEPS
+    return Call(run, prepare=lambda: scheduler.set_timesteps(STEPS))
 
 
 class Allocations(TorchDispatchMode):
@@ -95,10 +82,12 @@ class Allocations(TorchDispatchMode):
         weakref.finalize(storage, gone)
 
 
-def allocations(run: Callable[[], Tensor], latent: Tensor) -> tuple[float, float]:
-    """Largest allocation and most alive at a time, in latents (the input and the network's output not counted)."""
+def measure_allocations(call: Call[Tensor], latent: Tensor) -> tuple[float, float]:
+    """Return the largest allocation and the most alive at a time, in latents, without input and network's output."""
+    if call.prepare is not None:
+        call.prepare()
     with torch.no_grad(), Allocations() as seen:
-        run()
+        call.run()
     return seen.largest / latent.nbytes, seen.peak / latent.nbytes
 
 
@@ -109,24 +98,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    out, missed = sys.stdout, False
-    out.write(
-        f"torch {torch.__version__}, {options.threads} thread(s), {options.rounds} paired rounds of {STEPS} steps\n"
-    )
+    missed = False
+    print(f"torch {torch.__version__}, {options.threads} thread(s), {options.rounds} paired rounds of {STEPS} steps")
     for shape in SHAPES:
         generator = torch.Generator().manual_seed(0)
         x, output = (torch.randn(shape, generator=generator) for _ in range(2))
-        runs = [ours(x, output), diffusers(x, output)]
-        difference = float((runs[0]() - runs[1]()).abs().max())
-        times = [[timed(run) for run in runs] for _ in range(options.rounds)]
-        ratio = statistics.median(mine / theirs for mine, theirs in times)
-        mine, theirs = (statistics.median(column) for column in zip(*times, strict=True))
-        out.write(f"{shape}: ours {mine:.3f} ms, diffusers {theirs:.3f} ms a step; ratio {ratio:.2f} (<= {FIGURE})\n")
-        for name, run in zip(("ours", "diffusers"), runs, strict=True):
-            largest, peak = allocations(run, x)
-            out.write(f"    {name}: largest allocation {largest:.2f} latents, most alive {peak:.2f} latents\n")
+        calls = {"ours": call_ours(x, output), "diffusers": call_diffusers(x, output)}
+        found = take_turns(calls, options.rounds, warm_up=1)
+        ratio = found.ratio("ours", to="diffusers").wall
+        mine, theirs = (1000 * found.median(name).wall / STEPS for name in calls)
+        print(f"{shape}: ours {mine:.3f} ms, diffusers {theirs:.3f} ms a step; ratio {ratio:.2f} (<= {FIGURE})")
+        for name, call in calls.items():
+            largest, peak = measure_allocations(call, x)
+            print(f"    {name}: largest allocation {largest:.2f} latents, most alive {peak:.2f} latents")
             missed |= name == "ours" and largest > 1
-        out.write(f"    largest difference of the two results {difference:.1e} (other levels, same method)\n")
+        difference = float((found.results["ours"] - found.results["diffusers"]).abs().max())
+        print(f"    largest difference of the two results {difference:.1e} (other levels, same method)")
         missed |= ratio > FIGURE
     return int(missed)
 

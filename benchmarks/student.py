@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from ..models.student.network import StudentConfig, StudentNetwork, names_in_file
+from .timing import Call, take_turns
 
 
 class PeerBlock(nn.Module):
@@ -83,13 +81,6 @@ def original(folder: str, config: StudentConfig) -> nn.Module:
     )
 
 
-def seconds(call: Callable[[], Tensor]) -> float:
-    """Time one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     """Time both in turn and print the medians and the median of the paired ratios as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -107,20 +98,19 @@ def main() -> None:
     peer.load_state_dict(names_in_file(ours.state_dict()))
     latent, timestep = torch.randn(1, 4, options.latent, options.latent), torch.tensor([500])
     text = torch.randn(1, 40, 4096)
-    with torch.inference_mode():
-        difference = (ours(latent, timestep, text) - peer(latent, None, timestep, text)).abs().max().item()
-        rounds = [
-            (seconds(lambda: ours(latent, timestep, text)), seconds(lambda: peer(latent, None, timestep, text)))
-            for _ in range(options.rounds)
-        ]
+    calls = {
+        "ours": Call(lambda: ours(latent, timestep, text)),
+        "peer": Call(lambda: peer(latent, None, timestep, text)),
+    }
+    found = take_turns(calls, options.rounds, warm_up=1)
     report = {
         "peer": "original" if options.original else "rebuilt",
-        "max_difference": difference,
-        "ours_s": statistics.median(one for one, _ in rounds),
-        "peer_s": statistics.median(two for _, two in rounds),
-        "peer_over_ours": statistics.median(two / one for one, two in rounds),
+        "max_difference": (found.results["ours"] - found.results["peer"]).abs().max().item(),
+        "ours_s": found.median("ours").wall,
+        "peer_s": found.median("peer").wall,
+        "peer_over_ours": found.ratio("peer", to="ours").wall,
     }
-    sys.stdout.write(json.dumps(report) + "\n")
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

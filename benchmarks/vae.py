@@ -16,7 +16,6 @@ import gc
 import importlib.util
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.wan_vae.vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from .timing import Call, Rounds, take_turns, time_call
 
 Codec = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 """decode(raw latent), encode(pixels)."""
@@ -127,50 +127,32 @@ def inputs(size: int, frames: int = 1) -> tuple[Tensor, Tensor]:
     return z, torch.rand(1, 3, frames, size, size) * 2 - 1
 
 
-def timed(work: Callable[[], Tensor]) -> tuple[float, float, Tensor]:
-    """Seconds on the clock, seconds of processors, result."""
-    gc.collect()
-    clock, used = time.perf_counter(), time.process_time()
-    with torch.inference_mode():
-        result = work()
-    return time.perf_counter() - clock, time.process_time() - used, result
-
-
 def compare(names: list[str], path: Path, options: argparse.Namespace, size: int, frames: int, rounds: int) -> None:
     """Print the table of times; the first name is ours, against which the others are set."""
     codecs = {name: build(name, path, options) for name in names}
     given = dict(zip(("decode", "encode"), inputs(size, frames), strict=True))
     for action in options.actions:
-        rows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        results: dict[str, Tensor] = {}
-        for _ in range(rounds):
-            for name in names:
-                clock, used, results[name] = timed(partial(codecs[name][action == "encode"], given[action]))
-                rows[name].append((clock, used))
+        calls = {name: Call(partial(codecs[name][action == "encode"], given[action])) for name in names}
+        found = take_turns(calls, rounds)
         for name in names:
-            print(f"{action} {size}x{size}x{frames} {line(name, rows, results)}", flush=True)
+            print(f"{action} {size}x{size}x{frames} {describe_row(name, found)}", flush=True)
             if name.startswith("ours") and frames == 1:
-                used = statistics.median(used for _, used in rows[name])
-                rate = 2 * GMAC[action] * (size / 512) ** 2 / used
+                rate = 2 * GMAC[action] * (size / 512) ** 2 / found.median(name).cpu
                 print(f"    {name}: {rate:.0f} GFLOP of direct arithmetic a processor-second")
 
 
-def line(name: str, rows: dict[str, list[tuple[float, float]]], results: dict[str, Tensor]) -> str:
-    """One implementation's medians, its median paired ratios to the first one, and how far apart the results are."""
-    first = next(iter(rows))
-    clock, used = (statistics.median(column) for column in zip(*rows[name], strict=True))
-    ratios = [
-        statistics.median(theirs[i] / mine[i] for theirs, mine in zip(rows[name], rows[first], strict=True))
-        for i in (0, 1)
-    ]
-    base, found = results[first], results[name].float()
-    if name == "diffusers":  # it clamps its pictures
-        base, found = base.clamp(-1, 1), found.clamp(-1, 1)
-    apart = (found - base).abs()
+def describe_row(name: str, found: Rounds[Tensor]) -> str:
+    """Return one implementation's medians, its paired ratios to the first one, and how far apart the results are."""
+    first = next(iter(found.seconds))
+    taken, ratio = found.median(name), found.ratio(name, to=first)
+    base, own = found.results[first], found.results[name].float()
+    if name == "diffusers":  # it clamps its images
+        base, own = base.clamp(-1, 1), own.clamp(-1, 1)
+    apart = (own - base).abs()
     worst = f"{apart.max():.1e} rms {apart.square().mean().sqrt():.1e}"
     return (
-        f"{name:13s} {clock:7.2f} s  cpu {used:7.2f} s   time/ours {ratios[0]:5.2f}  cpu/ours {ratios[1]:5.2f}   "
-        f"apart {worst}"
+        f"{name:13s} {taken.wall:7.2f} s  cpu {taken.cpu:7.2f} s   time/ours {ratio.wall:5.2f}  "
+        f"cpu/ours {ratio.cpu:5.2f}   apart {worst}"
     )
 
 
@@ -179,8 +161,7 @@ def seams(path: Path, size: int) -> None:
     z, pixels = inputs(size)
     whole, pieces = ours(path, tiling=Tiling("off")), ours(path, tiling=Tiling("budget", 100))
     for index, (action, given) in enumerate((("decode", z), ("encode", pixels))):
-        _, _, a = timed(partial(whole[index], given))
-        _, _, b = timed(partial(pieces[index], given))
+        (_, a), (_, b) = (time_call(Call(partial(codec[index], given))) for codec in (whole, pieces))
         print(f"seams {action} {size}x{size}: whole against 100 MB apart {(a - b).abs().max():.1e}", flush=True)
 
 
@@ -191,8 +172,8 @@ def larger_latents(path: Path, size: int) -> None:
     z, pixels = torch.randn(1, 48, 1, size // 16, size // 16), torch.rand(1, 3, 1, size, size) * 2 - 1
     for dtype in (torch.float32, torch.bfloat16):
         for action, work, given in zip(("decode", "encode"), ours(path, dtype), (z, pixels), strict=True):
-            clock, used, _ = timed(partial(work, given))
-            print(f"Wan 2.2 {action} {size}x{size} {dtype} {clock:.2f} s  cpu {used:.2f} s", flush=True)
+            taken, _ = time_call(Call(partial(work, given)))
+            print(f"Wan 2.2 {action} {size}x{size} {dtype} {taken.wall:.2f} s  cpu {taken.cpu:.2f} s", flush=True)
 
 
 def convolution_rate() -> float:
@@ -220,7 +201,7 @@ def measure_memory(name: str, action: str, path: Path, size: int, frames: int, o
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # start the peak anew
     before = _resident("VmRSS")
-    timed(partial(codec[action == "encode"], given))
+    time_call(Call(partial(codec[action == "encode"], given)))
     print(json.dumps({"mb": _resident("VmHWM") - before}))
 
 

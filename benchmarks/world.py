@@ -1,6 +1,6 @@
 """Time one generated frame of a world: TinyWorlds' own inference against this package, paired in one run.
 
-    python benchmarks/world.py --tinyworlds /path/to/AlmondGod/tinyworlds
+    python -m wan_lite.benchmarks.world --tinyworlds /path/to/AlmondGod/tinyworlds
 
 Both sides hold the same random weights at the original's default sizes and predict the same frame (checked). Without
 ``--tinyworlds`` the other side is a plain form of ours: no cache, whole-window logits, materialised attention.
@@ -10,31 +10,32 @@ from __future__ import annotations
 
 import argparse
 import gc
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from wan_lite.models.world import (
+from ..models.world import (
     DynamicsConfig,
     DynamicsModel,
     LatentActionModel,
     LatentActionsConfig,
+    RolloutProgress,
     TokenizerConfig,
     VideoTokenizer,
     World,
     rollout,
     transformer,
 )
-from wan_lite.models.world.latent_actions import action_vectors
-from wan_lite.models.world.maskgit import tokens_to_write
-from wan_lite.models.world.predictor import Window, engine_for
-from wan_lite.models.world.rollout_config import RolloutConfig
+from ..models.world.latent_actions import action_vectors
+from ..models.world.maskgit import tokens_to_write
+from ..models.world.predictor import Window, engine_for
+from ..models.world.rollout_config import RolloutConfig
+from .timing import Call, take_turns
 
 FRAME, PATCH, WIDTH, HEADS, HIDDEN, LATENT, BINS, ACTIONS = 64, 4, 32, 8, 128, 5, 4, 4
 PASSES = 10
@@ -45,7 +46,13 @@ Frame = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def default_world() -> World:
     """Return a world of the original's default sizes with random weights that make every part matter."""
     torch.manual_seed(0)
-    shared = {"frame_size": FRAME, "patch_size": PATCH, "embed_dim": WIDTH, "num_heads": HEADS, "hidden_dim": HIDDEN}
+    shared: dict[str, Any] = {
+        "frame_size": FRAME,
+        "patch_size": PATCH,
+        "embed_dim": WIDTH,
+        "num_heads": HEADS,
+        "hidden_dim": HIDDEN,
+    }
     world = World(
         VideoTokenizer(TokenizerConfig(**shared, num_blocks=4, latent_dim=LATENT, num_bins=BINS)),
         LatentActionModel(LatentActionsConfig(**shared, num_blocks=2, n_actions=ACTIONS)),
@@ -71,8 +78,8 @@ def ours(world: World) -> Frame:
 def original(world: World, path: Path) -> Frame:
     """Return the body of the original's inference loop with the same weights."""
     sys.path.insert(0, str(path))
-    from models.dynamics import DynamicsModel as TheirDynamics  # type: ignore[import-not-found]
-    from models.video_tokenizer import VideoTokenizer as TheirTokenizer  # type: ignore[import-not-found]
+    from models.dynamics import DynamicsModel as TheirDynamics
+    from models.video_tokenizer import VideoTokenizer as TheirTokenizer
 
     sys.path.pop(0)
     sizes = {"frame_size": (FRAME, FRAME), "patch_size": PATCH, "embed_dim": WIDTH, "num_heads": HEADS}
@@ -100,7 +107,7 @@ def original(world: World, path: Path) -> Frame:
 
 def plain(world: World) -> Frame:
     """Return the uncached form: the whole window and all its logits in every pass, attention scores materialised."""
-    tokenizer, dynamics = world.tokenizer, world.dynamics
+    tokenizer, dynamics = cast(VideoTokenizer, world.tokenizer), cast(DynamicsModel, world.dynamics)
 
     def frame(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         b, seen = window.shape[:2]
@@ -147,21 +154,12 @@ def _time_in_full(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return rearrange(_in_full(q, k, v, seen), "b p h t d -> b t p (h d)")
 
 
-def seconds(run: Callable[[], object]) -> tuple[float, float]:
-    """Return wall and processor seconds of one call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def paired(first: Callable[[], object], second: Callable[[], object], rounds: int) -> str:
+def describe_pair(first: Callable[[], object], second: Callable[[], object], rounds: int) -> str:
     """Time two calls in turn and describe the medians and the median of their ratios."""
-    first(), second()
-    pairs = [(seconds(first), seconds(second)) for _ in range(rounds)]
-    walls = [(a[0], b[0]) for a, b in pairs]
-    wall, cpu = (statistics.median(a[i] / b[i] for a, b in pairs) for i in (0, 1))
-    left, right = (1e3 * statistics.median(pair[i] for pair in walls) for i in (0, 1))
-    return f"{left:8.1f} ms {right:8.1f} ms   {wall:5.2f}x wall   {cpu:5.2f}x processor time"
+    found = take_turns({"first": Call(first), "second": Call(second)}, rounds, warm_up=1)
+    left, right = (1e3 * found.median(name).wall for name in ("first", "second"))
+    ratio = found.ratio("first", to="second")
+    return f"{left:8.1f} ms {right:8.1f} ms   {ratio.wall:5.2f}x wall   {ratio.cpu:5.2f}x processor time"
 
 
 def growth_of_memory(world: World, frames: int) -> str:
@@ -169,7 +167,7 @@ def growth_of_memory(world: World, frames: int) -> str:
     sizes: dict[int, int] = {}
     watched = (frames // 10, frames // 2, frames - 1)
 
-    def look(progress: object) -> None:
+    def look(progress: RolloutProgress) -> None:
         if progress.step in watched and progress.finished is not None:
             gc.collect()
             alive = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors()}
@@ -206,11 +204,11 @@ def main() -> None:
         theirs, our = other(window, actions), mine(window, actions)
         same = torch.equal(theirs[1], our[1])
         apart = (theirs[0] - our[0]).abs().max().item()
-        line = paired(lambda: other(window, actions), lambda: mine(window, actions), options.rounds)  # noqa: B023
+        line = describe_pair(lambda: other(window, actions), lambda: mine(window, actions), options.rounds)  # noqa: B023
         print(f"context {context}: {name} / ours {line}   tokens equal: {same}, frames within {apart:.0e}")
     one = torch.rand(1, 2, 3, FRAME, FRAME) * 2 - 1
     eight = torch.rand(8, 2, 3, FRAME, FRAME) * 2 - 1
-    line = paired(
+    line = describe_pair(
         lambda: rollout(world, eight, steps=2, actions="random"),
         lambda: rollout(world, one, steps=2, actions="random"),
         options.rounds,

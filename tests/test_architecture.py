@@ -1,78 +1,102 @@
-"""The shape of the package: who may import whom, what importing it costs, and where it may print."""
+"""The shape of the project: who may import whom, how long things are, and what importing costs."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("models", "samplers", "pipeline", "check", "nodes", "cli", "demo")
-HOST = {
-    "comfy",
-    "comfy_api",
-    "comfy_execution",
-    "comfyui_version",
-    "folder_paths",
-    "latent_preview",
-    "node_helpers",
-    "server",
-}
+README = (ROOT / "README.md").read_text("utf-8")
+PACKAGE = ("samplers", "models", "pipeline", "check", "cli", "nodes", "demo")
+TOOLS = ("benchmarks", "scripts")
+HOST = {"comfy", "comfy_api", "comfyui_version", "folder_paths", "latent_preview", "server"}
 """Modules of ComfyUI."""
 
 INSIDE = {
-    "samplers": set(),
-    "models": set(),
-    "pipeline": {"models", "samplers"},
-    "check": {"models", "samplers", "pipeline"},
-    "nodes": {"models", "samplers", "pipeline", "check"},
-    "cli": {"models", "samplers", "pipeline", "check", "demo"},
-    "demo": {"models", "samplers", "pipeline", "cli"},
     "": {"nodes", "cli"},
+    "samplers": set(),
+    "models": {"samplers"},
+    "pipeline": {"samplers", "models"},
+    "check": {"samplers", "models", "pipeline"},
+    "cli": {"samplers", "models", "pipeline", "check"},
+    "nodes": {"samplers", "models", "pipeline", "check"},
+    "demo": {"samplers", "models", "pipeline"},
+    "benchmarks": {"samplers", "models"},
+    "scripts": set(),
 }
-"""Which folder may import which others of the package ("" is the root)."""
-
-INSIDE_EXCEPTIONS = {
-    "models/student/student.py": {"samplers.contract"},  # the loader returns the contract that the file carries
-    "models/student/loading.py": {"samplers.contract"},
-    "models/contract_files.py": {"samplers.contract"},
-    "models/known_students/student.py": {"samplers.contract"},
-    "models/world/rollout.py": {"samplers"},
-}
+"""Which folder may import which others of the package ("" is the root, whose own modules all may import)."""
 
 OUTSIDE = {
-    "samplers": {"torch"},
-    "models": {"torch", "einops", "safetensors", "numpy"},
-    "pipeline": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "ftfy"},
-    "check": {"PIL", "av", "scipy"},
-    "nodes": {"torch", "einops", "safetensors", "numpy", "PIL"} | HOST,
-    "cli": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "av", "tqdm"},
-    "demo": {"torch", "einops", "safetensors", "numpy", "PIL"},
     "": set(),
+    "samplers": {"torch"},
+    "models": {"torch", "einops", "safetensors"},
+    "pipeline": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "ftfy"},
+    "check": {"torch", "PIL", "av", "scipy"},
+    "cli": {"torch", "einops", "numpy", "PIL", "av", "tqdm"},
+    "nodes": {"torch", "einops"} | HOST,
+    "demo": {"torch", "einops", "safetensors", "PIL"},
+    "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},
+    "scripts": {"PIL", "browser", "host"},
 }
 """Which modules from elsewhere a folder may import, beside the standard library."""
 
-MOST_LINES, MOST_LINES_OF_VAE = 300, 400
+SCHEMA = "define_schema"  # a node's schema is a table of its inputs, not a program
+MAX_LINES, MAX_LINES_OF_TESTS, MAX_MODULES, MAX_FUNCTION = 400, 500, 14, 60
+PENDING = {"models/world", "tests/host/inside/check_student_nodes.py", "from_x0", "two_experts"}
+"""Folders and files that are still too large, public names that nothing uses yet: they leave this list when mended."""
+
+
+COMING = {"check"}
+"""Rooms in which not everything stands yet that will use the permissions of theirs and to them."""
+
+
+def rooms() -> list[str]:
+    return [room for room in (*PACKAGE, *TOOLS) if (ROOT / room).is_dir()]
 
 
 def files() -> list[Path]:
-    found = [*ROOT.glob("*.py"), *(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))]
+    found = [*ROOT.glob("*.py"), *(path for room in rooms() for path in (ROOT / room).rglob("*.py"))]
     return sorted(path.relative_to(ROOT) for path in found)
 
 
-def layer_of(path: Path) -> str:
+def room_of(path: Path) -> str:
     return path.parts[0] if len(path.parts) > 1 else ""
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text("utf-8"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def statements(tree: ast.AST, *, for_types: bool = True) -> Iterator[ast.AST]:
+    """All nodes of a tree, those under ``if TYPE_CHECKING`` only where asked for."""
+    if not for_types and isinstance(tree, ast.If) and "TYPE_CHECKING" in ast.unparse(tree.test):
+        return
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        yield from statements(child, for_types=for_types)
+
+
+def imports(path: Path, *, for_types: bool = True) -> Iterator[tuple[str, bool, int]]:
     """(dotted name seen from the root or from outside, whether it is inside the package, line) of each import."""
-    for statement in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+    for statement in statements(parse(path), for_types=for_types):
         if isinstance(statement, ast.Import):
             yield from ((alias.name, False, statement.lineno) for alias in statement.names)
         elif isinstance(statement, ast.ImportFrom) and not statement.level:
@@ -84,82 +108,149 @@ def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
             yield from ((name, True, statement.lineno) for name in names)
 
 
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    found = [node for node in ast.walk(parse(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [function for function in found if function.name != SCHEMA]
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    assert function.end_lineno is not None
+    return function.end_lineno - function.lineno + 1
+
+
+# Imports -------------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("path", files(), ids=str)
 def test_imports_go_one_way(path: Path) -> None:
-    layer, wrong = layer_of(path), []
-    excepted = INSIDE_EXCEPTIONS.get(path.as_posix(), set())
+    room, wrong = room_of(path), []
     for name, inside, line in imports(path):
         first = name.split(".")[0]
         if inside:
-            allowed = first == layer or first in INSIDE[layer] or first not in LAYERS
-            allowed = allowed or any(f"{name}.".startswith(f"{other}.") for other in excepted)
+            allowed = first == room or first in INSIDE[room] or first not in INSIDE
         else:
-            allowed = first in OUTSIDE[layer] or first in sys.stdlib_module_names
+            allowed = first in OUTSIDE[room] or first in sys.stdlib_module_names
         if not allowed:
             wrong.append(f"{path}:{line} imports {name}")
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", files(), ids=str)
-def test_nothing_inside_prints(path: Path) -> None:
-    if layer_of(path) in ("cli", "demo"):
-        return
-    calls = [node for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))) if isinstance(node, ast.Call)]
-    prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-    assert not prints, f"{path} prints in lines {prints}; use logging"
+@pytest.mark.parametrize("room", ["", *(room for room in rooms() if room not in COMING)])
+def test_no_permission_to_import_is_unused(room: str) -> None:
+    used = {
+        (name.split(".")[0], inside) for path in files() if room_of(path) == room for name, inside, _ in imports(path)
+    }
+    unused = {(other, True) for other in INSIDE[room] - COMING} | {(module, False) for module in OUTSIDE[room]}
+    unused -= used
+    assert not unused, f"{room or 'the root'} may import {sorted(unused)}, but does not (inside the package: True)"
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    modules = {module_of(path): path for path in files()}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        targets = (name for name, inside, _ in imports(path, for_types=False) if inside)
+        graph[module] = {
+            found for name in targets if (found := name if name in modules else name.rpartition(".")[0]) in modules
+        } - {module}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("room", ["samplers", "models", "pipeline"])
+def test_every_public_name_is_there_and_used_outside_the_tests(room: str) -> None:
+    module = import_module(f"wan_lite.{room}")
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    texts = [(ROOT / path).read_text("utf-8") for path in files() if path.name != "__init__.py"]
+    words = Counter(word for text in [*texts, README] for word in re.findall(r"\w+", text))
+    # A name that stands once where it is defined and once in that module's __all__ is used by nobody.
+    unused = {name for name in module.__all__ if words[name] < 3}
+    assert unused == {name for name in PENDING if name in module.__all__}, f"nothing uses wan_lite.{room}'s {unused}"
+
+
+# Lengths -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", files(), ids=str)
 def test_files_and_functions_are_short(path: Path) -> None:
-    source = (ROOT / path).read_text("utf-8")
-    most = MOST_LINES_OF_VAE if path.as_posix().startswith("models/wan_vae") else MOST_LINES
-    assert len(source.splitlines()) <= most
-    functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    # A node's schema is a table of its inputs, not a program.
-    long = [f.name for f in functions if f.name != "define_schema" and f.end_lineno - f.lineno >= 60]  # type: ignore[operator]
-    assert not long, f"{path}: {long} are longer than 60 lines"
+    assert len((ROOT / path).read_text("utf-8").splitlines()) <= MAX_LINES
+    long = [function.name for function in functions(path) if length(function) > MAX_FUNCTION]
+    assert not long, f"{path}: {long} are longer than {MAX_FUNCTION} lines"
+
+
+def test_files_of_tests_are_short() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines())
+        for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert {path for path, lines in found.items() if lines > MAX_LINES_OF_TESTS} == {
+        path for path in PENDING if path.endswith(".py")
+    }
+
+
+def test_folders_are_small() -> None:
+    counts = Counter(path.parent.as_posix() for path in files() if path.name != "__init__.py")
+    large = {folder for folder, count in counts.items() if count > MAX_MODULES}
+    assert large == {folder for folder in PENDING if (ROOT / folder).is_dir()}
 
 
 def test_function_lengths() -> None:
-    lengths = [
-        node.end_lineno - node.body[0].lineno + 1  # type: ignore[operator]
-        for path in files()
-        for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8")))
-        if isinstance(node, ast.FunctionDef)
-    ]
-    assert statistics.median(lengths) <= 12
+    lengths = [length(function) for path in files() for function in functions(path)]
+    assert statistics.median(lengths) <= 6
+    assert statistics.quantiles(lengths, n=10)[-1] <= 20
 
 
-@pytest.mark.parametrize("path", [path for path in files() if layer_of(path) == "nodes"], ids=str)
+@pytest.mark.parametrize("path", [path for path in files() if room_of(path) == "nodes"], ids=str)
 def test_nodes_are_thin(path: Path) -> None:
     """What a node does: convert, call, convert back. No loop, every input by its name."""
-    functions = [n for n in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))) if isinstance(n, ast.FunctionDef)]
-    for execute in (function for function in functions if function.name == "execute"):
+    for execute in (function for function in functions(path) if function.name == "execute"):
         assert execute.end_lineno - execute.body[0].lineno < 15, f"{path}:{execute.lineno} is long"  # type: ignore[operator]
         assert execute.args.kwarg is None, f"{path}:{execute.lineno} takes inputs that it does not name"
         loops = [node for node in ast.walk(execute) if isinstance(node, ast.For | ast.While)]
         assert not loops, f"{path}:{execute.lineno} has a loop"
 
 
+# Form ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [path for path in files() if room_of(path) not in ("cli", "demo", *TOOLS)], ids=str)
+def test_nothing_inside_prints(path: Path) -> None:
+    calls = [node for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+    prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+    assert not prints, f"{path} prints in lines {prints}; use logging"
+
+
 @pytest.mark.parametrize("path", files(), ids=str)
 def test_every_function_is_typed(path: Path) -> None:
     bare = []
-    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            untyped = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
-            if untyped or node.returns is None:
-                bare.append(f"{path}:{node.lineno} {node.name}({', '.join(untyped)})")
+    for node in functions(path):
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        untyped = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+        if untyped or node.returns is None:
+            bare.append(f"{path}:{node.lineno} {node.name}({', '.join(untyped)})")
     assert not bare, "\n".join(bare)
 
 
 def test_packages_of_the_wheel_are_all_there() -> None:
     tomllib = pytest.importorskip("tomllib")
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-    folders = {ROOT} | {path.parent for layer in LAYERS for path in (ROOT / layer).rglob("__init__.py")}
+    folders = {ROOT} | {path.parent for room in PACKAGE for path in (ROOT / room).rglob("__init__.py")}
     names = {".".join(["wan_lite", *folder.relative_to(ROOT).parts]) for folder in folders}
     # The training scripts of the demo stay in the repository.
     assert set(settings["packages"]) == {name for name in names if not name.startswith("wan_lite.demo.train")}
+
+
+def test_types_and_lint_of_imports_cover_every_room() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    assert {f"wan_lite.{room}" for room in rooms()} <= set(settings["mypy"]["packages"])
+    excluded = settings["ruff"].get("extend-exclude", [])
+    assert not {room for room in rooms() for pattern in excluded if pattern.startswith(room)}
+
+
+# Costs ---------------------------------------------------------------------------------------------------------------
 
 
 def fresh_python(code: str) -> str:
@@ -175,8 +266,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_importing_the_library_never_loads_what_only_peers_need() -> None:
-    rooms = "wan_lite.models, wan_lite.samplers, wan_lite.pipeline, wan_lite.check"
-    code = f"import sys, json, {rooms}; print(json.dumps([*sys.modules]))"
+    code = "import sys, json, wan_lite.models, wan_lite.samplers, wan_lite.pipeline; print(json.dumps([*sys.modules]))"
     loaded = set(json.loads(fresh_python(code)))
     assert not loaded & ({"diffusers", "transformers", "matplotlib", "scipy", "av"} | HOST)
 

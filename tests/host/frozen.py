@@ -7,6 +7,7 @@ of widgets and outputs are public; only additions at the end are free.
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def public_parts(known: dict[str, Any]) -> dict[str, Any]:
     return {name: public_part(info) for name, info in sorted(known.items()) if name.startswith("WanLite")}
 
 
-def broken_promises(frozen: dict[str, Any], now: dict[str, Any], replaced: set[str] = frozenset()) -> list[str]:
+def broken_promises(frozen: dict[str, Any], now: dict[str, Any], replaced: Set[str] = frozenset()) -> list[str]:
     """A sentence for everything that would break a workflow saved with the released nodes.
 
     Args:

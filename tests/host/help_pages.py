@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,12 @@ def with_tables(page: str, info: dict[str, Any]) -> str:
         pattern = re.compile(rf"(<!-- {mark} -->\n).*?(\n<!-- /{mark} -->)", re.DOTALL)
         if len(pattern.findall(page)) != 1:
             raise ValueError(f"the page needs exactly one pair of <!-- {mark} --> and <!-- /{mark} -->.")
-        page = pattern.sub(lambda found, table=table: found[1] + table + found[2], page)
+        page = pattern.sub(partial(_fill, table), page)
     return page
+
+
+def _fill(table: str, found: re.Match[str]) -> str:
+    return found[1] + table + found[2]
 
 
 def _taken(name: str, kind: Any, settings: dict[str, Any]) -> str:
