@@ -2,6 +2,7 @@
 #   make demo          paint with the shipped small weights, no ComfyUI: pictures and a rollout in out/demo
 #   make test          all tests; those that need a ComfyUI or a Chromium run where one is found (README: Tests)
 #   make check         formatting, lint, types, then the tests
+#   make docs          the reference and the pages as a site in out/docs, its links checked
 #   make bench         side-by-side measurements against peers
 #   make soak          the long runs: memory that must not grow, hundreds of graphs through one server
 #   make demo-weights  train the demo weights again
@@ -14,7 +15,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test check lint types bench soak demo-weights thumbnails setup setup-test clean
+.PHONY: demo test check lint types docs bench soak demo-weights thumbnails setup setup-test clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -32,6 +33,9 @@ lint: $(VENV)/.ready-test
 types: $(VENV)/.ready-test
 	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/wan_lite
 	$(PY) -m mypy $(ARGS)
+
+docs: $(VENV)/.ready-docs
+	$(PY) scripts/docs.py $(ARGS)
 
 bench: $(VENV)/.ready-test
 	@for script in $(filter-out timing,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do \
@@ -57,6 +61,10 @@ $(VENV)/.ready-demo: pyproject.toml constraints.txt | $(PY)
 
 $(VENV)/.ready-test: pyproject.toml constraints.txt | $(PY)
 	$(PY) -m pip install --quiet --no-build-isolation --editable ".[test]"
+	@touch $@ $(VENV)/.ready-demo $(VENV)/.ready-docs
+
+$(VENV)/.ready-docs: pyproject.toml constraints.txt | $(PY)
+	$(PY) -m pip install --quiet --no-build-isolation --editable ".[docs]"
 	@touch $@ $(VENV)/.ready-demo
 
 $(PY):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,8 +24,8 @@ VECTORS = ROOT / "tests" / "vectors"
 README = (ROOT / "README.md").read_text("utf-8")
 NOT_RUN = "<!-- not run by the tests"
 MADE_BY_TOOLS = {"out", "build", "dist", "__pycache__"}
-GUIDED = ("models", "samplers", "pipeline", "cli", "nodes")
-"""Folders of which the file guide names every module."""
+GUIDED = ("models", "samplers", "pipeline", "check", "cli", "nodes")
+"""Folders of which the file guide names every package."""
 
 
 def snippets(language: str) -> list[str]:
@@ -95,9 +96,8 @@ def test_the_file_guide_names_exactly_what_exists() -> None:
         assert purpose.strip(), f"{name} is named without a word about it"
         folder = name if not line.startswith(" ") else folder
         named.add(name if not line.startswith(" ") else folder + name)
-    top = {path.name + "/" * path.is_dir() for path in ROOT.iterdir() if not _is_made(path)}
     rooms = {path.parent.relative_to(ROOT) for name in GUIDED for path in (ROOT / name).rglob("__init__.py")}
-    assert named == top | {f"{room.as_posix()}/" for room in rooms}
+    assert named == top_level(ROOT) | {f"{room.as_posix()}/" for room in rooms}
 
 
 def test_the_node_table_names_exactly_the_nodes_that_exist() -> None:
@@ -120,12 +120,6 @@ def test_presets_and_commands_are_the_real_ones() -> None:
     }
 
 
-def test_links_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
 def test_the_version_table_is_what_the_settings_say() -> None:
     settings = (ROOT / "pyproject.toml").read_text("utf-8")
     pinned = re.search(r"torch==([\d.]+)", (ROOT / "constraints.txt").read_text("utf-8"))
@@ -136,6 +130,27 @@ def test_the_version_table_is_what_the_settings_say() -> None:
     assert pinned and f"| torch | {pinned[1]} " in README
     assert least_torch and f"| {least_torch[1]} or later |" in README
     assert least_python and re.search(rf"^\| Python \|.*\| {re.escape(least_python[1])} or later \|$", README, re.M)
+
+
+def test_what_git_does_not_keep_is_nobodys_business(tmp_path: Path) -> None:
+    for name in ("kept.py", "room/kept.py", ".vscode/settings.json", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "add", "kept.py", "room"], check=True)
+    assert top_level(tmp_path) == {"kept.py", "room/"}
+    shutil.rmtree(tmp_path / ".git")
+    assert top_level(tmp_path) == {"kept.py", "room/", "notes.txt"}
+
+
+def top_level(root: Path) -> set[str]:
+    """Names at the top of the project, folders with a slash: what git keeps, or where there is no git what is there."""
+    listed = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, text=True, check=False)
+    if listed.returncode == 0 and (root / ".git").exists():
+        kept = {path.partition("/")[0] for path in listed.stdout.split("\0") if path}
+    else:
+        kept = {path.name for path in root.iterdir() if not _is_made(path)}
+    return {name + "/" * (root / name).is_dir() for name in kept if (root / name).exists()}
 
 
 def _is_made(path: Path) -> bool:
