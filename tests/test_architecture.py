@@ -48,7 +48,7 @@ OUTSIDE = {
     "nodes": {"torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL"},
     "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},
-    "scripts": {"PIL", "browser", "host"},
+    "scripts": {"PIL", "browser", "host", "pdoc"},
 }
 """Which modules from elsewhere a folder may import, beside the standard library."""
 
