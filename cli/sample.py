@@ -25,7 +25,7 @@ __all__ = ["add_sample", "run_sample"]
 def add_sample(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sample``."""
     parser.add_argument("--student", required=True, help="a student's folder (as WanDistiller saves it) or single file")
-    parser.add_argument("--vae", required=True, help="a Wan VAE: .pth, .safetensors or diffusers folder")
+    parser.add_argument("--vae", help="a Wan VAE: .pth, .safetensors or diffusers folder; by default --teacher's")
     add_text_arguments(parser)
     add_sampling_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, help="picture i of a batch uses seed + i (default: 0)")
@@ -43,7 +43,16 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
         "--embeds", metavar="FILE[:NAME]", help="text embeddings; NAME is a caption or its number, all without it"
     )
     text.add_argument("--prompt", action="append", help="words to paint, with --text-encoder; may be repeated")
-    parser.add_argument("--text-encoder", metavar="FOLDER", help="Hugging Face umT5 folder, for --prompt")
+    parser.add_argument(
+        "--text-encoder",
+        metavar="PATH",
+        help="umT5 for --prompt: a Hugging Face folder, Wan's .pth or ComfyUI's file; by default --teacher's",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="FOLDER",
+        help="a downloaded Wan (official, diffusers or ComfyUI): its VAE and text encoder",
+    )
     parser.add_argument(
         "--negative", help="for --cfg, what to steer away from: words with --prompt, NAME in the file with --embeds"
     )
@@ -80,6 +89,7 @@ def run_sample(options: argparse.Namespace) -> None:
     student = load_student(options.student, dtype=dtype, device=device, preset=preset)
     wishes = Wishes(options.contract, options.sampler, options.steps, options.shift, options.cfg, options.size)
     contract = settle_contract(student, wishes, on_mismatch=options.on_mismatch)
+    use_teacher(options)
     vae = load_wan_vae(options.vae, dtype=dtype, device=device, clips=False)
     check_vae(student, vae)
     prompts = read_prompts(options)
@@ -91,6 +101,22 @@ def run_sample(options: argparse.Namespace) -> None:
         path = next(paths)
         save_png(image, path, {CONTRACT_KEY: json.loads(contract.to_json()), **notes})
         tqdm.write(str(path))  # to stdout, above the bar
+
+
+def use_teacher(options: argparse.Namespace) -> None:
+    """Take the VAE and the text encoder from ``--teacher`` where they are not named themselves.
+
+    Raises:
+        ValueError: the folder holds no Wan, or there is no VAE at all.
+    """
+    if options.teacher is not None:
+        from ..pipeline.teacher_folder import find_teacher
+
+        found = find_teacher(options.teacher)
+        options.vae = options.vae or found.vae
+        options.text_encoder = options.text_encoder or found.text_encoder
+    if options.vae is None:
+        raise ValueError("no VAE is given; add --vae FILE, or --teacher FOLDER with a downloaded Wan that has one.")
 
 
 def sample_images(
@@ -132,7 +158,8 @@ def read_prompts(options: argparse.Namespace) -> list[tuple[str, Prompts]]:
 
         if options.text_encoder is None:
             raise ValueError(
-                "--prompt needs --text-encoder FOLDER (umT5 as transformers saves it); or use --embeds FILE instead."
+                "--prompt needs --text-encoder PATH (umT5) or --teacher FOLDER (a downloaded Wan that has one); or use "
+                "--embeds FILE instead."
             )
         words = [*options.prompt, *([options.negative] if options.negative is not None else [])]
         rows = list(zip(words, encode_prompts(options.text_encoder, words, device=options.device), strict=True))

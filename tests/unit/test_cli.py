@@ -134,7 +134,7 @@ def test_a_stamped_student_needs_no_words_about_sampling(
 def test_a_prompt_needs_a_text_encoder(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["sample", "--student", str(STUDENT), "--vae", VAE, "--sampler", "ddim", "--prompt", "a cat"]
     assert main(arguments) == 2
-    assert "--prompt needs --text-encoder FOLDER" in sentence(capsys)
+    assert "--prompt needs --text-encoder PATH" in sentence(capsys)
 
 
 def test_names_of_prompts_may_hold_colons(embeds: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wan_lite.cli import main
 from wan_lite.models import CheckpointError
 from wan_lite.pipeline.teacher_folder import TeacherFiles, find_teacher
 from wan_lite.pipeline.text_encoder import encode_prompts
@@ -156,3 +158,17 @@ def test_a_folder_without_either_is_a_sentence(tmp_path: Path) -> None:
         find_teacher(tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         find_teacher(tmp_path / "none")
+
+
+def test_the_command_line_needs_only_the_teachers_folder(
+    wan_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors = Path(__file__).parents[1] / "vectors"
+    shutil.copy(vectors / "wan_vae" / "wan21_tiny_official.safetensors", tmp_path / "vae.safetensors")
+    torch.save(load_file(tmp_path / "vae.safetensors"), wan_folder / "Wan2.1_VAE.pth")
+    arguments = ["sample", "--student", str(vectors / "student_4ch"), "--prompt", "a red circle", "--steps", "2"]
+    arguments += ["--sampler", "ddim", "--quiet", "--out", str(tmp_path / "one.png")]
+    assert main([*arguments, "--teacher", str(wan_folder)]) == 0
+    assert (tmp_path / "one.png").is_file()
+    assert main(arguments) != 0
+    assert "--teacher FOLDER" in capsys.readouterr().err
