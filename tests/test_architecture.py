@@ -42,7 +42,7 @@ OUTSIDE = {
     "": set(),
     "samplers": {"torch"},
     "models": {"torch", "einops", "safetensors"},
-    "pipeline": {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "ftfy"},
+    "pipeline": {"torch", "einops", "safetensors", "numpy", "PIL", "sentencepiece", "transformers", "ftfy"},
     "check": {"torch", "PIL", "av", "scipy"},
     "cli": {"torch", "einops", "numpy", "PIL", "av", "tqdm"},
     "nodes": {"torch", "einops"} | HOST,
