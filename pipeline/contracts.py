@@ -14,7 +14,16 @@ from ..models.contract_files import stamp
 from ..models.student.student import Student, fit_contract, load_student
 from ..samplers.contract import PRESETS, ContractMismatch, SamplingContract, compare
 
-__all__ = ["ON_MISMATCH", "SAMPLERS", "Wishes", "in_words", "preset_named", "settle_contract", "stamp_student"]
+__all__ = [
+    "ON_MISMATCH",
+    "SAMPLERS",
+    "Wishes",
+    "in_words",
+    "parse_candidates",
+    "preset_named",
+    "settle_contract",
+    "stamp_student",
+]
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +82,21 @@ def preset_named(name: str, student: Student) -> SamplingContract:
     if name not in PRESETS:
         raise ValueError(f"contract is {name!r}; known presets are {', '.join(map(repr, PRESETS))}.")
     return fit_contract(PRESETS[name], student.config, student.vae_channels)
+
+
+def parse_candidates(names: str, contract: SamplingContract | None = None) -> dict[str, SamplingContract]:
+    """Return the presets named in ``names``, one a line, and before them a contract that somebody has already.
+
+    Raises:
+        ValueError: A name is not that of a preset, or there is nothing to try.
+    """
+    lines = [line.strip() for line in names.splitlines() if line.strip()]
+    unknown = [name for name in lines if name not in PRESETS]
+    if unknown or not (lines or contract):
+        given = f"{unknown[0]!r} is not a preset" if unknown else "there is nothing to try"
+        raise ValueError(f"candidates: {given}; name some of these, one a line: {'; '.join(PRESETS)}.")
+    found = {name: PRESETS[name] for name in lines}
+    return found if contract is None else {"connected contract": contract, **found}
 
 
 def _base(student: Student, wishes: Wishes) -> SamplingContract:

@@ -1,7 +1,7 @@
-"""Refuse a sampling that cannot give a picture: each guard returns a sentence with both values and the remedy.
+"""Refuse a sampling that cannot give an image: each check returns a sentence with both values and the remedy.
 
-A guard is a function that returns the sentence, or None where all is well; :func:`settle` raises, logs or drops the
-sentences after the user's ``on_mismatch``. Nothing here changes a tensor or a MODEL.
+A check is a function that returns the sentence, or None where all is well; :func:`raise_or_warn` raises, logs or drops
+the sentences after the user's ``on_mismatch``. Nothing here changes a tensor or a MODEL.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from comfy_api.latest import io
 from ...samplers.contract import ContractMismatch, Mismatch, SamplingContract, compare
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import TRAIN_TIMESTEPS
-from .model_sampling import LinearEpsilon, TruncatedFlow, noise_process, sampling_name
+from .model_sampling import LinearEpsilon, TruncatedFlow, format_sampling, get_process
 from .schema import ADVANCED
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,11 @@ WAY_OUT_OF_ASSUMED = (
 FEW_STEPS = 8  # a model distilled to this many steps or fewer knows those timesteps only
 
 
-def settle(problems: Iterable[str | None], on_mismatch: str = "error") -> None:
+def raise_or_warn(problems: Iterable[str | None], on_mismatch: str = "error") -> None:
     """Raise (``error``), log (``warn``) or drop (``ignore``) the sentences that are not None.
 
-    Raises: ContractMismatch, a ValueError, with every sentence on its own line.
+    Raises:
+        ContractMismatch: A ValueError, with every sentence on its own line.
     """
     if on_mismatch not in ON_MISMATCH:
         raise ValueError(f"on_mismatch is {on_mismatch!r}; allowed: {', '.join(ON_MISMATCH)}.")
@@ -51,13 +52,13 @@ def settle(problems: Iterable[str | None], on_mismatch: str = "error") -> None:
         log.warning("Wan Lite: %s", problem)
 
 
-def contract_of(model: Any) -> SamplingContract | None:
-    """The sampling contract that a MODEL carries, or None."""
+def get_contract(model: Any) -> SamplingContract | None:
+    """Return the sampling contract that a MODEL carries, or None."""
     return model.get_attachment(CONTRACT_ATTACHMENT)
 
 
 def mismatch_input() -> io.Combo.Input:
-    """The ``on_mismatch`` input, the same on every node that has guards."""
+    """Return the ``on_mismatch`` input, the same on every node that checks."""
     return io.Combo.Input(
         "on_mismatch", options=list(ON_MISMATCH), default="error", **ADVANCED,
         tooltip="What to do when model, schedule and solver do not fit together: stop with the reason, write it to the "
@@ -76,10 +77,10 @@ class CarriedShift:
     label: str
 
 
-def carried_shift(model: Any) -> CarriedShift | None:
-    """The shift of a model-sampling patch on ``model`` (core's ModelSamplingSD3, ...Flux and the like), or None.
+def find_patched_shift(model: Any) -> CarriedShift | None:
+    """Return the shift of a model-sampling patch on ``model`` (core's ModelSamplingSD3, ...Flux and the like), or None.
 
-    The shift that an architecture has by itself (Wan 8, SD3.5 3) is no patch: SIGMAS of our own replace it.
+    The shift that an architecture has by itself (Wan 8, SD3.5 3) is not a patch: SIGMAS of our own replace it.
     """
     patch = model.object_patches.get("model_sampling")
     shift = getattr(patch, "shift", None)
@@ -90,9 +91,9 @@ def carried_shift(model: Any) -> CarriedShift | None:
     return CarriedShift(math.exp(shift), f"{math.exp(shift):.4g} (= e^{float(shift):g})")  # Flux's is the exponent
 
 
-def shift_problem(model: Any, shift: float) -> str | None:
-    """Double shift: the MODEL carries one shift and a node of ours applies another."""
-    carried = carried_shift(model)
+def check_shift(model: Any, shift: float) -> str | None:
+    """Find a double shift: the MODEL carries one shift and a node of ours applies another."""
+    carried = find_patched_shift(model)
     if carried is None or carried.value == 1.0 or math.isclose(carried.value, shift, rel_tol=1e-3):
         return None
     product = carried.value * shift
@@ -103,8 +104,8 @@ def shift_problem(model: Any, shift: float) -> str | None:
     )
 
 
-def shift_in(sigmas: torch.Tensor) -> float | None:
-    """The rational shift of evenly spaced flow SIGMAS that end at 0, or None where they are something else.
+def read_shift(sigmas: torch.Tensor) -> float | None:
+    """Return the rational shift of evenly spaced flow SIGMAS that end at 0, or None where they are something else.
 
     With u = k c the last three sigmas before the 0, s u / (1 + (s - 1) u), two give s and the third proves it.
     """
@@ -119,18 +120,18 @@ def shift_in(sigmas: torch.Tensor) -> float | None:
     return shift if math.isclose(u[2], 3.0 * u[0], rel_tol=1e-3) else None
 
 
-def sigmas_shift_problem(model: Any, sigmas: torch.Tensor) -> str | None:
-    """Double shift seen from a solver: the shift inside the SIGMAS against the one that the MODEL carries."""
-    shift = shift_in(sigmas)
-    return None if shift is None else shift_problem(model, round(shift, 3))
+def check_sigmas_shift(model: Any, sigmas: torch.Tensor) -> str | None:
+    """Find a double shift as a solver sees it: the shift inside the SIGMAS against the one that the MODEL carries."""
+    shift = read_shift(sigmas)
+    return None if shift is None else check_shift(model, round(shift, 3))
 
 
 # Process -------------------------------------------------------------------------------------------------------------
 
 
-def process_problem(model: Any, wanted: NoiseProcess, what: str) -> str | None:
-    """A node made for one noise process on a MODEL of another. ``what`` is the node in words."""
-    has = noise_process(model.get_model_object("model_sampling"))
+def check_process(model: Any, wanted: NoiseProcess, what: str) -> str | None:
+    """Find a node made for one noise process on a MODEL of another. ``what`` is the node in words."""
+    has = get_process(model.get_model_object("model_sampling"))
     if has is wanted:
         return None
     remedy = "WanLiteDDIMSampler, or WanLiteDDIMSchedule with this MODEL connected"
@@ -138,15 +139,15 @@ def process_problem(model: Any, wanted: NoiseProcess, what: str) -> str | None:
         remedy = "WanLiteFlowUniPCSampler or WanLiteFlowSchedule"
     return (
         f"{what} works in the {wanted.name} process, but this MODEL is sampled in the {has.name} process "
-        f"({sampling_name(model.get_model_object('model_sampling'))}). Use {remedy}, or, for a student, load it with "
+        f"({format_sampling(model.get_model_object('model_sampling'))}). Use {remedy}, or, for a student, load it with "
         "a contract whose prediction is the one of its training."
     )
 
 
-def sigmas_problem(model_sampling: Any, sigmas: torch.Tensor, from_noise: bool) -> str | None:
-    """SIGMAS of the wrong process. ``from_noise``: the latent is empty, so the run must start at full noise."""
+def check_sigmas(model_sampling: Any, sigmas: torch.Tensor, from_noise: bool) -> str | None:
+    """Find SIGMAS of the wrong process. ``from_noise``: the latent is empty, so the run must start at full noise."""
     first, largest = float(sigmas[0]), float(model_sampling.sigma_max)
-    if noise_process(model_sampling) is FLOW:
+    if get_process(model_sampling) is FLOW:
         if first <= 1.0:
             return None
         return (
@@ -158,20 +159,20 @@ def sigmas_problem(model_sampling: Any, sigmas: torch.Tensor, from_noise: bool) 
     return (
         f"SIGMAS start at {first:.4g}, but this MODEL is an epsilon or v model whose noise starts at {largest:.4g}, "
         "and the latent is empty. They were made for a flow model, or begin in the middle: use WanLiteDDIMSchedule "
-        "or BasicScheduler with this MODEL connected, or give a picture as latent."
+        "or BasicScheduler with this MODEL connected, or give an image as latent."
     )
 
 
-def leftover_problem(sigmas: torch.Tensor, solver: str, order: int) -> str | None:
-    """SIGMAS that stop above 0: what comes out is still noisy, and a history of several steps is lost there."""
+def check_leftover(sigmas: torch.Tensor, solver: str, order: int) -> str | None:
+    """Find SIGMAS that stop above 0: what comes out is still noisy, and a history of several steps is lost there."""
     last = float(sigmas[-1])
     if last == 0.0:
         return None
-    remedy = "Feed all steps, or set on_mismatch to ignore here if a second sampler goes on from this latent"
+    remedy = "Feed all steps, or set on_mismatch to ignore here if a second sampler continues from this latent"
     if order > 1:
         remedy += (
-            f"; {solver} of order {order} then starts again without its history, so the result is not that of one run "
-            "(DDIM, or order 1, goes on exactly)"
+            f"; {solver} of order {order} then starts anew without its history, so the result is not that of one run "
+            "(DDIM, or order 1, continues exactly)"
         )
     return f"SIGMAS end at {last:.4g} instead of 0, so the latent keeps its noise. {remedy}."
 
@@ -179,20 +180,20 @@ def leftover_problem(sigmas: torch.Tensor, solver: str, order: int) -> str | Non
 # Contract ------------------------------------------------------------------------------------------------------------
 
 
-def contract_problems(contract: SamplingContract | None, requested: SamplingContract) -> list[str]:
-    """Where ``requested`` is not what the checkpoint's contract says, and what to do; no contract, no problem."""
+def check_contract(contract: SamplingContract | None, requested: SamplingContract) -> list[str]:
+    """Find where ``requested`` is not what the checkpoint's contract says, and say what to do."""
     found = [] if contract is None else [str(mismatch) for mismatch in compare(contract, requested)]
     if contract is not None and found:
         found.append(WAY_OUT_OF_ASSUMED if contract.source == "assumed" else WAY_OUT)
     return found
 
 
-def solver_problems(contract: SamplingContract | None, model: Any, solver: str, sigmas: torch.Tensor) -> list[str]:
-    """What a solver alone can see of a broken contract: itself, the process of the MODEL, the shift in the SIGMAS."""
+def check_solver(contract: SamplingContract | None, model: Any, solver: str, sigmas: torch.Tensor) -> list[str]:
+    """Find what a solver alone can see of a broken contract: itself, the MODEL's process, the shift in the SIGMAS."""
     if contract is None:
         return []
-    is_flow = noise_process(model.get_model_object("model_sampling")) is FLOW
-    prediction, shift = "velocity" if is_flow else "epsilon", shift_in(sigmas) if is_flow else None
+    is_flow = get_process(model.get_model_object("model_sampling")) is FLOW
+    prediction, shift = "velocity" if is_flow else "epsilon", read_shift(sigmas) if is_flow else None
     seen: dict[str, object] = {"solver": solver, "prediction": prediction}
     if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
         seen["shift"] = round(shift, 3)
@@ -201,9 +202,9 @@ def solver_problems(contract: SamplingContract | None, model: Any, solver: str, 
     return [str(Mismatch(name, told, asked, remedy)) for name, told, asked in pairs if told != asked]
 
 
-def fixed_steps_problem(contract: SamplingContract | None, sigmas: torch.Tensor) -> str | None:
-    """Other timesteps than a model distilled to a few steps was trained on."""
-    if contract is None or contract.steps > FEW_STEPS or noise_name(contract) != FLOW.name:
+def check_few_steps(contract: SamplingContract | None, sigmas: torch.Tensor) -> str | None:
+    """Find other timesteps than a model distilled to a few steps was trained on."""
+    if contract is None or contract.steps > FEW_STEPS or name_process(contract) != FLOW.name:
         return None
     trained = contract.schedule().sigmas[:-1]
     given = sigmas[:-1].double().cpu()
@@ -211,18 +212,18 @@ def fixed_steps_problem(contract: SamplingContract | None, sigmas: torch.Tensor)
     if float(distance) <= 2e-3:
         return None
     return (
-        f"This MODEL was distilled to {contract.steps} steps at timesteps {timestep_text(trained)}, but the SIGMAS "
-        f"visit {timestep_text(given)}. Use WanLiteContractSampling, or WanLiteFlowSchedule with steps "
+        f"This MODEL was distilled to {contract.steps} steps at timesteps {format_timesteps(trained)}, but the SIGMAS "
+        f"visit {format_timesteps(given)}. Use WanLiteContractSampling, or WanLiteFlowSchedule with steps "
         f"{contract.steps} and shift {contract.shift:g}."
     )
 
 
-def noise_name(contract: SamplingContract) -> str:
-    """The name of the process in which the contract's prediction is read."""
+def name_process(contract: SamplingContract) -> str:
+    """Return the name of the process in which the contract's prediction is read."""
     return contract.schedule().process.name
 
 
-def timestep_text(sigmas: torch.Tensor) -> str:
-    """Flow sigmas as timesteps for an error: at most eight of them."""
+def format_timesteps(sigmas: torch.Tensor) -> str:
+    """Write flow sigmas as timesteps for an error: at most eight of them."""
     shown = [f"{sigma * TRAIN_TIMESTEPS:.4g}" for sigma in sigmas.tolist()[:8]]
     return "[" + ", ".join(shown) + (", ...]" if len(sigmas) > 8 else "]")

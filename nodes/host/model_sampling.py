@@ -1,8 +1,20 @@
-"""Which noise process a MODEL of the host runs in, and the two processes that Wan students are trained in.
+"""All kinds of the host's ``model_sampling`` that this pack has, and SIGMAS as each of them counts noise.
 
-The host hands a sampler ``model(x, sigma) -> x0`` and keeps what a network eats (its input scaling and its timestep)
-inside the MODEL's ``model_sampling``. So a solver needs only the process, and parity with training needs only a
-``model_sampling`` whose ``timestep`` returns what training fed. See docs/notes/0006-host-sigmas.md.
+The host hands a sampler ``model(x, sigma) -> x0`` and keeps the rest inside the MODEL's ``model_sampling``: how the
+input is scaled, which timestep the network is fed, how its output is read. So a solver needs only the noise process,
+and parity with training needs only a ``model_sampling`` whose ``timestep`` returns what training fed.
+
+====================== ============================ ========================== ======================================
+class                  sigma                        the network is fed         used by
+====================== ============================ ========================== ======================================
+TruncatedFlow          flow, 0 to 1                 1000 sigma, truncated      students of velocity, Contract Sampling,
+                                                                               the experts guider
+LinearEpsilon          noise over signal, to 31.6   0, 1, ... 999              students of epsilon, Contract Sampling
+FixedSchedule          one schedule's own levels    that schedule's timesteps  the samplers in one node
+RawOutput              the timestep itself          sigma                      the probe
+====================== ============================ ========================== ======================================
+
+See docs/notes/0006-host-sigmas.md.
 """
 
 from __future__ import annotations
@@ -11,18 +23,26 @@ from typing import Any
 
 import comfy.model_sampling as host
 import torch
+from torch import Tensor, nn
 
+from ...samplers.contract import SamplingContract
+from ...samplers.prediction import Prediction, to_x0
 from ...samplers.process import FLOW, VE, VP, NoiseProcess
-from ...samplers.schedule import TRAIN_TIMESTEPS, ddim_sigma, wan_timestep
+from ...samplers.schedule import TRAIN_TIMESTEPS, Schedule, ddim_sigma, shift_sigma, wan_timestep
 
 
 class TruncatedFlow(host.ModelSamplingDiscreteFlow, host.CONST):
     """The flow process as Wan samples it: x = (1 - s) x0 + s n, and an integer timestep, truncated, for the network.
 
-    It carries no shift of its own: the shift is in the SIGMAS.
+    Args:
+        shift: Of the levels that core's schedulers read from it; SIGMAS made elsewhere are taken as they are.
     """
 
-    def timestep(self, sigma: torch.Tensor) -> torch.Tensor:
+    def __init__(self, shift: float = 1.0) -> None:
+        super().__init__()
+        self.set_parameters(shift=shift)
+
+    def timestep(self, sigma: Tensor) -> Tensor:
         """Sigma in [0, 1] -> 0, 1, ... 1000 as float32. On the CPU, because float64 does not exist on every device."""
         return wan_timestep(sigma.cpu()).to(device=sigma.device, dtype=torch.float32)
 
@@ -35,11 +55,112 @@ class LinearEpsilon(host.ModelSamplingDiscrete, host.EPS):
 
     def __init__(self) -> None:
         super().__init__()
-        self.set_sigmas(linear_epsilon_sigmas())
+        self.set_sigmas(make_epsilon_sigmas())
 
 
-def linear_epsilon_sigmas() -> torch.Tensor:
-    """The host's sigma of each training timestep, (1000,), float32, strictly rising.
+class FixedSchedule(nn.Module):
+    """One run's schedule: its own timesteps for the network, the output read in its own process.
+
+    The host hands sigmas about as float32; here they are only names for the steps of the schedule, whose own numbers
+    do the arithmetic. So a run in the host is the library's run, digit for digit.
+    """
+
+    levels: Tensor
+    sigmas: Tensor
+
+    def __init__(self, schedule: Schedule, prediction: Prediction, shift: float) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.prediction = prediction
+        self.shift = shift
+        self._last: tuple[Tensor, Tensor] | None = None
+        self.register_buffer("levels", schedule.sigmas[:-1].float(), persistent=False)
+        # Schedulers and previews of other packs look for the host's table of sigmas, rising.
+        self.register_buffer("sigmas", make_training_levels(schedule.process, shift), persistent=False)
+
+    sigma_min = property(lambda self: self.sigmas[0])
+    sigma_max = property(lambda self: self.sigmas[-1])
+
+    def find_step(self, sigma: Tensor) -> int:
+        """Return the step whose level is nearest to the host's sigma (one number, or one for each item)."""
+        return int((self.levels.cpu() - sigma.reshape(-1)[0].float().cpu()).abs().argmin())
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """Return what training fed at this level, 0..999, in the shape of ``sigma``."""
+        fed = self.schedule.timestep_at(self.schedule.levels[self.find_step(sigma)])
+        return torch.full_like(sigma, float(fed), dtype=torch.float32)
+
+    def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
+        """Return the latent as it is: the network takes it unscaled."""
+        return noise
+
+    def calculate_denoised(self, sigma: Tensor, model_output: Tensor, model_input: Tensor) -> Tensor:
+        """Return x0 from the network's output, both (b, c, t, h, w)."""
+        level = self.schedule.levels[self.find_step(sigma)]
+        x0 = to_x0(model_output, model_input, level, self.prediction, self.schedule.process)
+        self._last = (x0, model_output)
+        return x0
+
+    def take_noise(self, x0: Tensor) -> Tensor | None:
+        """Return the output that ``x0`` was read from, where the output is noise and nothing has changed x0 since."""
+        if self._last is None or self.prediction is not Prediction.EPSILON:
+            return None
+        own_x0, output = self._last
+        self._last = None
+        return output if torch.equal(own_x0, x0) else None
+
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
+        """Add noise to an image's latent up to ``sigma``: for masks, and for the start of an image-to-image run."""
+        if max_denoise:
+            return noise
+        return self.schedule.process.add_noise(latent_image, noise, sigma.reshape(-1)[0])
+
+    def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:
+        """Return the finished latent as it is."""
+        return latent
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """Return the level at a training timestep (any number in 0..999), for schedules made outside."""
+        position = timestep.float().cpu().clamp(0, len(self.sigmas) - 1)
+        low, high = self.sigmas[position.floor().long()], self.sigmas[position.ceil().long()]
+        return torch.lerp(low, high, position.frac()).to(timestep.device)
+
+
+class FixedFlowSchedule(FixedSchedule, host.CONST):
+    """The same, known to the host's other nodes as a flow."""
+
+
+class RawOutput(host.ModelSamplingDiscreteFlow, host.IMG_TO_IMG):
+    """Leaves the network alone: "sigma" is its timestep, "x0" its output."""
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """Return ``sigma``, which the probe sets to the timestep."""
+        return sigma
+
+
+# Making and patching -------------------------------------------------------------------------------------------------
+
+
+def make_model_sampling(contract: SamplingContract) -> nn.Module:
+    """Return how core's own nodes see a student: in the process of its contract, a flow with the contract's shift."""
+    return TruncatedFlow(contract.shift) if contract.prediction == "velocity" else LinearEpsilon()
+
+
+def make_fixed_schedule(schedule: Schedule, prediction: Prediction, shift: float) -> FixedSchedule:
+    """Return the ``model_sampling`` of one run; one of the flow process is a flow for the host as well."""
+    kind = FixedFlowSchedule if schedule.process is FLOW else FixedSchedule
+    return kind(schedule, prediction, shift)
+
+
+def patch_sampling(model: Any, model_sampling: nn.Module) -> Any:
+    """Return a clone of ``model`` that samples with ``model_sampling``; the weights stay shared."""
+    patched = model.clone()
+    patched.add_object_patch("model_sampling", model_sampling)
+    return patched
+
+
+def make_epsilon_sigmas() -> Tensor:
+    """Return the host's sigma of each training timestep, (1000,), float32, strictly rising.
 
     The clamp gives t = 0 and t = 1 one alpha_bar. They must stay two entries for the host's look-up by nearest sigma
     to find t = 1 again, so t = 1 is one float above t = 0 (6e-8 relative).
@@ -49,48 +170,87 @@ def linear_epsilon_sigmas() -> torch.Tensor:
     return sigmas
 
 
-def _host_kinds(*names: str) -> tuple[type, ...]:
-    """The kinds of sampling with these names that this host has; older ones lack the later kinds."""
-    return tuple(getattr(host, name) for name in names if hasattr(host, name))
+def make_training_levels(process: NoiseProcess, shift: float) -> Tensor:
+    """Return each training timestep's level, (1000,), rising: shifted for flow, else of alpha_bar = 1 - t/1000."""
+    if process is FLOW:
+        return shift_sigma(torch.arange(1, TRAIN_TIMESTEPS + 1) / TRAIN_TIMESTEPS, shift)
+    return process.from_ratio(make_epsilon_sigmas())
 
 
-def noise_process(model_sampling: torch.nn.Module) -> NoiseProcess:
-    """FLOW (sigma in [0, 1]) or VE (x = x0 + sigma n, sigma up to 14.6 for SDXL) from the MODEL's ``model_sampling``.
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def get_process(model_sampling: nn.Module) -> NoiseProcess:
+    """Return FLOW (sigma in [0, 1]) or VE (x = x0 + sigma n, sigma up to 14.6 for SDXL) of a ``model_sampling``.
 
     The host's sigma of epsilon, v and EDM models is noise over signal whatever their ``sigma_data`` is: that number
     is in the input scaling and in the reading of the output, both of which the host does.
 
-    Raises: ValueError for a MODEL without a noise process (image-to-image networks) or with an unknown one.
+    Raises:
+        ValueError: The MODEL has no noise process (image-to-image networks) or an unknown one.
     """
-    without_noise = _host_kinds("IMG_TO_IMG", "IMG_TO_IMG_FLOW")
+    without_noise = _find_host_kinds("IMG_TO_IMG", "IMG_TO_IMG_FLOW")
     if isinstance(model_sampling, host.CONST) and not isinstance(model_sampling, without_noise):
         return FLOW
-    variance_exploding = _host_kinds("EPS", "V_PREDICTION_DDPM", "COSMOS_RFLOW")
+    variance_exploding = _find_host_kinds("EPS", "V_PREDICTION_DDPM", "COSMOS_RFLOW")
     if isinstance(model_sampling, variance_exploding) and not isinstance(model_sampling, without_noise):
         return VE
     raise ValueError(
-        f"model: its sampling is {sampling_name(model_sampling)}, but Wan Lite's solvers need a flow model (CONST) or "
-        "an epsilon, v or EDM model. Use the sampler that this MODEL was made for."
+        f"model: its sampling is {format_sampling(model_sampling)}, but Wan Lite's solvers need a flow model (CONST) "
+        "or an epsilon, v or EDM model. Use the sampler that this MODEL was made for."
     )
 
 
-def sampling_name(model_sampling: torch.nn.Module) -> str:
-    """What a MODEL's sampling is made of, for messages: "ModelSamplingDiscrete + EPS"."""
+def get_model_process(model: Any) -> NoiseProcess:
+    """Return :func:`get_process` of a MODEL, with its patches."""
+    return get_process(model.get_model_object("model_sampling"))
+
+
+def format_sampling(model_sampling: nn.Module) -> str:
+    """Name what a MODEL's sampling is made of, for messages: "ModelSamplingDiscrete + EPS"."""
     return " + ".join(base.__name__ for base in type(model_sampling).__bases__)
 
 
-def model_noise_process(model: Any) -> NoiseProcess:
-    """:func:`noise_process` of a MODEL, with its patches."""
-    return noise_process(model.get_model_object("model_sampling"))
+def _find_host_kinds(*names: str) -> tuple[type, ...]:
+    """Return the kinds of sampling with these names that this host has; older ones lack the later kinds."""
+    return tuple(getattr(host, name) for name in names if hasattr(host, name))
 
 
-def with_sampling(model: Any, model_sampling: torch.nn.Module) -> Any:
-    """A clone of ``model`` that samples with ``model_sampling``; the weights stay shared."""
-    patched = model.clone()
-    patched.add_object_patch("model_sampling", model_sampling)
-    return patched
+# SIGMAS --------------------------------------------------------------------------------------------------------------
 
 
-def with_process(model: Any, process: NoiseProcess) -> Any:
-    """A clone of ``model`` in the training process: :class:`TruncatedFlow` or :class:`LinearEpsilon`."""
-    return with_sampling(model, TruncatedFlow() if process is FLOW else LinearEpsilon())
+def to_sigmas(schedule: Schedule) -> Tensor:
+    """Return a schedule as SIGMAS of the process that :func:`make_model_sampling` gives the MODEL."""
+    return to_flow_sigmas(schedule) if schedule.process is FLOW else to_ddim_sigmas(schedule)
+
+
+def to_flow_sigmas(schedule: Schedule) -> Tensor:
+    """Return a flow schedule as SIGMAS, (n + 1,) float32, from which training's truncated timesteps come back exactly.
+
+    Rounding to float32 can carry a sigma over a thousandth; then the next float on the right side is taken (6e-8).
+    """
+    sigmas = schedule.sigmas.float()
+    if schedule.timesteps is None:
+        return sigmas
+    levels, wanted = sigmas[:-1].clone(), schedule.timesteps
+    seen = wan_timestep(levels)
+    levels = torch.where(seen > wanted, torch.nextafter(levels, torch.zeros_like(levels)), levels)
+    levels = torch.where(seen < wanted, torch.nextafter(levels, torch.ones_like(levels)), levels)
+    return torch.cat([levels, sigmas[-1:]])
+
+
+def to_ddim_sigmas(schedule: Schedule, model: Any = None) -> Tensor:
+    """Return a DDIM schedule as SIGMAS, (n + 1,) float32: noise over signal, at the levels of ``model`` if given.
+
+    A flow MODEL gets sigma = t / 1000; its native shift is left out, because the schedule's own replaces it.
+    """
+    model_sampling = None if model is None else model.get_model_object("model_sampling")
+    if model_sampling is None or isinstance(model_sampling, LinearEpsilon):
+        return schedule.to_process(VE).sigmas.float()
+    timesteps = schedule.timesteps
+    assert timesteps is not None
+    if get_process(model_sampling) is FLOW:
+        levels = timesteps[timesteps > 0].float() / 1000.0
+    else:
+        levels = model_sampling.sigma(timesteps).float().cpu()
+    return torch.cat([levels, levels.new_zeros(1)])

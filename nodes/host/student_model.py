@@ -32,7 +32,7 @@ from ...models.student.student import (
 )
 from ...samplers.contract import SamplingContract
 from .checks import CONTRACT_ATTACHMENT
-from .model_sampling import LinearEpsilon, TruncatedFlow
+from .model_sampling import make_model_sampling
 
 STUDENT_ATTACHMENT = "wan_lite.student"
 _KEY = "wan_lite"
@@ -130,7 +130,7 @@ class ProjectedLatent(comfy.latent_formats.LatentFormat):
         return self.vae_format.process_out(projected)
 
 
-def latent_format(info: StudentInfo) -> comfy.latent_formats.LatentFormat:
+def make_latent_format(info: StudentInfo) -> comfy.latent_formats.LatentFormat:
     """The host's latent format of a student: Wan 2.1's or 2.2's own, or a projected one."""
     vae_format = comfy.latent_formats.Wan22() if info.vae_channels == 48 else comfy.latent_formats.Wan21()
     return vae_format if info.output_proj is None else ProjectedLatent(vae_format, info.output_proj)
@@ -144,7 +144,7 @@ class StudentSettings(comfy.supported_models_base.BASE):
 
     def __init__(self, info: StudentInfo) -> None:
         super().__init__({"student_config": info.config})
-        self.latent_format = latent_format(info)
+        self.latent_format = make_latent_format(info)
         # Activations of one block at hidden 1024 are about this share of what the host assumes for its own unit.
         self.memory_usage_factor = max(0.1, info.config.hidden_size / 512)
 
@@ -156,7 +156,7 @@ class StudentModel(comfy.model_base.BaseModel):
         self, settings: StudentSettings, contract: SamplingContract, device: torch.device | None = None
     ) -> None:
         super().__init__(settings, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostNetwork)
-        self.model_sampling = native_sampling(contract)
+        self.model_sampling = make_model_sampling(contract)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Pool the text per item here: cond and uncond then have one shape, and no step carries 512 rows."""
@@ -174,19 +174,10 @@ def padding_last(rows: Tensor) -> Tensor:
     return rows.gather(1, order.unsqueeze(2).expand_as(rows))
 
 
-def native_sampling(contract: SamplingContract) -> nn.Module:
-    """How core's own samplers see the student: in the process of its contract, flow with the contract's shift."""
-    if contract.prediction != "velocity":
-        return LinearEpsilon()
-    flow = TruncatedFlow()
-    flow.set_parameters(shift=contract.shift)
-    return flow
-
-
-def fit_latent(
+def narrow_outer_sample(
     executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
-    """Let core's sampler nodes start a 4-channel student from a picture: bring latent and noise to its channels.
+    """Let core's sampler nodes start a 4-channel student from an image: bring latent and noise to its channels.
 
     The host draws noise in the shape of the LATENT that comes in, which has the VAE's 16 channels.
     """
@@ -237,7 +228,7 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any
     model.load_model_weights(weights, "", **dynamic)
     patcher.set_attachments(CONTRACT_ATTACHMENT, contract)
     patcher.set_attachments(STUDENT_ATTACHMENT, info)
-    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _KEY, fit_latent)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _KEY, narrow_outer_sample)
     return patcher
 
 

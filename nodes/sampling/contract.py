@@ -6,36 +6,27 @@ from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ...samplers.contract import SamplingContract
-from ...samplers.process import FLOW
-from ...samplers.schedule import Schedule
-from ..host.checks import CONTRACT_ATTACHMENT, contract_of, contract_problems, mismatch_input, settle, shift_problem
+from ..host.checks import CONTRACT_ATTACHMENT, check_contract, check_shift, get_contract, mismatch_input, raise_or_warn
 from ..host.metadata import record_contract
-from ..host.model_sampling import with_sampling
+from ..host.model_sampling import make_model_sampling, patch_sampling, to_sigmas
 from ..host.schema import ADVANCED, CATEGORY, schema
-from ..host.student_model import native_sampling
+from ..host.solver_adapter import SolverRun, make_sampler
 from ..student.loader import Contract
-from .schedules import ddim_sigmas, denoise_input, flow_sigmas
-from .solvers import sampler_of
+from .schedules import denoise_input
 
 FROM_CONTRACT = 0  # an override of 0 leaves the contract's own value
 
 
-def overridden(contract: SamplingContract, steps: int, shift: float) -> SamplingContract:
-    """The contract with the user's steps and shift, where they are not 0."""
+def apply_overrides(contract: SamplingContract, steps: int, shift: float) -> SamplingContract:
+    """Return the contract with the user's steps and shift, where they are not 0."""
     return replace(contract, steps=steps or contract.steps, shift=shift or contract.shift)
 
 
-def sigmas_of(schedule: Schedule) -> Tensor:
-    """A contract's schedule as SIGMAS of the process that :func:`contracted` gives the MODEL."""
-    return flow_sigmas(schedule) if schedule.process is FLOW else ddim_sigmas(schedule)
-
-
-def contracted(model: Any, contract: SamplingContract) -> Any:
-    """A clone of ``model`` that reads its output as the contract says, is fed training's timesteps and carries it."""
-    patched = with_sampling(model, native_sampling(contract))
+def apply_contract(model: Any, contract: SamplingContract) -> Any:
+    """Return a clone of ``model`` that reads its output as the contract says, is fed as in training, and carries it."""
+    patched = patch_sampling(model, make_model_sampling(contract))
     patched.set_attachments(CONTRACT_ATTACHMENT, contract)
     return patched
 
@@ -81,21 +72,23 @@ class WanLiteContractSampling(io.ComfyNode):
         cls, model: Any, contract: SamplingContract | None = None, steps: int = FROM_CONTRACT,
         shift: float = FROM_CONTRACT, denoise: float = 1.0, on_mismatch: str = "error",
     ) -> io.NodeOutput:  # fmt: skip
-        carried = contract_of(model)
-        declared = required(contract or carried)
-        used = overridden(declared, steps, shift)
+        carried = get_contract(model)
+        declared = require_contract(contract or carried)
+        used = apply_overrides(declared, steps, shift)
         # an assumed contract gives way to one that somebody connects
         known = None if carried is None or carried.source == "assumed" else carried
-        settle([shift_problem(model, used.shift), *contract_problems(known, declared)], on_mismatch)
+        raise_or_warn([check_shift(model, used.shift), *check_contract(known, declared)], on_mismatch)
         record_contract(cls.hidden, used)
-        sigmas = sigmas_of(used.schedule(denoise=denoise))
-        return io.NodeOutput(contracted(model, used), sampler_of(used.make_solver(), on_mismatch), sigmas)
+        sigmas = to_sigmas(used.schedule(denoise=denoise))
+        sampler = make_sampler(SolverRun(used.make_solver(), on_mismatch))
+        return io.NodeOutput(apply_contract(model, used), sampler, sigmas)
 
 
-def required(contract: SamplingContract | None) -> SamplingContract:
-    """The contract, or a sentence that says where to get one.
+def require_contract(contract: SamplingContract | None) -> SamplingContract:
+    """Return the contract, or say where to get one.
 
-    Raises: ValueError where there is none.
+    Raises:
+        ValueError: There is none.
     """
     if contract is None:
         raise ValueError(

@@ -1,50 +1,11 @@
-"""Noise that belongs to the picture and not to its place in a batch."""
+"""Noise that belongs to the image and not to its place in a batch."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import comfy.model_management
-import torch
 from comfy_api.latest import io
 
-from ...samplers.noise import per_item_noise
+from ..host.sampling_run import OFFICIAL_CPU, OFFICIAL_GPU, PER_ITEM, SEEDS, ItemNoise
 from ..host.schema import ADVANCED, CATEGORY, schema
-
-PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU = "per item (CPU)", "official (CPU)", "official (GPU)"
-MODES = [PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU]
-SEEDS = 2**64
-
-
-class ItemNoise:
-    """The host's NOISE: item i of a batch gets the noise of seed + i, whatever the batch size.
-
-    ``official (GPU)`` draws as Wan's own code does on a graphics card: one picture's shape, generator on the card. The
-    numbers then depend on the kind of card, as they do there.
-    """
-
-    def __init__(self, seed: int, mode: str) -> None:
-        self.seed = seed
-        self.mode = mode
-
-    def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
-        """Latent dict with samples (b, c, ...) -> float32 noise of that shape on the CPU, by ``batch_index``."""
-        samples = latent["samples"]
-        if samples.is_nested:
-            raise ValueError("latent: several latents in one (audio, video) have no noise per item; use RandomNoise.")
-        items = latent.get("batch_index") or range(samples.shape[0])
-        draw = _official_gpu if self.mode == OFFICIAL_GPU else _per_item
-        return torch.cat([draw(samples.shape[1:], (self.seed + item) % SEEDS) for item in items])
-
-
-def _per_item(shape: torch.Size, seed: int) -> torch.Tensor:
-    return per_item_noise((1, *shape), seed)
-
-
-def _official_gpu(shape: torch.Size, seed: int) -> torch.Tensor:
-    device = comfy.model_management.get_torch_device()
-    generator = torch.Generator(device).manual_seed(seed)
-    return torch.randn(shape, generator=generator, device=device, dtype=torch.float32)[None].cpu()
 
 
 class WanLiteNoise(io.ComfyNode):
@@ -65,7 +26,7 @@ class WanLiteNoise(io.ComfyNode):
                     tooltip="Picture i of the batch uses this seed + i.",
                 ),
                 io.Combo.Input(
-                    "mode", options=MODES, default=PER_ITEM, **ADVANCED,
+                    "mode", options=[PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU], default=PER_ITEM, **ADVANCED,
                     tooltip="per item (CPU): the same on every machine, and Wan's own noise when its generator is on "
                     "the CPU. official (GPU): Wan's own noise when its generator is on the graphics card.",
                 ),

@@ -7,47 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 
-from ...samplers.process import FLOW, VE
-from ...samplers.schedule import Schedule, ddim_schedule, dpmpp_schedule, flow_schedule, wan_timestep
-from ..host.model_sampling import LinearEpsilon, noise_process
+from ...samplers.schedule import ddim_schedule, dpmpp_schedule, flow_schedule
+from ..host.model_sampling import to_ddim_sigmas, to_flow_sigmas
 from ..host.schema import ADVANCED, CATEGORY, schema
 
 FLOW_SCHEDULES = {"FlowUniPC": flow_schedule, "FlowDPM++": dpmpp_schedule}
-
-
-def flow_sigmas(schedule: Schedule) -> torch.Tensor:
-    """The SIGMAS of a flow schedule, (n + 1,) float32; the truncated timesteps of training come back from them exactly.
-
-    Rounding to float32 can carry a sigma over a thousandth; then the next float on the right side is taken (6e-8).
-    """
-    sigmas = schedule.sigmas.float()
-    if schedule.timesteps is None:
-        return sigmas
-    levels, wanted = sigmas[:-1].clone(), schedule.timesteps
-    seen = wan_timestep(levels)
-    levels = torch.where(seen > wanted, torch.nextafter(levels, torch.zeros_like(levels)), levels)
-    levels = torch.where(seen < wanted, torch.nextafter(levels, torch.ones_like(levels)), levels)
-    return torch.cat([levels, sigmas[-1:]])
-
-
-def ddim_sigmas(schedule: Schedule, model: Any = None) -> torch.Tensor:
-    """The SIGMAS of a DDIM schedule, (n + 1,) float32: noise over signal, at the model's own levels where one is given.
-
-    A flow MODEL gets sigma = t / 1000; its native shift is left out, because the schedule's own replaces it.
-    """
-    model_sampling = None if model is None else model.get_model_object("model_sampling")
-    if model_sampling is None or isinstance(model_sampling, LinearEpsilon):
-        return schedule.to_process(VE).sigmas.float()
-    timesteps = schedule.timesteps
-    assert timesteps is not None
-    if noise_process(model_sampling) is FLOW:
-        levels = timesteps[timesteps > 0].float() / 1000.0
-    else:
-        levels = model_sampling.sigma(timesteps).float().cpu()
-    return torch.cat([levels, levels.new_zeros(1)])
 
 
 def steps_input(default: int) -> io.Int.Input:
@@ -96,7 +62,7 @@ class WanLiteFlowSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, steps: int, shift: float, denoise: float, made_for: str = "FlowUniPC") -> io.NodeOutput:
-        return io.NodeOutput(flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift, denoise)))
+        return io.NodeOutput(to_flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift, denoise)))
 
 
 class WanLiteDDIMSchedule(io.ComfyNode):
@@ -123,7 +89,7 @@ class WanLiteDDIMSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, steps: int, shift: float, denoise: float, model: Any = None) -> io.NodeOutput:
-        return io.NodeOutput(ddim_sigmas(ddim_schedule(steps, shift, denoise), model))
+        return io.NodeOutput(to_ddim_sigmas(ddim_schedule(steps, shift, denoise), model))
 
 
 NODES = [WanLiteFlowSchedule, WanLiteDDIMSchedule]

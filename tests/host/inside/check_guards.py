@@ -101,7 +101,7 @@ def check_contract_sampling_fits_itself() -> None:
         found, _ = sample(model, noise(), sigmas, sampler)
         assert torch.isfinite(found).all()
         assert len(sigmas) == 21
-        assert submodule("nodes.host.checks").contract_of(model).solver.startswith(kind)
+        assert submodule("nodes.host.checks").get_contract(model).solver.startswith(kind)
 
 
 def check_contract_sampling_takes_overrides_and_the_models_own_contract() -> None:
@@ -143,12 +143,12 @@ def check_double_shift_names_both_values() -> None:
     (sigmas,) = run("WanLiteFlowSchedule", steps=8, shift=5.0)
     for kind in ("wan", "sd35"):
         (shifted,) = run("ModelSamplingSD3", model=getattr(tiny_models, kind)(), shift=8.0)
-        message = guard("sigmas_shift_problem", shifted, sigmas)
+        message = guard("check_sigmas_shift", shifted, sigmas)
         assert "shift 8" in message and "shift 5" in message and "shift 40" in message and "Remove" in message, message
     (flux,) = run(
         "ModelSamplingFlux", model=tiny_models.flux(), max_shift=1.15, base_shift=0.5, width=1024, height=1024
     )
-    assert "3.158 (= e^1.15)" in guard("sigmas_shift_problem", flux, sigmas)
+    assert "3.158 (= e^1.15)" in guard("check_sigmas_shift", flux, sigmas)
     model = tiny_models.wan()
     (shifted,) = run("ModelSamplingSD3", model=model, shift=8.0)
     picture = torch.randn(1, 16, 1, 8, 8)
@@ -158,14 +158,14 @@ def check_double_shift_names_both_values() -> None:
 def check_one_shift_said_twice_is_no_double_shift() -> None:
     (shifted,) = run("ModelSamplingSD3", model=tiny_models.wan(), shift=5.0)
     (sigmas,) = run("WanLiteFlowSchedule", steps=8, shift=5.0)
-    assert guard("sigmas_shift_problem", shifted, sigmas) is None
+    assert guard("check_sigmas_shift", shifted, sigmas) is None
     from_model = comfy.samplers.calculate_sigmas(shifted.get_model_object("model_sampling"), "simple", 8)
-    assert guard("sigmas_shift_problem", shifted, from_model) is None
+    assert guard("check_sigmas_shift", shifted, from_model) is None
     (neutral,) = run("ModelSamplingSD3", model=tiny_models.wan(), shift=1.0)
-    assert guard("sigmas_shift_problem", neutral, sigmas) is None
-    assert guard("sigmas_shift_problem", tiny_models.wan(), sigmas) is None, "an architecture's own shift is no patch"
+    assert guard("check_sigmas_shift", neutral, sigmas) is None
+    assert guard("check_sigmas_shift", tiny_models.wan(), sigmas) is None, "an architecture's own shift is no patch"
     karras = comfy.samplers.calculate_sigmas(shifted.get_model_object("model_sampling"), "beta", 8)
-    assert guard("shift_in", karras) is None, "SIGMAS that are not evenly spaced have no shift to read"
+    assert guard("read_shift", karras) is None, "SIGMAS that are not evenly spaced have no shift to read"
 
 
 def check_the_shift_is_read_back_from_sigmas() -> None:
@@ -173,7 +173,7 @@ def check_the_shift_is_read_back_from_sigmas() -> None:
         for shift in (0.5, 1.0, 3.0, 5.0, 8.0, 12.0):
             for denoise in (1.0, 0.6):
                 (sigmas,) = run("WanLiteFlowSchedule", steps=steps, shift=shift, denoise=denoise)
-                found = guard("shift_in", sigmas)
+                found = guard("read_shift", sigmas)
                 assert found is not None and abs(found / shift - 1.0) < 1e-3, (steps, shift, denoise, found)
 
 

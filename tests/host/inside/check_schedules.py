@@ -9,12 +9,12 @@ from harness import run, submodule
 
 
 def check_flow_timesteps_come_back_from_float32_sigmas() -> None:
-    schedules, library = submodule("nodes.sampling.schedules"), submodule("samplers.schedule")
-    sampling = submodule("nodes.host.model_sampling").TruncatedFlow()
+    host, library = submodule("nodes.host.model_sampling"), submodule("samplers.schedule")
+    sampling = host.TruncatedFlow()
     for steps in (*range(1, 130), 250, 333, 500, 999, 1000):
         for shift in (0.1, 1.0, 3.0, 5.0, 8.0, 12.0, 50.0):
             schedule = library.flow_schedule(steps, shift)
-            sigmas = schedules.flow_sigmas(schedule)
+            sigmas = host.to_flow_sigmas(schedule)
             assert sigmas.dtype == torch.float32 and bool((sigmas[1:] < sigmas[:-1]).all()), (steps, shift)
             assert torch.equal(sampling.timestep(sigmas[:-1]).long(), schedule.timesteps), (steps, shift)
             assert float((sigmas.double() - schedule.sigmas).abs().max()) <= 1.2e-7, (steps, shift)

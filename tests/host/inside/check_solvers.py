@@ -62,13 +62,13 @@ def reference() -> tuple[dict, dict]:
 def flow_formula(shape: torch.Size):
     processes = submodule("nodes.host.model_sampling")
     model = tiny_models.formula("FLOW", channels=shape[1], dimensions=len(shape) - 2)
-    return processes.with_sampling(model, processes.TruncatedFlow())
+    return processes.patch_sampling(model, processes.TruncatedFlow())
 
 
 def epsilon_formula(shape: torch.Size):
     processes = submodule("nodes.host.model_sampling")
     model = tiny_models.formula("EPS", channels=shape[1], dimensions=len(shape) - 2)
-    return processes.with_sampling(model, processes.LinearEpsilon())
+    return processes.patch_sampling(model, processes.LinearEpsilon())
 
 
 def image_sampler(model, name: str, steps: int = 5, cfg: float = 3.0):
@@ -365,15 +365,33 @@ def check_nothing_that_came_in_is_written_to() -> None:
 
 
 def check_previews_and_step_numbers_reach_the_host() -> None:
-    solvers = submodule("nodes.sampling.solvers")
+    adapter = submodule("nodes.host.solver_adapter")
     noise = torch.randn(1, 4, 6, 5, generator=torch.Generator().manual_seed(2))
     model = flow_formula(noise.shape)
     (sigmas,) = run("WanLiteFlowSchedule", steps=4, shift=5.0)
     seen = []
     (guider,) = run("BasicGuider", model=model, conditioning=tiny_models.text())
+    sampler = adapter.make_sampler(adapter.SolverRun(submodule("samplers.ddim").DDIM()))
     with torch.inference_mode():
         guider.sample(
-            noise, torch.zeros_like(noise), solvers.sampler_of(submodule("samplers.ddim").DDIM()), sigmas,
+            noise, torch.zeros_like(noise), sampler, sigmas,
             callback=lambda step, x0, x, total: seen.append((step, tuple(x0.shape), tuple(x.shape), total)),
         )  # fmt: skip
     assert seen == [(step, (1, 4, 6, 5), (1, 4, 6, 5), 4) for step in range(4)]
+
+
+def check_the_samplers_in_one_node_are_core_with_our_solver_on_every_kind_of_model() -> None:
+    """Epsilon and v models too, whose noise at the first sigma is far larger than 1."""
+    for kind in ("FLOW", "EPS", "V_PREDICTION"):
+        model, empty = tiny_models.formula(kind), {"samples": torch.zeros(1, 4, 6, 5)}
+        node_id, solver = ("WanLiteDDIMSampler", "WanLiteSolverDDIM")
+        schedule = {"node_id": "WanLiteDDIMSchedule", "model": model}
+        if kind == "FLOW":
+            node_id, solver = ("WanLiteFlowUniPCSampler", "WanLiteSolverFlowUniPC")
+            schedule = {"node_id": "WanLiteFlowSchedule"}
+        text = tiny_models.text(scale=0.0)
+        found = run(node_id, model=model, positive=text, latent_image=empty, seed=3, steps=6, shift=1.0)[0]["samples"]
+        (sigmas,), (sampler,) = run(**schedule, steps=6, shift=1.0), run(solver)
+        noise = run("WanLiteNoise", noise_seed=3)[0].generate_noise(empty)
+        expected, _ = sample(model, noise, sigmas, sampler)
+        assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max()), kind

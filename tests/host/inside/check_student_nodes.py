@@ -42,7 +42,7 @@ class GivenNoise:
     def __init__(self, noise):
         self.noise = noise
 
-    def __call__(self, seed, mode):
+    def __call__(self, seed):
         return self
 
     def generate_noise(self, latent):
@@ -52,7 +52,7 @@ class GivenNoise:
 
 def sample(node_id, model, name, noise=None, **inputs):
     (latent,) = run("WanLiteEmptyLatent", model=model, batch_size=inputs.pop("batch_size", 1))
-    sampling = submodule("nodes.sampling.samplers")
+    sampling = submodule("nodes.host.sampling_run")
     original = sampling.ItemNoise
     if noise is not None:
         sampling.ItemNoise = GivenNoise(noise.unsqueeze(2))

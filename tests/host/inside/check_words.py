@@ -6,11 +6,11 @@ from harness import submodule
 
 
 def check_a_mismatch_says_whose_contract_it_is_and_the_way_out() -> None:
-    contract, guards = submodule("samplers.contract"), submodule("nodes.host.checks")
+    contract, checks = submodule("samplers.contract"), submodule("nodes.host.checks")
     ddim, flow = (contract.PRESETS[name] for name in ("ddim-20 run_inference", "flow_unipc-20 shift 5"))
-    declared = guards.contract_problems(replace(ddim, source="declared"), flow)
+    declared = checks.check_contract(replace(ddim, source="declared"), flow)
     assert any("contract says ddim, but flow_unipc was asked for" in line for line in declared)
     assert "Wan Lite Contract Sampling" in declared[-1] and "on_mismatch" in declared[-1]
-    assumed = guards.contract_problems(replace(ddim, source="assumed"), flow)
+    assumed = checks.check_contract(replace(ddim, source="assumed"), flow)
     assert "contract_preset chosen in Wan Lite Load Student" in assumed[-1] and "Sampling Probe" in assumed[-1]
-    assert guards.contract_problems(ddim, ddim) == [] and guards.contract_problems(None, flow) == []
+    assert checks.check_contract(ddim, ddim) == [] and checks.check_contract(None, flow) == []

@@ -1,0 +1,160 @@
+"""The solvers as SAMPLER of the host: its guided ``model(x, sigma) -> x0`` on one side, the sampling loop on the other.
+
+The host's guider makes the predictions (its CFG, masks, LoRA and hooks act as always); solver and loop are ours.
+Everything that comes in is read, nothing is written to. See docs/notes/0004-student-as-model.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from torch import Tensor, nn
+
+from ...samplers.ddim import DDIM
+from ...samplers.dpmpp import FlowDPMpp
+from ...samplers.process import VE
+from ...samplers.schedule import Schedule
+from ...samplers.solver import Solver, integrate
+from ...samplers.unipc import FlowUniPC
+from .checks import (
+    check_few_steps,
+    check_leftover,
+    check_sigmas,
+    check_sigmas_shift,
+    check_solver,
+    get_contract,
+    raise_or_warn,
+)
+from .model_sampling import FixedSchedule, get_process
+
+SOLVER_NAMES = {DDIM: "ddim", FlowUniPC: "flow_unipc", FlowDPMpp: "flow_dpmpp"}  # as a contract calls them
+
+
+@dataclass(frozen=True)
+class SolverRun:
+    """A solver, and how it is to meet the MODEL and the SIGMAS that the host gives it.
+
+    Attributes:
+        solver: Steps from level to level.
+        on_mismatch: What to do where it does not fit them: ``error``, ``warn`` or ``ignore``.
+        schedule: Levels to take instead of the SIGMAS, which then are only their names in float32; its node has
+            checked already what there is to check.
+        from_noise: Whether to start from noise alone; None finds out from the latent.
+    """
+
+    solver: Solver
+    on_mismatch: str = "error"
+    schedule: Schedule | None = None
+    from_noise: bool | None = None
+
+
+def make_sampler(run: SolverRun) -> comfy.samplers.KSAMPLER:
+    """Return a SAMPLER of the host."""
+    return comfy.samplers.KSAMPLER(run_solver, {"run": run})
+
+
+def run_solver(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+    *,
+    run: SolverRun,
+) -> Tensor:
+    """Sample as the host's sampler functions do: from ``x`` at sigmas[0] to the latent at sigmas[-1].
+
+    Shapes:
+        x and the result (b, c, ...); sigmas (n + 1,). The process is the one of the MODEL's ``model_sampling``.
+
+    Raises:
+        ContractMismatch: Solver, MODEL and SIGMAS do not fit together, and the run is to stop then.
+    """
+    del disable  # progress is the callback's
+    model_sampling = model.inner_model.model_patcher.get_model_object("model_sampling")
+    from_noise = is_empty_start(model) if run.from_noise is None else run.from_noise
+    if run.schedule is None:
+        raise_or_warn(find_problems(model, sigmas, run.solver, from_noise), run.on_mismatch)
+    schedule = run.schedule or Schedule(torch.unique_consecutive(sigmas), get_process(model_sampling))
+    start = make_start(model, x, model_sampling, schedule, from_noise)
+    solver = seed_solver(run.solver, (extra_args or {}).get("seed"))
+    denoise = HostDenoiser(model, extra_args or {}, sigmas.dtype, model_sampling)
+    return integrate(denoise, start, schedule, solver, on_step=denoise.make_reporter(callback, schedule))[0]
+
+
+class HostDenoiser:
+    """The host's guided model as a denoiser of the library; keeps its last input for the preview."""
+
+    def __init__(self, model: Any, extra_args: dict[str, Any], dtype: torch.dtype, model_sampling: nn.Module) -> None:
+        self.model, self.extra_args, self.dtype = model, extra_args, dtype
+        self.fixed = model_sampling if isinstance(model_sampling, FixedSchedule) else None
+        self.x: Tensor | None = None
+        self.sigma = 0.0
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """Return x0 for the noisy latent ``x`` at ``sigma``. Shapes: (b, ...) both."""
+        self.x, self.sigma = x, sigma
+        sigmas = torch.full((x.shape[0],), sigma, dtype=self.dtype, device=x.device)
+        x0: Tensor = self.model(x, sigmas, **self.extra_args)
+        return x0
+
+    def with_noise(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | None]:
+        """Return x0, and the network's own noise where x0 is what the network alone made: no guidance, mask or hook."""
+        x0 = self(x, sigma)
+        return x0, None if self.fixed is None else self.fixed.take_noise(x0)
+
+    def make_reporter(self, callback: Any, schedule: Schedule) -> Any:
+        """Return the loop's ``on_step``, which lets the user interrupt and tells the host of each step."""
+
+        def report(i: int, x: Tensor, x0: Tensor) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if callback is not None:
+                sigma = schedule.levels[i]
+                callback({"i": i, "x": self.x, "sigma": sigma, "sigma_hat": self.sigma, "denoised": x0})
+
+        return report
+
+
+def is_empty_start(model: Any) -> bool:
+    """Whether the run starts from nothing but noise: an empty latent, and noise."""
+    noise, latent = getattr(model, "noise", None), getattr(model, "latent_image", None)
+    if noise is None or not torch.count_nonzero(noise):
+        return False
+    return latent is None or not torch.count_nonzero(latent)
+
+
+def make_start(model: Any, x: Tensor, model_sampling: Any, schedule: Schedule, from_noise: bool) -> Tensor:
+    """Return the latent to start from: the host's, or, where Wan's own code has it otherwise, as there.
+
+    Wan starts from the noise itself, where the host would scale it by a first sigma of 0.9998, and a fixed schedule
+    adds noise to an image at its own level, not at the host's float32 of it.
+    """
+    if from_noise and schedule.process is not VE:
+        one = torch.ones((), device=model.noise.device)
+        noise: Tensor = model_sampling.noise_scaling(one, model.noise, torch.zeros_like(model.noise))
+        return noise
+    if isinstance(model_sampling, FixedSchedule):
+        return schedule.process.add_noise(model.latent_image, model.noise, schedule.levels[0])
+    return x
+
+
+def seed_solver(solver: Solver, seed: int | None) -> Solver:
+    """Return the solver with the run's seed for the noise that it adds; others add none."""
+    return replace(solver, seed=seed or 0) if isinstance(solver, DDIM) else solver
+
+
+def find_problems(model: Any, sigmas: Tensor, solver: Solver, from_noise: bool) -> Iterator[str | None]:
+    """Yield a sentence for everything that does not fit together."""
+    patcher, name = model.inner_model.model_patcher, SOLVER_NAMES[type(solver)]
+    contract = get_contract(patcher)
+    yield check_sigmas(patcher.get_model_object("model_sampling"), sigmas, from_noise)
+    yield check_sigmas_shift(patcher, sigmas)
+    yield check_leftover(sigmas, name, solver.order)
+    yield check_few_steps(contract, sigmas)
+    yield from check_solver(contract, patcher, name, sigmas)

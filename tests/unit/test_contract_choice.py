@@ -1,0 +1,27 @@
+"""Candidates for a probe, as people name them."""
+
+from __future__ import annotations
+
+import pytest
+
+from wan_lite.pipeline.contracts import parse_candidates
+from wan_lite.samplers.contract import PRESETS, SamplingContract
+
+DDIM, FLOW = "ddim-20 run_inference", "flow_unipc-20 shift 5"
+
+
+def test_presets_come_one_a_line() -> None:
+    assert parse_candidates(f" {FLOW} \n\n{DDIM}\n") == {FLOW: PRESETS[FLOW], DDIM: PRESETS[DDIM]}
+
+
+def test_a_contract_that_is_there_comes_first() -> None:
+    own = SamplingContract("ddim", "epsilon", steps=7)
+    assert list(parse_candidates(DDIM, own).values()) == [own, PRESETS[DDIM]]
+    assert list(parse_candidates("", own).values()) == [own]
+
+
+@pytest.mark.parametrize(("names", "found"), [("ddim-99", "ddim-99"), (" \n ", "nothing")])
+def test_names_that_are_not_presets_are_refused_with_those_that_are(names: str, found: str) -> None:
+    with pytest.raises(ValueError, match=found) as refusal:
+        parse_candidates(names)
+    assert all(name in str(refusal.value) for name in PRESETS)
