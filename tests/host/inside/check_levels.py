@@ -1,0 +1,58 @@
+"""The levels that the pack computes from a workflow's numbers, against those of the running host."""
+
+from __future__ import annotations
+
+import math
+
+import level_cases
+import torch
+
+from harness import submodule
+
+
+def agree(mine: list[float], theirs: torch.Tensor, case: object, relative: float = 1e-6) -> None:
+    assert len(mine) == len(theirs), (case, mine, theirs.tolist())
+    tensor = torch.tensor(mine, dtype=torch.float64)
+    assert torch.allclose(tensor, theirs.double(), rtol=relative, atol=1e-6), (case, mine, theirs.tolist())
+
+
+def check_schedulers() -> None:
+    schedulers = submodule("check.levels.schedulers")
+    for name, kind, settings, steps in level_cases.schedulers():
+        theirs = level_cases.host_schedule(name, kind, settings, steps)
+        mine = schedulers.schedule_levels(name, steps, level_cases.mine(submodule, kind, settings))
+        # levels in the hundreds, where the host's own float32 rounds visibly, are compared to its last digits
+        agree(mine, theirs, (name, kind, settings, steps), 3e-6 if kind.startswith("Continuous") else 1e-6)
+
+
+def check_every_scheduler_of_the_host_is_known() -> None:
+    import comfy.samplers
+
+    assert set(submodule("check.levels.schedulers").SCHEDULERS) == set(comfy.samplers.SCHEDULER_NAMES)
+    assert set(submodule("check.levels.sigma_nodes").DROPS_PENULTIMATE) == (
+        comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS
+    )
+
+
+def check_timesteps() -> None:
+    for kind, settings in level_cases.MODELS:
+        mine, theirs = level_cases.mine(submodule, kind, settings), level_cases.host_sampling(kind, settings)
+        levels = theirs.sigmas[:: max(len(theirs.sigmas) // 37, 1)]
+        agree([mine.timestep(float(level)) for level in levels], theirs.timestep(levels), (kind, settings))
+        for percent in (0.0, 0.2, 0.875, 1.0):
+            level = theirs.percent_to_sigma(percent)
+            assert math.isclose(min(mine.percent_to_sigma(percent), 999999999.9), level, rel_tol=1e-6), (kind, percent)
+
+
+def check_nodes() -> None:
+    nodes = submodule("check.levels.sigma_nodes")
+    for name, values, kind, settings in level_cases.nodes():
+        theirs = level_cases.run_host_node(name, values, kind, settings)
+        for slot, levels in enumerate(theirs):
+            if name in nodes.FROM_SIGMAS:
+                mine = nodes.FROM_SIGMAS[name](level_cases.SIGMAS, values, slot)
+            elif name in nodes.FROM_MODEL:
+                mine = nodes.FROM_MODEL[name](level_cases.mine(submodule, kind, settings), values)
+            else:
+                mine = nodes.FROM_NUMBERS[name](values)
+            agree(mine, levels, (name, values, slot))
