@@ -13,7 +13,7 @@ import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -24,21 +24,21 @@ from ..models.world import (
     DynamicsModel,
     LatentActionModel,
     LatentActionsConfig,
+    RolloutConfig,
     RolloutProgress,
     TokenizerConfig,
     VideoTokenizer,
     World,
     rollout,
-    transformer,
 )
-from ..models.world.latent_actions import action_vectors
-from ..models.world.maskgit import tokens_to_write
-from ..models.world.predictor import Window, engine_for
-from ..models.world.rollout_config import RolloutConfig
+from ..models.world.maskgit import count_tokens_to_unmask
+from ..models.world.networks import transformer
+from ..models.world.networks.latent_actions import to_action_vectors
+from ..models.world.predictor import Window
 from .timing import Call, take_turns
 
 FRAME, PATCH, WIDTH, HEADS, HIDDEN, LATENT, BINS, ACTIONS = 64, 4, 32, 8, 128, 5, 4, 4
-PASSES = 10
+DECODING_STEPS = 10
 
 Frame = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -68,8 +68,8 @@ def ours(world: World) -> Frame:
     """Return the package's own step: window (b, w, 3, S, S) and actions (b, w) to the next frame and its tokens."""
 
     def frame(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        config = RolloutConfig(context_window=window.shape[1], maskgit_steps=PASSES, clamp=False)
-        prediction = engine_for(world, config).step(Window(window), actions, [])
+        config = RolloutConfig(context_window=window.shape[1], maskgit_steps=DECODING_STEPS, clamp=False)
+        prediction = world.make_predictor(config).predict(Window(window), actions, [])
         return prediction.frames, prediction.tokens
 
     return frame
@@ -94,9 +94,9 @@ def original(world: World, path: Path) -> Frame:
         latents = dynamics.forward_inference(
             context_latents=table(tokenizer.tokenize(window)),
             prediction_horizon=1,
-            num_steps=PASSES,
+            num_steps=DECODING_STEPS,
             index_to_latents_fn=table,
-            conditioning=action_vectors(actions, 2),
+            conditioning=to_action_vectors(actions, 2),
             temperature=0.0,
         )
         frames = tokenizer.detokenize(latents)[:, -1:]
@@ -106,26 +106,25 @@ def original(world: World, path: Path) -> Frame:
 
 
 def plain(world: World) -> Frame:
-    """Return the uncached form: the whole window and all its logits in every pass, attention scores materialised."""
-    tokenizer, dynamics = cast(VideoTokenizer, world.tokenizer), cast(DynamicsModel, world.dynamics)
+    """Return the uncached form: the whole window and all its logits in every step, attention scores materialised."""
+    tokenizer, dynamics = world.tokenizer, world.dynamics
 
     def frame(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        b, seen = window.shape[:2]
+        b, context = window.shape[:2]
         p = dynamics.config.patches
-        latents = tokenizer.latents(tokenizer.tokenize(window))
+        latents = tokenizer.to_latents(tokenizer.tokenize(window))
         latents = torch.cat([latents, dynamics.mask_token.expand(b, 1, p, -1)], dim=1)
-        unknown = torch.ones(b, p, dtype=torch.bool)
-        for step in range(PASSES):
-            probs = dynamics(latents, action_vectors(actions, 2)).softmax(-1)[:, -1]
+        tokens, masked = torch.zeros(b, p, dtype=torch.int64), torch.ones(b, p, dtype=torch.bool)
+        items = torch.arange(b).unsqueeze(1)
+        for step in range(DECODING_STEPS):
+            probs = dynamics(latents, to_action_vectors(actions, 2)).softmax(-1)[:, -1]
             confidence, best = probs.max(-1)
-            written = int((~unknown[0]).sum())
-            count = tokens_to_write(step, PASSES, p, written, 5.0)
-            where = confidence.masked_fill(~unknown, -1).topk(count).indices
-            rows = torch.arange(b).unsqueeze(1)
-            latents[rows, seen, where] = tokenizer.latents(best.gather(1, where))
-            unknown[rows, where] = False
-        frames = tokenizer.decode(latents)[:, -1:]
-        return frames, tokenizer.quantizer.tokens_of_levels(latents[:, -1:])
+            count = count_tokens_to_unmask(step, DECODING_STEPS, p, int((~masked[0]).sum()), 5.0)
+            positions = confidence.masked_fill(~masked, -1).topk(count).indices
+            tokens[items, positions] = best.gather(1, positions)
+            latents[items, context, positions] = tokenizer.to_latents(best.gather(1, positions))
+            masked[items, positions] = False
+        return tokenizer.decode(latents)[:, -1:], tokens.unsqueeze(1)
 
     def materialised(window: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         kept = transformer.attend_over_patches, transformer.attend_over_time
@@ -138,9 +137,9 @@ def plain(world: World) -> Frame:
     return materialised
 
 
-def _in_full(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
+def _in_full(q: Tensor, k: Tensor, v: Tensor, causal: Tensor | None) -> Tensor:
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-    return (scores if seen is None else scores.masked_fill(~seen, float("-inf"))).softmax(-1) @ v
+    return (scores if causal is None else scores.masked_fill(~causal, float("-inf"))).softmax(-1) @ v
 
 
 def _patches_in_full(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -150,8 +149,8 @@ def _patches_in_full(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 def _time_in_full(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     q, k, v = (rearrange(x, "b t p (h d) -> b p h t d", h=heads) for x in (q, k, v))
-    seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril(k.shape[-2] - q.shape[-2])
-    return rearrange(_in_full(q, k, v, seen), "b p h t d -> b t p (h d)")
+    causal = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril(k.shape[-2] - q.shape[-2])
+    return rearrange(_in_full(q, k, v, causal), "b p h t d -> b t p (h d)")
 
 
 def describe_pair(first: Callable[[], object], second: Callable[[], object], rounds: int) -> str:

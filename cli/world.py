@@ -97,7 +97,7 @@ def run_rollout(options: argparse.Namespace) -> None:
 def run_diagnose(options: argparse.Namespace) -> None:
     """Measure the four arms; print the report and write it with its chart and pictures."""
     from ..atomic import replacing
-    from ..models.world.diagnosis import diagnose
+    from ..models.world import diagnose
     from ..pipeline.pictures.convert import save_image, to_pil
     from ..pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
     from ..pipeline.pictures.layout import make_contact_sheet

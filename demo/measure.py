@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from einops import rearrange, reduce
@@ -13,10 +12,9 @@ from torch import Generator, Tensor
 from ..models.student.student import Student, load_student
 from ..models.wan_vae.vae import WanVAE, load_wan_vae
 from ..models.world import World, infer_actions, load_world, rollout
-from ..models.world.diagnosis.report import psnr
-from ..models.world.tokenizer import VideoTokenizer
+from ..models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from ..pipeline.generation import decode_images, sample_latents
-from ..pipeline.pictures.convert import bytes_to_signed, to_signed, to_unit
+from ..pipeline.pictures.convert import bytes_to_signed, to_signed
 from ..samplers.contract import PRESETS, SamplingContract
 from . import demo_file
 from .captions import embed
@@ -117,13 +115,7 @@ def vae_psnr(vae: WanVAE, count: int, seed: int = HELD_OUT) -> Tensor:
     """PSNR in dB of each of ``count`` held-out pictures, the classes in turn."""
     pixels = draw(torch.arange(count) % CLASSES, Generator().manual_seed(seed)).pixels
     again = [vae.decode(vae.encode(part)) for part in rearrange(pixels, "b c h w -> b c 1 h w").split(32)]
-    return _psnr(rearrange(torch.cat(again), "b c 1 h w -> b c h w"), pixels)
-
-
-def _psnr(frames: Tensor, truth: Tensor) -> Tensor:
-    """PSNR in dB of pictures in [-1, 1], ``(..., 3, H, W)`` -> ``(...)``."""
-    error = (to_unit(frames.clamp(-1, 1)) - to_unit(truth)).square()
-    return psnr(reduce(error, "... c h w -> ...", "mean"))
+    return to_psnr(measure_squared_error(rearrange(torch.cat(again), "b c 1 h w -> b c h w"), pixels))
 
 
 def _held_out(count: int, length: int, seed: int) -> tuple[Clips, Tensor]:
@@ -134,8 +126,8 @@ def _held_out(count: int, length: int, seed: int) -> tuple[Clips, Tensor]:
 def tokenizer_psnr(world: World, count: int, seed: int = HELD_OUT) -> Tensor:
     """PSNR in dB of held-out frames through the tokens, ``(count, 3)``."""
     frames = _held_out(count, 3, seed)[0].frames
-    tokenizer = cast(VideoTokenizer, world.tokenizer)  # the demo's world is of the current format
-    return _psnr(tokenizer.detokenize(tokenizer.tokenize(frames)), frames)
+    again = world.tokenizer.detokenize(world.tokenizer.tokenize(frames))
+    return to_psnr(measure_squared_error(again, frames))
 
 
 def one_step_psnr(world: World, count: int, seed: int = HELD_OUT) -> tuple[float, float]:
@@ -157,7 +149,7 @@ def copy_psnr(frames: Tensor, first: int) -> Tensor:
 
 def _pooled(frames: Tensor, truth: Tensor) -> Tensor:
     """One PSNR for all pictures together, so that a rare perfect frame does not outweigh the others."""
-    return psnr((to_unit(frames.clamp(-1, 1)) - to_unit(truth)).square().mean())
+    return to_psnr(measure_squared_error(frames, truth).mean())
 
 
 def action_share(world: World, count: int, seed: int = HELD_OUT) -> float:

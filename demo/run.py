@@ -15,8 +15,7 @@ from PIL import Image
 
 from ..models.student.student import Student
 from ..models.wan_vae.vae import WanVAE
-from ..models.world import RolloutConfig, World, rollout
-from ..models.world.diagnosis.diagnose import diagnose
+from ..models.world import RolloutConfig, World, diagnose, rollout
 from ..pipeline.generation import decode_images
 from ..pipeline.pictures.convert import to_pil, to_unit
 from ..pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart

@@ -20,7 +20,8 @@ from ..models.student.loading import CELL_PIXELS, CONFIG_KEY, PROJECTION_NAME, S
 from ..models.text_embeds import CAPTIONS_KEY, read_text_embeds
 from ..models.wan_vae.loading import VAEFile
 from ..models.world import find_checkpoints, load_world
-from ..models.world.infer_config import identify
+from ..models.world.formats import STAGES
+from ..models.world.loading import identify_network
 from ..models.world.world import WORLD_CONFIG_KEY
 from ..samplers.contract import CONTRACT_KEY, SamplingContract
 from .contracts import in_words
@@ -28,8 +29,6 @@ from .contracts import in_words
 __all__ = ["Description", "inspect"]
 
 STUDENT, VAE, EMBEDS, WORLD = "a distilled Wan student", "a Wan VAE", "text embeddings", "a world model"
-NETWORKS = {"tokenizer": "video tokenizer", "latent_actions": "latent action model", "dynamics": "dynamics model"}
-GENERATIONS = {"july": "the format of July 2025", "current": "the format since September 2025"}
 UNKNOWN = "tensors of an unknown kind"
 Facts = list[tuple[str, str]]
 
@@ -69,9 +68,9 @@ def _kind(path: Path) -> str:
     if WORLD_CONFIG_KEY in header:
         return WORLD
     names = _names(path)
-    network = identify(dict.fromkeys(names, torch.empty(0)))
+    network = identify_network(names)
     if network is not None:
-        return f"one network of {WORLD}: {NETWORKS[network[0]]} ({GENERATIONS[network[1]]})"
+        return f"one network of {WORLD}: {STAGES[network[0]]} ({network[1].world.title})"
     if CAPTIONS_KEY in header or set(names) == {"text"} or "text.0" in names:
         return EMBEDS
     kind = describe_foreign(names)
@@ -155,7 +154,7 @@ def _world(path: Path) -> Facts:
             (name.replace("_", " "), str(file.relative_to(path) if path.is_dir() else file.name))
             for name, file in sources.items()
         ),
-        ("format", GENERATIONS[world.generation]),
+        ("format", world.title),
         ("frames", f"{world.frame_size}x{world.frame_size} pixels"),
         ("actions", actions),
         ("parameters", _parameters(world.parameters())),

@@ -17,8 +17,7 @@ from einops import rearrange, reduce
 from torch import Generator, Tensor, nn
 
 from ...models.wan_vae.vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
-from ...models.world.diagnosis.report import psnr
-from ...pipeline.pictures.convert import to_unit
+from ...models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from .. import demo_file
 from ..pictures import COLOURS, PATTERNS, draw
 from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
@@ -63,7 +62,7 @@ def measure_psnr(vae: WanVAE, pixels: Tensor, kept: int = 16) -> Tensor:
     if kept < z.shape[1]:
         z[:, kept:] = reduce(z[:, kept:], "b c 1 h w -> 1 c 1 1 1", "mean")
     again = rearrange(vae.decode_raw(z), "b c 1 h w -> b c h w")
-    return psnr(reduce((to_unit(again) - to_unit(pixels)).square(), "b c h w -> b", "mean"))
+    return to_psnr(measure_squared_error(again, pixels))
 
 
 @torch.no_grad()

@@ -18,11 +18,18 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 
-from ...models.world import load_world
-from ...models.world.dynamics import DynamicsConfig, DynamicsModel
-from ...models.world.latent_actions import LatentActionModel, LatentActionsConfig, action_vectors
-from ...models.world.tokenizer import TokenizerConfig, VideoTokenizer
-from ...models.world.world import World, save_world
+from ...models.world import (
+    DynamicsConfig,
+    DynamicsModel,
+    LatentActionModel,
+    LatentActionsConfig,
+    TokenizerConfig,
+    VideoTokenizer,
+    World,
+    load_world,
+    save_world,
+)
+from ...models.world.networks.latent_actions import to_action_vectors
 from ...pipeline.pictures.convert import to_uint8, to_unit
 from .. import demo_file
 from ..game import ACTIONS, SIZE, effective_actions, play
@@ -63,10 +70,10 @@ def train_actions(steps: int, seed: int, models: Path) -> LatentActionModel:
         truth = effective_actions(clips)
         keep = torch.rand(BATCH, 3, (SIZE // PATCH) ** 2, generator=generator) < 0.7
         predicted, vectors = model(clips.frames, keep)
-        signs = action_vectors(truth, ACTION_MODEL.action_dim)
+        signs = to_action_vectors(truth, ACTION_MODEL.action_dim)
         naming = F.softplus(-2 * signs * vectors).mean()
         painting = (predicted - clips.frames[:, 1:]).square().mean()
-        right = float((model.quantizer.tokens(vectors) == truth).float().mean())
+        right = float((model.quantizer.to_tokens(vectors) == truth).float().mean())
         log.add(i, loss=step(naming + painting, model, optimizer), right=right)
     return model
 
@@ -77,7 +84,7 @@ class Windows:
     def __init__(self, tokenizer: VideoTokenizer, count: int, generator: Generator) -> None:
         clips = play(count, WINDOW, generator)
         self.frames = clips.frames
-        self.actions = action_vectors(effective_actions(clips), DYNAMICS.action_dim)
+        self.actions = to_action_vectors(effective_actions(clips), DYNAMICS.action_dim)
         with torch.no_grad():
             self.tokens = torch.cat([tokenizer.tokenize(part) for part in clips.frames.split(64)])
 
@@ -129,7 +136,7 @@ def _masked_loss(
     share = torch.where(torch.rand(b, 1, generator=generator) < 0.4, 1.0, share)
     hidden = torch.rand(b, p, generator=generator) < share
     mask = torch.cat([torch.zeros(b, t - 1, p, dtype=torch.bool), rearrange(hidden, "b p -> b 1 p")], dim=1)
-    logits = model(model.masked(tokenizer.latents(tokens), mask), actions)[:, -1][hidden]
+    logits = model(model.mask_latents(tokenizer.to_latents(tokens), mask), actions)[:, -1][hidden]
     truth = tokens[:, -1][hidden]
     return F.cross_entropy(logits, truth), float((logits.argmax(-1) == truth).float().mean())
 
@@ -140,10 +147,10 @@ def _after_own_prediction(
 ) -> tuple[Tensor, Tensor]:
     """Predict frame 2 from frames 0 and 1 in one pass, and put the prediction into the context of frame 3."""
     frames, actions = windows.frames[rows], windows.actions[rows]
-    latents = tokenizer.latents(windows.tokens[rows, :2])
+    latents = tokenizer.to_latents(windows.tokens[rows, :2])
     unknown = model.mask_token.expand(len(rows), 1, latents.shape[2], -1)
     guess = model(torch.cat([latents, unknown], dim=1), actions[:, :2])[:, -1:].argmax(-1)
-    painted = tokenizer.decode(torch.cat([latents, tokenizer.latents(guess)], dim=1), last=1).clamp(-1, 1)
+    painted = tokenizer.decode(torch.cat([latents, tokenizer.to_latents(guess)], dim=1), last=1).clamp(-1, 1)
     window = torch.cat([frames[:, 1:2], painted, frames[:, 3:4]], dim=1)
     return tokenizer.tokenize(window), actions[:, 1:3]
 

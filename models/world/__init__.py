@@ -1,15 +1,16 @@
 """World models after TinyWorlds: video tokenizer, latent actions and dynamics, rolled out frame by frame."""
 
 from .actions import choose_action, infer_actions, parse_actions
-from .diagnosis.diagnose import diagnose
-from .diagnosis.report import ARMS, ActionEffect, Diagnosis
-from .dynamics import DynamicsConfig, DynamicsModel
-from .latent_actions import LatentActionModel, LatentActionsConfig
-from .loading import convert_world, find_checkpoints, load_world
+from .diagnosis import ARMS, ActionEffect, Diagnosis, diagnose
+from .discovery import find_checkpoints
+from .frames import fit_frames
+from .loading import convert_world, load_world
+from .networks.dynamics import DynamicsConfig, DynamicsModel
+from .networks.latent_actions import LatentActionModel, LatentActionsConfig
+from .networks.tokenizer import TokenizerConfig, VideoTokenizer
 from .rollout import Rollout, RolloutProgress, RolloutState, rollout
 from .rollout_config import RolloutConfig
-from .tokenizer import TokenizerConfig, VideoTokenizer
-from .world import World, fit_frames, save_world
+from .world import World, save_world
 
 __all__ = [
     "ARMS",

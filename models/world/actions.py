@@ -1,4 +1,4 @@
-"""Who chooses the actions of a rollout: a list, a rule, or the latent action model reading a clip."""
+"""The actions of a rollout: given as a list, chosen by a rule, or inferred from a video."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Generator, Tensor
 
+from .networks.latent_actions import require_action_model
 from .world import World
 
-__all__ = ["ActionPolicy", "Actions", "choose_action", "infer_actions", "parse_actions"]
+__all__ = ["ActionPolicy", "Actions", "choose_action", "infer_actions", "list_explicit_actions", "parse_actions"]
 
 ActionPolicy = Literal["random", "repeat", "diversity"]
 Actions = ActionPolicy | Sequence[int] | Sequence[Sequence[int]] | Tensor | None
 
 _RECENT = 5
-_MOST = 100_000
+_MOST_ACTIONS = 100_000
 
 
 def choose_action(
@@ -27,6 +28,13 @@ def choose_action(
 
     ``random``: any. ``repeat``: the last one again (any, when there is none). ``diversity``: with probability
     ``action_diversity`` one of the least used of the last five, else any; any while fewer than two were chosen.
+
+    Args:
+        policy: the rule.
+        history: the actions chosen so far.
+        n_actions: how many the world has.
+        generator: its only source of random numbers.
+        action_diversity: a probability, for the rule of that name.
 
     Source:
         parity: TinyWorlds 6a44975 ``sample_action_with_diversity``, its order of random numbers included
@@ -42,7 +50,7 @@ def choose_action(
 
 
 def infer_actions(world: World, frames: Tensor) -> Tensor:
-    """Return the actions that the latent action model sees between neighbouring frames of a clip.
+    """Return the actions that the latent action model infers between neighbouring frames of a video.
 
     Shapes:
         frames (b, t, 3, S, S) in [-1, 1], t >= 2 -> (b, t - 1) int64.
@@ -50,13 +58,9 @@ def infer_actions(world: World, frames: Tensor) -> Tensor:
     Raises:
         ValueError: the world was opened without a latent action model, or there is only one frame.
     """
-    if world.latent_actions is None:
-        raise ValueError(
-            "actions: this world was opened without a latent action model, so they cannot be inferred; "
-            "give its file, or use context_window=1 with explicit actions."
-        )
+    model = require_action_model(world.latent_actions)
     with torch.no_grad():
-        return world.latent_actions.infer(frames.to(world.device, world.dtype))
+        return model.infer(frames.to(world.device, world.dtype))
 
 
 def parse_actions(text: str) -> ActionPolicy | list[int] | None:
@@ -79,14 +83,14 @@ def parse_actions(text: str) -> ActionPolicy | list[int] | None:
                 f"or one of {', '.join(get_args(ActionPolicy))}, none."
             )
         count = int(match[2] or 1)
-        if len(actions) + count > _MOST:
-            raise ValueError(f"actions: {part!r} makes more than {_MOST}; the last action is repeated anyway.")
+        if len(actions) + count > _MOST_ACTIONS:
+            raise ValueError(f"actions: {part!r} makes more than {_MOST_ACTIONS}; the last action is repeated anyway.")
         actions += [int(match[1])] * count
     return actions
 
 
-def explicit_rows(actions: Actions, n_actions: int) -> list[list[int]] | None:
-    """Return the rows of an explicit list (one row serves every rollout of a batch), or None for a rule or no actions.
+def list_explicit_actions(actions: Actions, n_actions: int) -> list[list[int]] | None:
+    """Return explicit actions as lists, one for all rollouts of a batch or one for each; None for a rule or no actions.
 
     Raises:
         ValueError: an unknown rule, an empty list, or an id that the world does not have.

@@ -1,46 +1,46 @@
-"""How one more frame comes about: the MaskGIT engine of the current format and the regression of July 2025."""
+"""How the next frames are predicted from a window: the protocol, and MaskGIT decoding of tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from .actions import infer_actions
-from .dynamics import DynamicsModel
-from .latent_actions import action_vectors
-from .legacy.networks import JulyActionModel, JulyDynamics, JulyTokenizer
 from .maskgit import decode
+from .networks.dynamics import DynamicsModel
+from .networks.latent_actions import LatentActionModel, require_action_model, to_action_vectors
+from .networks.tokenizer import VideoTokenizer
 from .rollout_config import RolloutConfig
-from .tokenizer import VideoTokenizer
-from .world import World
 
-__all__ = ["Engine", "Prediction", "Window", "engine_for"]
+__all__ = ["MaskgitPredictor", "Prediction", "Predictor", "Window", "run_once"]
 
 
 @dataclass(frozen=True)
 class Window:
-    """The frames (b, w, 3, S, S) that the next prediction sees, and with token feedback what they are in latent space.
+    """The context of the next prediction.
 
-    ``kept`` is (b, w, p) tokens in the current format, (b, w, p, l) latents in that of July 2025, or None.
+    Attributes:
+        frames: (b, w, 3, S, S) in [-1, 1].
+        cached: with token feedback, what the frames are in latent space, so that they are not encoded again: tokens
+            (b, w, p), or latents (b, w, p, l) in the legacy format. Else None.
     """
 
     frames: Tensor
-    kept: Tensor | None = None
+    cached: Tensor | None = None
 
-    def after(self, frames: Tensor, kept: Tensor | None, size: int) -> Window:
-        """Return the window moved on by new frames; a size of 0 forgets nothing."""
+    def advance(self, frames: Tensor, cached: Tensor | None, size: int) -> Window:
+        """Return the window moved on by new frames; a size of 0 drops none."""
         moved = torch.cat([self.frames, frames], dim=1)[:, -size:]
-        if self.kept is None or kept is None:
+        if self.cached is None or cached is None:
             return Window(moved)
-        return Window(moved, torch.cat([self.kept, kept], dim=1)[:, -size:])
+        return Window(moved, torch.cat([self.cached, cached], dim=1)[:, -size:])
 
-    def last(self, size: int) -> Window:
+    def crop(self, size: int) -> Window:
         """Return the last ``size`` frames of the window (0: all)."""
-        return Window(self.frames[:, -size:], None if self.kept is None else self.kept[:, -size:])
+        return Window(self.frames[:, -size:], None if self.cached is None else self.cached[:, -size:])
 
 
 @dataclass(frozen=True)
@@ -52,160 +52,116 @@ class Prediction:
     window: Window
 
 
-class Engine(Protocol):
+class Predictor(Protocol):
     """Predicts from a window, and measures what a diagnosis asks of each format."""
 
-    def open(self, frames: Tensor) -> Window:
-        """Return the window that given frames make."""
+    def make_window(self, frames: Tensor) -> Window:
+        """Return the window that given frames (b, w, 3, S, S) make."""
 
-    def tokens(self, frames: Tensor) -> Tensor:
-        """Return the tokens of the last of frames (b, t, 3, S, S): (b, p), digits (b, p, l) in the July format."""
+    def tokenize_last(self, frames: Tensor) -> Tensor:
+        """Return the tokens of the last of frames (b, t, 3, S, S): (b, p), digits (b, p, l) in the legacy format."""
 
-    def reconstructed(self, frames: Tensor) -> Tensor:
+    def reconstruct_last(self, frames: Tensor) -> Tensor:
         """Encode and decode frames (b, t, 3, S, S) and return the last, (b, 3, S, S) float32, not clamped."""
 
-    def last_action(self, frames: Tensor) -> Tensor:
-        """Return the action, (b,), that the latent action model sees before the last of frames (b, t, 3, S, S)."""
+    def infer_last_action(self, frames: Tensor) -> Tensor:
+        """Return the action (b,) that the latent action model infers before the last of frames (b, t, 3, S, S)."""
 
-    def step(
+    def predict(
         self,
         window: Window,
         history: Tensor | None,
         generators: Sequence[Generator],
-        on_pass: Callable[[int], None] | None = None,
-        hidden: Tensor | None = None,
+        on_step: Callable[[int], None] | None = None,
+        masked_frames: Tensor | None = None,
     ) -> Prediction:
         """Predict the next frames.
 
         Args:
+            window: the context.
             history: (b, n) all actions chosen so far, those of the new frames last, or None.
-            hidden: (b, w) bool, frames of the window whose content is withheld from the dynamics model.
+            generators: one for each item, for sampling.
+            on_step: called before each decoding step with its number.
+            masked_frames: (b, w) bool, frames of the window whose content the dynamics model is not given.
         """
 
 
-def engine_for(world: World, config: RolloutConfig) -> Engine:
-    """Return the engine of a world's format."""
-    return (JulyEngine if world.generation == "july" else MaskgitEngine)(world, config)
+class MaskgitPredictor:
+    """Tokenise the window, decode the next tokens from it, turn them into pixels."""
 
+    def __init__(
+        self,
+        tokenizer: VideoTokenizer,
+        latent_actions: LatentActionModel | None,
+        dynamics: DynamicsModel,
+        config: RolloutConfig,
+    ) -> None:
+        self.tokenizer, self.latent_actions, self.dynamics = tokenizer, latent_actions, dynamics
+        self.config = config
+        self.dtype = dynamics.mask_token.dtype
 
-class MaskgitEngine:
-    """Tokenise the window, decode the next tokens from its memory, turn them into pixels."""
+    def make_window(self, frames: Tensor) -> Window:
+        """Return the window of frames, with their tokens when tokens are fed back."""
+        return Window(frames, self._tokenize(frames) if self.config.feedback == "tokens" else None)
 
-    def __init__(self, world: World, config: RolloutConfig) -> None:
-        self.world, self.config = world, config
-        self.tokenizer = cast(VideoTokenizer, world.tokenizer)
-        self.dynamics = cast(DynamicsModel, world.dynamics)
+    def tokenize_last(self, frames: Tensor) -> Tensor:
+        """Return the tokens (b, p) of the last frame."""
+        return self._tokenize(frames)[:, -1]
 
-    def open(self, frames: Tensor) -> Window:
-        return Window(frames, self._tokens(frames) if self.config.feedback == "tokens" else None)
+    def reconstruct_last(self, frames: Tensor) -> Tensor:
+        """Return the last frame as the tokenizer gives it back."""
+        return self.tokenizer.detokenize(self._tokenize(frames), last=1)[:, 0].float()
 
-    def tokens(self, frames: Tensor) -> Tensor:
-        return self._tokens(frames)[:, -1]
+    def infer_last_action(self, frames: Tensor) -> Tensor:
+        """Return the action (b,) before the last frame."""
+        return self._infer_actions(frames)[:, -1]
 
-    def reconstructed(self, frames: Tensor) -> Tensor:
-        return self.tokenizer.detokenize(self._tokens(frames), last=1)[:, 0].float()
-
-    def last_action(self, frames: Tensor) -> Tensor:
-        return infer_actions(self.world, frames)[:, -1]
-
-    def step(
+    def predict(
         self,
         window: Window,
         history: Tensor | None,
         generators: Sequence[Generator],
-        on_pass: Callable[[int], None] | None = None,
-        hidden: Tensor | None = None,
+        on_step: Callable[[int], None] | None = None,
+        masked_frames: Tensor | None = None,
     ) -> Prediction:
+        """Predict the next frames; see :meth:`Predictor.predict`."""
         tokenizer, horizon = self.tokenizer, self.config.horizon
-        seen = self._tokens(window.frames) if window.kept is None else window.kept
-        latents = tokenizer.latents(seen)
-        if hidden is not None:
-            latents = self.dynamics.masked(latents, hidden.unsqueeze(-1))
+        context = self._tokenize(window.frames) if window.cached is None else window.cached
+        latents = tokenizer.to_latents(context)
+        if masked_frames is not None:
+            latents = self.dynamics.mask_latents(latents, masked_frames.unsqueeze(-1))
         decoded = decode(
             self.dynamics,
             latents,
-            None if history is None else self._action_vectors(window.frames, history),
+            None if history is None else self._make_action_vectors(window.frames, history),
             self.config,
-            to_latents=tokenizer.latents,
+            to_latents=tokenizer.to_latents,
             generators=generators,
-            on_pass=on_pass,
+            on_step=on_step,
         )
-        frames = tokenizer.detokenize(torch.cat([seen, decoded.tokens], dim=1), last=horizon).float()
+        frames = tokenizer.detokenize(torch.cat([context, decoded.tokens], dim=1), last=horizon).float()
         frames = frames.clamp(-1, 1) if self.config.clamp else frames
-        return Prediction(frames, decoded.tokens, window.after(frames, decoded.tokens, self.config.context_window))
+        return Prediction(frames, decoded.tokens, window.advance(frames, decoded.tokens, self.config.context_window))
 
-    def _tokens(self, frames: Tensor) -> Tensor:
-        return _once(self.tokenizer.tokenize, frames.to(self.world.dtype))
+    def _tokenize(self, frames: Tensor) -> Tensor:
+        return run_once(self.tokenizer.tokenize, frames.to(self.dtype))
 
-    def _action_vectors(self, frames: Tensor, history: Tensor) -> Tensor:
-        """Return a vector for every transition of the window: the chosen actions, before them those of the clip."""
+    def _infer_actions(self, frames: Tensor) -> Tensor:
+        return require_action_model(self.latent_actions).infer(frames.to(self.dtype))
+
+    def _make_action_vectors(self, frames: Tensor, history: Tensor) -> Tensor:
+        """Return a vector for every transition of the window: of chosen actions, before them of inferred ones."""
         needed = frames.shape[1] - 1 + self.config.horizon
         known = self.config.horizon if self.config.context_actions == "inferred" else min(needed, history.shape[1])
         ids = history[:, history.shape[1] - known :]
         if known < needed:
-            inferred = _once(lambda clip: infer_actions(self.world, clip), frames[:, : needed - known + 1])
+            inferred = run_once(self._infer_actions, frames[:, : needed - known + 1])
             ids = torch.cat([inferred, ids], dim=1)
-        return action_vectors(ids, self.dynamics.config.action_dim).to(self.world.dtype)
+        return to_action_vectors(ids, self.dynamics.config.action_dim).to(self.dtype)
 
 
-class JulyEngine:
-    """Quantise the window, add the action's vector to all of it, regress the next latents, decode them alone."""
-
-    def __init__(self, world: World, config: RolloutConfig) -> None:
-        self.world, self.config = world, config
-        self.tokenizer = cast(JulyTokenizer, world.tokenizer)
-        self.actions = cast(JulyActionModel, world.latent_actions)
-        self.dynamics = cast(JulyDynamics, world.dynamics)
-
-    def open(self, frames: Tensor) -> Window:
-        return Window(frames, self._latents(frames) if self.config.feedback == "tokens" else None)
-
-    def tokens(self, frames: Tensor) -> Tensor:
-        return self.tokenizer.encode(frames.to(self.world.dtype))[1][:, -1]
-
-    def reconstructed(self, frames: Tensor) -> Tensor:
-        return self.tokenizer.decode(self._latents(frames)[:, -1:])[:, 0].float()
-
-    def last_action(self, frames: Tensor) -> Tensor:
-        # the July program read an action from its two frames alone
-        return infer_actions(self.world, frames[:, -2:])[:, -1]
-
-    def step(
-        self,
-        window: Window,
-        history: Tensor | None,
-        generators: Sequence[Generator],
-        on_pass: Callable[[int], None] | None = None,
-        hidden: Tensor | None = None,
-    ) -> Prediction:
-        if on_pass is not None:
-            on_pass(0)
-        latents = self._latents(window.frames) if window.kept is None else window.kept
-        if history is not None:
-            latents = latents + self.actions.vectors(history[:, -1])[:, None, None]
-        if hidden is not None:
-            latents = latents.masked_fill(hidden[:, :, None, None], 0)
-        following = self.dynamics(latents)
-        if self.config.latent_noise:
-            following = following + self.config.latent_noise * self._noise(following, generators)
-        following = following[:, -1:]
-        frames = self.tokenizer.decode(following).float()
-        frames = frames.clamp(-1, 1) if self.config.clamp else frames
-        kept, digits = self.tokenizer.quantize(following)
-        return Prediction(frames, digits, window.after(frames, kept, self.config.context_window))
-
-    def _latents(self, frames: Tensor) -> Tensor:
-        return _once(lambda clip: self.tokenizer.encode(clip)[0], frames.to(self.world.dtype))
-
-    def _noise(self, like: Tensor, generators: Sequence[Generator]) -> Tensor:
-        """Draw noise for the last frame; with ``draw="all"`` for all frames, of which the last counts, as in July."""
-        shape = like.shape[1:] if self.config.draw == "all" else like.shape[2:]
-        noise = [torch.randn(shape, generator=generator) for generator in generators]
-        return torch.stack(noise).view(len(noise), -1, *like.shape[2:]).to(like)
-
-
-def _once(run: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
-    """Run a batch that is one clip expanded (all rollouts of a batch at their first step) a single time."""
+def run_once(run: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+    """Run a batch that is one video expanded (all rollouts of a batch at their first step) a single time."""
     if frames.shape[0] > 1 and frames.stride(0) == 0:
         result = run(frames[:1])
         return result.expand(frames.shape[0], *result.shape[1:])

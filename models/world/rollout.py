@@ -1,7 +1,7 @@
 """Rolling a world forward: each new frame is predicted from a window of frames that end in the world's own output.
 
-:func:`rollout` checks the input, keeps the books (frames, actions, random numbers, progress) and asks one of two
-engines for each next frame: :class:`engines.MaskgitEngine` or :class:`engines.JulyEngine`.
+:func:`rollout` checks the input, keeps account of frames, actions, random numbers and progress, and asks the world's
+predictor for each next frame.
 """
 
 from __future__ import annotations
@@ -12,20 +12,27 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from .actions import ActionPolicy, Actions, choose_action, explicit_rows
-from .predictor import Window, engine_for
-from .rollout_config import RolloutConfig, at_least, check_generation, checked_frames, with_settings, within
+from .actions import ActionPolicy, Actions, choose_action, list_explicit_actions
+from .frames import check_context
+from .predictor import Window
+from .rollout_config import RolloutConfig, check_minimum, check_range, override_config
 from .world import World
 
 __all__ = ["Rollout", "RolloutProgress", "RolloutState", "rollout"]
 
 _MOST_STEPS = 100_000
-_APART = 0x9E3779B97F4A7C15  # keeps the samples' seeds away from the actions' seeds of other items
+_TOKEN_SEED_OFFSET = 0x9E3779B97F4A7C15  # keeps the tokens' seeds away from the actions' seeds of other items
 
 
 @dataclass(frozen=True)
 class RolloutState:
-    """Where a rollout stopped: the window, the actions so far and the random generators, to go on from."""
+    """Where a rollout stopped, to resume it from.
+
+    Attributes:
+        window: the last frames.
+        history: for each rollout, its actions so far.
+        generators: for each rollout, the states of the generators for actions and for tokens.
+    """
 
     window: Window
     history: tuple[tuple[int, ...], ...]
@@ -34,7 +41,15 @@ class RolloutState:
 
 @dataclass(frozen=True)
 class RolloutProgress:
-    """What a rollout is doing; ``finished`` holds the newest frames (b, horizon, 3, S, S) once they are decoded."""
+    """What a rollout is doing.
+
+    Attributes:
+        step: prediction, from 0.
+        steps: predictions of the whole rollout.
+        maskgit_step: decoding step within the prediction, from 0; equal to maskgit_steps when its frames are decoded.
+        maskgit_steps: decoding steps of a prediction.
+        finished: the newest frames (b, horizon, 3, S, S) once they are decoded.
+    """
 
     step: int
     steps: int
@@ -49,9 +64,10 @@ class Rollout:
 
     Attributes:
         frames: (b, context + n, 3, S, S) in [-1, 1] (unless clamp is off), context first, float32 on the CPU.
-        context_frames: how many of them are context. actions: (b, n) int64, or None for a rollout without actions.
-        tokens: (b, n, p) int64 of the new frames; digits (b, n, p, l) in the July 2025 format.
-        state: give it to :func:`rollout` in place of the context to go on.
+        context_frames: how many of them are context.
+        actions: (b, n) int64, or None for a rollout without actions.
+        tokens: (b, n, p) int64 of the new frames; digits (b, n, p, l) in the legacy format.
+        state: give it to :func:`rollout` in place of the context to resume.
     """
 
     frames: Tensor
@@ -81,31 +97,34 @@ def rollout(  # noqa: PLR0913 - what a caller changes from call to call; the res
     """Predict ``steps * horizon`` frames, each from the window that ends in the last.
 
     Args:
+        world: to roll out.
         context: frames (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1], at least ``context_window`` of them; or the state
-            of an earlier rollout, which goes on as if it had never stopped.
+            of an earlier rollout, which is resumed as if it had never stopped.
+        steps: predictions.
         actions: ids, for all rollouts or a row for each (a list that is too short repeats its last id); a rule of
             :func:`choose_action`; or None for a world without actions.
         seed: item i of a batch uses seed + i, or the i-th of a list. Nothing else is random, and no other random
             number generator of the process is touched. Item i does not depend on the size of the batch.
         batch: run that many rollouts of one context.
-        on_progress: called before every MaskGIT pass and after every frame; what it raises ends the rollout.
-        config, settings: a :class:`RolloutConfig`, or its fields as keywords, which win over it.
+        on_progress: called before every decoding step and after every prediction; what it raises ends the rollout.
+        config: the settings.
+        **settings: fields of :class:`RolloutConfig`, which replace those of ``config``.
 
     Raises:
         ValueError: input that does not fit the world, in one sentence that says what to change.
     """
-    config = with_settings(config or RolloutConfig(), settings)
-    within("steps", steps, 1, _MOST_STEPS)
+    config = override_config(config or RolloutConfig(), settings)
+    check_range("steps", steps, 1, _MOST_STEPS)
     if batch is not None:
-        at_least("batch", batch, 1)
-    check_generation(world, config)
-    rows = explicit_rows(actions, world.n_actions)
+        check_minimum("batch", batch, 1)
+    world.check_config(config)
+    explicit = list_explicit_actions(actions, world.n_actions)
     if isinstance(context, RolloutState):
-        start = _resumed(world, context, config)
+        start = _resume(world, context, config)
     else:
-        start = _started(world, checked_frames(world, context, config, steps), rows, seed, batch, config)
+        start = _start(check_context(world, context, config, steps), explicit, seed, batch, config)
     rule = actions if isinstance(actions, str) else None
-    policy = _Policy(rows or rule, world.n_actions, config)
+    policy = _Policy(explicit or rule, world.n_actions, config)
     with torch.no_grad():
         return _roll(world, start, policy, steps, config, on_progress)
 
@@ -117,8 +136,8 @@ class _Start:
     context: Tensor
     window: Window | None
     history: list[list[int]]
-    choosers: list[Generator]
-    samplers: list[Generator]
+    action_generators: list[Generator]
+    token_generators: list[Generator]
 
 
 @dataclass(frozen=True)
@@ -129,18 +148,18 @@ class _Policy:
     n_actions: int
     config: RolloutConfig
 
-    def extend(self, history: list[list[int]], taken: int, generators: list[Generator]) -> Tensor | None:
+    def extend(self, history: list[list[int]], chosen: int, generators: list[Generator]) -> Tensor | None:
         """Append one action for each new frame to every history and return them all, (b, n)."""
         if self.actions is None:
             return None
-        for item, (past, generator) in enumerate(zip(history, generators, strict=True)):
+        for item, (own, generator) in enumerate(zip(history, generators, strict=True)):
             for ahead in range(self.config.horizon):
-                past.append(self._next(item, past, taken + ahead, generator))
+                own.append(self._choose(item, own, chosen + ahead, generator))
         return torch.tensor(history)
 
-    def _next(self, item: int, past: list[int], number: int, generator: Generator) -> int:
+    def _choose(self, item: int, own: list[int], number: int, generator: Generator) -> int:
         if isinstance(self.actions, str):
-            return choose_action(self.actions, past, self.n_actions, generator, self.config.action_diversity)
+            return choose_action(self.actions, own, self.n_actions, generator, self.config.action_diversity)
         assert self.actions is not None
         row = self.actions[item if len(self.actions) > 1 else 0]
         return row[min(number, len(row) - 1)]
@@ -154,45 +173,44 @@ def _roll(
     config: RolloutConfig,
     on_progress: Callable[[RolloutProgress], None] | None,
 ) -> Rollout:
-    engine = engine_for(world, config)
-    shown = start.context[:, : config.context_window] if config.teacher_forced else start.context
-    window = start.window or engine.open(shown[:, -config.context_window :].to(world.device))
-    b, horizon = len(start.history), config.horizon
-    seen = shown.shape[1]
-    frames = torch.empty(b, seen + steps * horizon, *shown.shape[2:])
-    frames[:, :seen] = shown
+    predictor = world.make_predictor(config)
+    context = start.context[:, : config.context_window] if config.teacher_forced else start.context
+    window = start.window or predictor.make_window(context[:, -config.context_window :].to(world.device))
+    b, horizon, first = len(start.history), config.horizon, context.shape[1]
+    frames = torch.empty(b, first + steps * horizon, *context.shape[2:])
+    frames[:, :first] = context
     tokens: list[Tensor] = []
-    passes = 1 if world.generation == "july" else config.maskgit_steps
+    decoding_steps = world.count_decoding_steps(config)
     for step in range(steps):
         new = slice(step * horizon, (step + 1) * horizon)
         if config.teacher_forced and step:
-            window = engine.open(start.context[:, new.start : new.start + config.context_window].to(world.device))
-        history = policy.extend(start.history, new.start, start.choosers)
-        report = None if on_progress is None else _reporter(on_progress, step, steps, passes)
+            truth = start.context[:, new.start : new.start + config.context_window]
+            window = predictor.make_window(truth.to(world.device))
+        history = policy.extend(start.history, new.start, start.action_generators)
+        report = None if on_progress is None else _make_reporter(on_progress, step, steps, decoding_steps)
         history = None if history is None else history.to(world.device)
-        prediction = engine.step(window, history, start.samplers, report)
+        prediction = predictor.predict(window, history, start.token_generators, report)
         window = prediction.window
-        newest = frames[:, seen + new.start : seen + new.stop].copy_(prediction.frames)
+        newest = frames[:, first + new.start : first + new.stop].copy_(prediction.frames)
         tokens.append(prediction.tokens.cpu())
         if on_progress is not None:
-            on_progress(RolloutProgress(step, steps, passes, passes, newest))
+            on_progress(RolloutProgress(step, steps, decoding_steps, decoding_steps, newest))
     return Rollout(
         frames=frames,
-        context_frames=seen,
-        actions=None if policy.actions is None else torch.tensor([row[-steps * horizon :] for row in start.history]),
+        context_frames=first,
+        actions=None if policy.actions is None else torch.tensor([own[-steps * horizon :] for own in start.history]),
         tokens=torch.cat(tokens, dim=1),
-        state=_state(window, start),
+        state=_save_state(window, start),
     )
 
 
-def _reporter(
-    on_progress: Callable[[RolloutProgress], None], step: int, steps: int, passes: int
+def _make_reporter(
+    on_progress: Callable[[RolloutProgress], None], step: int, steps: int, decoding_steps: int
 ) -> Callable[[int], None]:
-    return lambda number: on_progress(RolloutProgress(step, steps, number, passes))
+    return lambda number: on_progress(RolloutProgress(step, steps, number, decoding_steps))
 
 
-def _started(
-    world: World,
+def _start(
     frames: Tensor,
     explicit: list[list[int]] | None,
     seed: int | Sequence[int],
@@ -205,47 +223,47 @@ def _started(
         "seed": 1 if isinstance(seed, int) else len(seed),
         "batch": 1 if batch is None else batch,
     }
-    rows = max(sizes.values())
+    rollouts = max(sizes.values())
     for name, size in sizes.items():
-        if size not in (1, rows):
-            raise ValueError(f"{name}: {size} rollouts, but another input has {rows}; give 1 or {rows}.")
-    seeds = [seed + i for i in range(rows)] if isinstance(seed, int) else list(seed) * (rows // len(seed))
-    choosers = [Generator().manual_seed(s % 2**64) for s in seeds]
-    # Samples have generators of their own, so that a temperature does not change the actions; the original has one
+        if size not in (1, rollouts):
+            raise ValueError(f"{name}: {size} rollouts, but another input has {rollouts}; give 1 or {rollouts}.")
+    seeds = [seed + i for i in range(rollouts)] if isinstance(seed, int) else list(seed) * (rollouts // len(seed))
+    for_actions = [Generator().manual_seed(s % 2**64) for s in seeds]
+    # Tokens have generators of their own, so that a temperature does not change the actions; the original has one
     # for both, and draw="all" reproduces it.
-    apart = [Generator().manual_seed((s + _APART) % 2**64) for s in seeds]
-    samplers = choosers if config.draw == "all" else apart
-    return _Start(frames.expand(rows, -1, -1, -1, -1), None, [[] for _ in range(rows)], choosers, samplers)
+    apart = [Generator().manual_seed((s + _TOKEN_SEED_OFFSET) % 2**64) for s in seeds]
+    for_tokens = for_actions if config.draw == "all" else apart
+    return _Start(frames.expand(rollouts, -1, -1, -1, -1), None, [[] for _ in seeds], for_actions, for_tokens)
 
 
-def _resumed(world: World, state: RolloutState, config: RolloutConfig) -> _Start:
+def _resume(world: World, state: RolloutState, config: RolloutConfig) -> _Start:
     if config.teacher_forced:
-        raise ValueError("teacher_forced: a rollout that goes on has no true frames; give frames as the context.")
+        raise ValueError("teacher_forced: a rollout that is resumed has no true frames; give frames as the context.")
     available = state.window.frames.shape[1]
-    if config.context_window > available and world.generation == "current":
+    if config.context_window > available and not world.grows_window:
         raise ValueError(
             f"context_window: {config.context_window} frames wanted, but the earlier rollout kept {available}; "
             f"use context_window={available} or less, or start from frames."
         )
-    window = state.window.last(config.context_window)
-    keeps = config.feedback == "tokens"
-    # An earlier rollout with the other feedback left no tokens: the engine makes them from the frames.
-    start = None if keeps and window.kept is None else window if keeps else Window(window.frames)
-    choosers = [_generator(saved) for saved, _ in state.generators]
-    samplers = choosers if config.draw == "all" else [_generator(saved) for _, saved in state.generators]
-    return _Start(window.frames, start, [list(row) for row in state.history], choosers, samplers)
+    window = state.window.crop(config.context_window)
+    keeps_tokens = config.feedback == "tokens"
+    # An earlier rollout with the other feedback left no tokens: the predictor makes them from the frames.
+    start = None if keeps_tokens and window.cached is None else window if keeps_tokens else Window(window.frames)
+    for_actions = [_restore(saved) for saved, _ in state.generators]
+    for_tokens = for_actions if config.draw == "all" else [_restore(saved) for _, saved in state.generators]
+    return _Start(window.frames, start, [list(own) for own in state.history], for_actions, for_tokens)
 
 
-def _state(window: Window, start: _Start) -> RolloutState:
-    generators = zip(start.choosers, start.samplers, strict=True)
+def _save_state(window: Window, start: _Start) -> RolloutState:
+    generators = zip(start.action_generators, start.token_generators, strict=True)
     return RolloutState(
-        Window(window.frames.cpu(), None if window.kept is None else window.kept.cpu()),
-        tuple(tuple(row) for row in start.history),
-        tuple((chooser.get_state(), sampler.get_state()) for chooser, sampler in generators),
+        Window(window.frames.cpu(), None if window.cached is None else window.cached.cpu()),
+        tuple(tuple(own) for own in start.history),
+        tuple((for_actions.get_state(), for_tokens.get_state()) for for_actions, for_tokens in generators),
     )
 
 
-def _generator(saved: Tensor) -> Generator:
+def _restore(saved: Tensor) -> Generator:
     generator = Generator()
     generator.set_state(saved)
     return generator

@@ -7,55 +7,63 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from ..checkpoint import write_tensors
-from .dynamics import DynamicsModel
-from .latent_actions import LatentActionModel
-from .legacy.networks import JulyActionModel, JulyDynamics, JulyTokenizer
-from .tokenizer import VideoTokenizer
+from .networks.dynamics import DynamicsModel
+from .networks.latent_actions import LatentActionModel
+from .networks.tokenizer import VideoTokenizer
+from .predictor import MaskgitPredictor, Predictor
+from .rollout_config import RolloutConfig
 
-__all__ = ["WORLD_CONFIG_KEY", "WORLD_VERSION", "World", "fit_frames", "save_world"]
+__all__ = ["WORLD_CONFIG_KEY", "WORLD_VERSION", "World", "check_same_sizes", "save_world"]
 
 WORLD_CONFIG_KEY = "wan_lite.world_config"
 WORLD_VERSION = 1
-
-Generation = Literal["current", "july"]
-Tokenizer = VideoTokenizer | JulyTokenizer
-Actions = LatentActionModel | JulyActionModel
-Dynamics = DynamicsModel | JulyDynamics
 
 
 class World(nn.Module):
     """Tokenizer, latent action model and dynamics model of one world.
 
     Attributes:
-        tokenizer, latent_actions (None when no file was given: explicit actions still work), dynamics.
+        tokenizer: frames to tokens and back.
+        latent_actions: infers actions; None when no file was given: explicit actions still work.
+        dynamics: predicts the next tokens.
         source: where it was loaded from, for messages and file names.
+        generation: of the checkpoint format: "current" or "legacy".
+        title: the format in words.
+        saved_generation: how files name the format.
+        grows_window: whether a rollout may start from fewer frames than its window.
 
     Raises:
         ValueError: the networks do not belong together; the sentence says which sizes differ.
     """
 
+    tokenizer: VideoTokenizer
+    latent_actions: LatentActionModel | None
+    dynamics: DynamicsModel
+    generation: ClassVar[str] = "current"
+    title: ClassVar[str] = "the format since September 2025"
+    saved_generation: ClassVar[str] = "current"
+    grows_window: ClassVar[bool] = False
+
     def __init__(
-        self, tokenizer: Tokenizer, latent_actions: Actions | None, dynamics: Dynamics, source: str = ""
+        self,
+        tokenizer: VideoTokenizer,
+        latent_actions: LatentActionModel | None,
+        dynamics: DynamicsModel,
+        source: str = "",
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.latent_actions = latent_actions
         self.dynamics = dynamics
         self.source = source
-        _check_together(tokenizer, latent_actions, dynamics)
+        self._check_networks()
         self.requires_grad_(False).eval()
-
-    @property
-    def generation(self) -> Generation:
-        """``current`` (September 2025 and later, tokens and MaskGIT) or ``july`` (the first format, regression)."""
-        return "july" if isinstance(self.tokenizer, JulyTokenizer) else "current"
 
     @property
     def frame_size(self) -> int:
@@ -65,9 +73,7 @@ class World(nn.Module):
     @property
     def n_actions(self) -> int:
         """How many different actions there are; ids run from 0 to n_actions - 1."""
-        if isinstance(self.dynamics, DynamicsModel):
-            return 2**self.dynamics.config.action_dim
-        return self.latent_actions.config.n_actions if self.latent_actions is not None else 0
+        return 2**self.dynamics.config.action_dim
 
     @property
     def device(self) -> torch.device:
@@ -83,34 +89,46 @@ class World(nn.Module):
         """Return one line about the world's sizes."""
         size, patch = self.frame_size, self.tokenizer.config.patch_size
         millions = sum(p.numel() for p in self.parameters()) / 1e6
-        kind = "July 2025 format" if self.generation == "july" else "TinyWorlds"
         return (
-            f"{kind}: {size}x{size} frames, {(size // patch) ** 2} patches, {self.n_actions} actions, "
-            f"{millions:.2f} M weights"
+            f"TinyWorlds, {self.title}: {size}x{size} frames, {(size // patch) ** 2} patches, {self.n_actions} "
+            f"actions, {millions:.2f} M weights"
         )
 
+    def make_predictor(self, config: RolloutConfig) -> Predictor:
+        """Return what predicts the next frames."""
+        return MaskgitPredictor(self.tokenizer, self.latent_actions, self.dynamics, config)
 
-def fit_frames(frames: Tensor, size: int) -> Tensor:
-    """Crop frames to a square from the middle and resize them to the world's frame size.
+    def count_decoding_steps(self, config: RolloutConfig) -> int:
+        """Return how many decoding steps a prediction takes."""
+        return config.maskgit_steps
 
-    Shapes:
-        (..., 3, H, W) -> (..., 3, size, size), values kept in their range. Sides shrink by averaging, as the data
-        sets were made, and grow bilinearly.
-    """
-    side = min(frames.shape[-2:])
-    top, left = (frames.shape[-2] - side) // 2, (frames.shape[-1] - side) // 2
-    square = frames[..., top : top + side, left : left + side]
-    if side == size:
-        return square
-    flat = square.reshape(-1, *square.shape[-3:])
-    mode = {"mode": "area"} if side > size else {"mode": "bilinear", "align_corners": False}
-    return F.interpolate(flat, size=(size, size), **mode).reshape(*square.shape[:-2], size, size)
+    def check_config(self, config: RolloutConfig) -> None:
+        """Refuse settings that the world's format does not have.
+
+        Raises:
+            ValueError: there is such a setting.
+        """
+        if config.latent_noise:
+            raise ValueError(
+                f"latent_noise: {config.latent_noise} given, but only the legacy format (July 2025) has it; use "
+                "temperature."
+            )
+
+    def _check_networks(self) -> None:
+        codes = ["frame_size", "patch_size", "latent_dim", "num_bins"]
+        check_same_sizes("tokenizer", self.tokenizer.config, "dynamics model", self.dynamics.config, codes)
+        if self.latent_actions is not None:
+            actions = self.latent_actions.config
+            check_same_sizes("tokenizer", self.tokenizer.config, "action model", actions, ["frame_size"])
+            check_same_sizes("dynamics model", self.dynamics.config, "action model", actions, ["action_dim"])
 
 
 def save_world(world: World, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
     """Write one safetensors file with all networks of a world and their sizes in its header.
 
     Args:
+        world: to save.
+        path: of the file to write.
         metadata: more header entries, for example a title (``modelspec.title``) or a licence.
 
     Raises:
@@ -118,10 +136,10 @@ def save_world(world: World, path: str | os.PathLike[str], metadata: Mapping[str
     """
     parts = {"tokenizer": world.tokenizer, "latent_actions": world.latent_actions, "dynamics": world.dynamics}
     sizes = {name: asdict(part.config) for name, part in parts.items() if part is not None}
-    config = {"version": WORLD_VERSION, "generation": world.generation, **sizes}
+    config = {"version": WORLD_VERSION, "generation": world.saved_generation, **sizes}
     header = {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"tinyworlds-{world.generation}",
+        "modelspec.architecture": f"tinyworlds-{world.saved_generation}",
         "modelspec.implementation": "https://github.com/AlmondGod/tinyworlds",
         "modelspec.title": Path(path).stem,
         "modelspec.resolution": f"{world.frame_size}x{world.frame_size}",
@@ -131,32 +149,19 @@ def save_world(world: World, path: str | os.PathLike[str], metadata: Mapping[str
     write_tensors(path, world.state_dict(), header)
 
 
-def _check_together(tokenizer: Tokenizer, actions: Actions | None, dynamics: Dynamics) -> None:
-    july = [isinstance(part, (JulyTokenizer, JulyActionModel, JulyDynamics)) for part in (tokenizer, dynamics)]
-    july += [isinstance(actions, JulyActionModel)] if actions is not None else []
-    if any(july) != all(july):
-        raise ValueError(
-            "world: mixes networks of the July 2025 format with networks of the current one; "
-            "choose three files of the same training run."
-        )
-    if all(july) and actions is None:
-        raise ValueError(
-            "world: the July 2025 format keeps its action vectors in the action model; give that file too."
-        )
-    names = ["frame_size", "latent_dim"] if all(july) else ["frame_size", "patch_size", "latent_dim", "num_bins"]
-    _same("tokenizer", tokenizer.config, "dynamics model", dynamics.config, names)
-    if actions is not None:
-        _same("tokenizer", tokenizer.config, "action model", actions.config, ["frame_size"])
-        _same(
-            "dynamics model",
-            dynamics.config,
-            "action model",
-            actions.config,
-            ["latent_dim" if all(july) else "action_dim"],
-        )
+def check_same_sizes(left: str, a: object, right: str, b: object, names: list[str]) -> None:
+    """Refuse two networks whose configurations differ in a size that they share.
 
+    Args:
+        left: what the first network is, for the message.
+        a: its configuration.
+        right: what the second network is.
+        b: its configuration.
+        names: of the sizes.
 
-def _same(left: str, a: object, right: str, b: object, names: list[str]) -> None:
+    Raises:
+        ValueError: a size differs.
+    """
     for name in names:
         mine, other = getattr(a, name), getattr(b, name)
         if mine != other:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...models.checkpoint import read_tensors
 from ...models.world import RolloutProgress, RolloutState, World, find_checkpoints, fit_frames, load_world
 from ...models.world.actions import ActionPolicy
+from ...models.world.discovery import WEIGHTS_FILE, is_inside_checkpoint
 from ...pipeline.pictures.convert import to_pil, to_signed, to_unit
 from ...pipeline.pictures.layout import enlarge
 from .folders import file_names
@@ -30,13 +31,6 @@ WorldActions = io.Custom("WORLD_ACTIONS")
 
 _PREVIEW_SIDE = 256
 _CLIP = "_clip"  # world_clip.safetensors lies beside world.safetensors
-_PARTS_OF_A_CHECKPOINT = {
-    "model_state_dict.pt",
-    "optim_state_dict.pt",
-    "state.pt",
-    "all_optimizers.pt",
-    "all_schedulers.pt",
-}
 
 
 @dataclass(frozen=True)
@@ -94,8 +88,8 @@ def _bytes_per_pixel(world: World) -> int:
 def list_worlds() -> list[str]:
     """What the loader offers: single files, checkpoint folders, and folders that hold a whole world."""
     names = [Path(name) for name in file_names(KIND)]
-    files = [name for name in names if name.name not in _PARTS_OF_A_CHECKPOINT and not name.stem.endswith(_CLIP)]
-    checkpoints = [name.parent for name in names if name.name == "model_state_dict.pt"]
+    files = [name for name in names if not is_inside_checkpoint(name) and not name.stem.endswith(_CLIP)]
+    checkpoints = [name.parent for name in names if name.name == WEIGHTS_FILE]
     parents = {parent for name in files + checkpoints for parent in name.parents if parent != Path()}
     whole = [parent for parent in parents if _is_world(parent)]
     smallest = [folder for folder in whole if not any(other != folder and folder in other.parents for other in whole)]

@@ -8,8 +8,7 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
-from ...models.world import RolloutConfig
-from ...models.world.diagnosis.diagnose import diagnose
+from ...models.world import RolloutConfig, diagnose
 from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
 from ...pipeline.pictures.layout import make_contact_sheet, put_side_by_side

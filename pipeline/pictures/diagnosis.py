@@ -7,7 +7,8 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from ...models.world.diagnosis.report import ARMS, Diagnosis, psnr
+from ...models.world import ARMS, Diagnosis
+from ...models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from .charts import Axes, draw_line_chart
 from .convert import to_unit
 from .layout import draw_labels, enlarge
@@ -47,13 +48,9 @@ def _make_row(found: Diagnosis, arm: str, scale: int, labels: bool) -> Tensor:
         return frames
     numbers = range(found.first_frame, found.first_frame + len(frames))
     # of the clip that is shown; the chart and the report have the mean over all clips
-    quality = [None] * len(frames) if arm == "truth" else psnr(_measure_errors(found, arm)).tolist()
+    errors = measure_squared_error(found.frames[arm], found.frames["truth"])
+    quality = [None] * len(frames) if arm == "truth" else to_psnr(errors).tolist()
     # the first column says what the row is, the others need their number only
     names = [arm if number == found.first_frame else str(number) for number in numbers]
     texts = [name if q is None else f"{name}: {q:.1f}" for name, q in zip(names, quality, strict=True)]
     return draw_labels(frames, texts)
-
-
-def _measure_errors(found: Diagnosis, arm: str) -> Tensor:
-    """Return the mean squared error in [0, 1] of each frame."""
-    return (to_unit(found.frames[arm].clamp(-1, 1)) - to_unit(found.frames["truth"])).square().mean((1, 2, 3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,21 @@ import torch
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 
-from wan_lite.models.world import DynamicsConfig, DynamicsModel, World, choose_action, load_world, rollout
-from wan_lite.models.world.fsq import FiniteScalarQuantizer
-from wan_lite.models.world.latent_actions import action_vectors
+from wan_lite.models.world import DynamicsConfig, DynamicsModel, RolloutState, World, choose_action, load_world, rollout
 from wan_lite.models.world.maskgit import MaskgitConfig, decode
+from wan_lite.models.world.networks.fsq import FiniteScalarQuantizer
+from wan_lite.models.world.networks.latent_actions import to_action_vectors
 from wan_lite.models.world.predictor import Window
-from wan_lite.models.world.rollout import RolloutState
 
 HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
-CURRENT, JULY = HERE / "current", HERE / "legacy"
+CURRENT = HERE / "current"
 CASES = json.loads((CURRENT / "config.json").read_text())
 ROLLOUTS = {tag: case for tag, case in CASES["rollouts"].items() if case["error"] is None}
-JULY_CASES = json.loads((JULY / "config.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     return load_world(CURRENT / "checkpoints_current")
-
-
-@pytest.fixture(scope="module")
-def july() -> World:
-    return load_world(JULY)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +42,10 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 def test_quantiser() -> None:
     io = load_file(CURRENT / "fsq.io.safetensors")
     quantizer = FiniteScalarQuantizer(3, 4)
-    assert torch.equal(quantizer.latents(torch.arange(64)), io["codebook_table"])
-    assert torch.equal(quantizer.tokens_of_levels(io["codebook_table"]), io["codebook_back"])
+    assert torch.equal(quantizer.to_codes(torch.arange(64)), io["codebook_table"])
     close(quantizer(io["fsq_in"]), io["fsq_out"])
-    assert torch.equal(quantizer.tokens(io["fsq_in"]), io["fsq_idx"])
-    assert torch.equal(action_vectors(torch.arange(4), 2), io["action_table"])
+    assert torch.equal(quantizer.to_tokens(io["fsq_in"]), io["fsq_idx"])
+    assert torch.equal(to_action_vectors(torch.arange(4), 2), io["action_table"])
 
 
 def test_tokenizer(world: World) -> None:
@@ -62,7 +53,7 @@ def test_tokenizer(world: World) -> None:
     embedded = world.tokenizer.encoder.patch_embed(io["frames"])
     close(embedded, io["patch_embed_out"])
     block = world.tokenizer.encoder.transformer.blocks[0]
-    modulation = block.modulation(None, 4)
+    modulation = block.compute_modulation(None, 4)
     close(block.spatial_attn(io["enc_block0_in"], None), io["enc_block0_after_spatial"])
     close(block.temporal_attn(io["enc_block0_after_spatial"], None, None)[0], io["enc_block0_after_temporal"])
     close(block(io["enc_block0_in"], modulation)[0], io["enc_block0_after_ffn"])
@@ -113,11 +104,11 @@ def test_maskgit(world: World, experts: DynamicsModel, case: dict[str, Any]) -> 
             MaskgitConfig(
                 horizon=horizon, maskgit_steps=case["num_steps"], temperature=case["temperature"], draw="all"
             ),
-            to_latents=world.tokenizer.latents,
+            to_latents=world.tokenizer.to_latents,
             generators=[Generator().manual_seed(case["torch_manual_seed"] or 0) for _ in context],
         )
     assert torch.equal(decoded.tokens, io[f"{tag}.out_indices"][:, -horizon:])
-    assert torch.equal(decoded.written_in, io[f"{tag}.unmask_step"])
+    assert torch.equal(decoded.unmask_step, io[f"{tag}.unmask_step"])
 
 
 @pytest.mark.parametrize("tag", ROLLOUTS)
@@ -161,63 +152,11 @@ def _seeded_like_the_program(world: World, frames: Tensor, seed: int) -> Rollout
     return RolloutState(Window(frames), ((),), ((state, state),))
 
 
-def test_july_networks(july: World) -> None:
-    io = load_file(JULY / "modules.io.safetensors")
-    latents, digits = july.tokenizer.encode(io["frames"])
-    close(july.tokenizer.encoder(io["frames"]), io["encoder_latents"])
-    close(latents, io["quantized"])
-    assert torch.equal(digits, io["bin_indices"])
-    close(july.tokenizer.decode(latents[:, :1]), io["recon_frame0"])
-    close(july.latent_actions.encoder(io["frames"]), io["lam_actions_prequant"])
-    actions = july.latent_actions.infer(io["frames"])
-    assert torch.equal(actions[0], io["lam_action_indices"])
-    close(july.latent_actions.vectors(actions)[0], io["lam_actions_quantized"])
-
-
-@pytest.mark.parametrize("name, noise", [("T1", 0.0), ("T0p8_seed7", -0.02), ("T1p5_seed7", 0.05)])
-def test_july_prediction(july: World, name: str, noise: float) -> None:
-    io = load_file(JULY / "modules.io.safetensors")
-    following = july.dynamics(io["quantized"] + io["dyn_action"][:, None, None])
-    close(following, io["dyn_full_output"])
-    drawn = torch.randn(following.shape, generator=Generator().manual_seed(7))
-    close((following + noise * drawn)[:, -1], io[f"next_latents_{name}"])
-
-
-@pytest.mark.parametrize("tag", JULY_CASES["rollouts"])
-def test_july_rollout(july: World, tag: str) -> None:
-    io, case = load_file(JULY / "rollout.io.safetensors"), JULY_CASES["rollouts"][tag]
-    result = rollout(
-        july,
-        io["start_frame"],
-        steps=JULY_CASES["config"]["steps"],
-        actions="diversity",
-        seed=case["torch_manual_seed"],
-        latent_noise=(case["temperature"] - 1) * 0.1,
-        context_window=0,
-        draw="all",
-        clamp=False,
-    )
-    assert result.actions[0].tolist() == case["actions"]
-    close(result.frames[:, : io[f"{tag}.frames"].shape[1]], io[f"{tag}.frames"])
-    close(result.frames[:, -1:], io[f"{tag}.last_frame"])
-
-
 def test_diversity_rule() -> None:
-    for case in json.loads((JULY / "diversity_cases.json").read_text()):
+    for case in json.loads((HERE / "legacy" / "diversity_cases.json").read_text()):
         generator = Generator().manual_seed(case["torch_manual_seed"])
         history = list(case["history"])
         for _ in range(8):
             weight = case["diversity_weight"]
             history.append(choose_action("diversity", history, case["n_actions"], generator, weight))
         assert history[len(case["history"]) :] == case["next8"]
-
-
-@pytest.mark.parametrize("case", JULY_CASES["real_context_test"], ids=lambda case: f"{case['context_frames']}-frames")
-def test_july_diagnostic_with_real_context(july: World, case: dict[str, float]) -> None:
-    clip, count = load_file(JULY / "modules.io.safetensors")["frames"], int(case["context_frames"])
-    action = july.latent_actions.infer(clip[:, count - 1 : count + 1])
-    result = rollout(july, clip[:, :count], steps=1, actions=action, context_window=0, clamp=False)
-    error = (result.new_frames[:, 0] - clip[:, count]).square().mean().item()
-    assert error == pytest.approx(case["mse_loss"], abs=1e-5)
-    # that program measured in [-1, 1]: a peak of 2 instead of 1
-    assert 20 * math.log10(2) - 10 * math.log10(error) == pytest.approx(case["psnr"], abs=1e-3)

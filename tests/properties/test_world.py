@@ -20,8 +20,8 @@ from wan_lite.models.world import (
     World,
     load_world,
 )
-from wan_lite.models.world.attention import attend_over_patches, attend_over_time
-from wan_lite.models.world.maskgit import MaskgitConfig, decode, tokens_to_write
+from wan_lite.models.world.maskgit import MaskgitConfig, count_tokens_to_unmask, decode
+from wan_lite.models.world.networks.attention import attend_over_patches, attend_over_time
 
 CURRENT = Path(__file__).parent.parent / "vectors" / "tinyworlds" / "current"
 DRAWS = 10_000
@@ -40,20 +40,20 @@ def maskgit() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("experts", [0, 3])
-@pytest.mark.parametrize("seen, new", [(1, 1), (3, 1), (2, 3), (9, 2)])
+@pytest.mark.parametrize("context, new", [(1, 1), (3, 1), (2, 3), (9, 2)])
 @pytest.mark.parametrize("given", ["all", "transitions", "none"])
-def test_remembered_context_gives_the_logits_of_the_whole_window(experts: int, seen: int, new: int, given: str) -> None:
-    torch.manual_seed(seen + 10 * new)
+def test_cached_context_gives_the_logits_of_the_whole_window(experts: int, context: int, new: int, given: str) -> None:
+    torch.manual_seed(context + 10 * new)
     dynamics = DynamicsModel(DynamicsConfig(32, 8, 24, 4, 48, 3, 3, 4, action_dim=2, num_experts=experts))
-    latents = torch.randn(2, seen + new, 16, 3)
-    count = {"all": seen + new, "transitions": seen + new - 1, "none": 0}[given]
+    latents = torch.randn(2, context + new, 16, 3)
+    count = {"all": context + new, "transitions": context + new - 1, "none": 0}[given]
     actions = torch.randn(2, count, 2) if count else None
     with torch.no_grad():
-        memory = dynamics.remember(latents[:, :seen], actions, new)
-        where = torch.randperm(new * 16)[:7].expand(2, -1)
-        ours = dynamics.logits(latents[:, seen:], memory, where)
-        whole = dynamics(latents, actions)[:, seen:].flatten(1, 2)
-    torch.testing.assert_close(ours, whole.gather(1, where[..., None].expand(-1, -1, 64)), rtol=0, atol=1e-5)
+        cache = dynamics.prefill(latents[:, :context], actions, new)
+        positions = torch.randperm(new * 16)[:7].expand(2, -1)
+        ours = dynamics.decode_step(latents[:, context:], cache, positions)
+        whole = dynamics(latents, actions)[:, context:].flatten(1, 2)
+    torch.testing.assert_close(ours, whole.gather(1, positions[..., None].expand(-1, -1, 64)), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("heads, width", [(4, 6), (2, 16), (8, 4)])
@@ -88,20 +88,20 @@ def test_no_frame_sees_a_later_one(world: World) -> None:
 @pytest.mark.parametrize("total", [1, 16, 64, 256, 512])
 @pytest.mark.parametrize("steps", [1, 2, 10, 25, 300])
 @pytest.mark.parametrize("k", [0.01, 5.0, 40.0])
-def test_passes_write_every_token_once(total: int, steps: int, k: float) -> None:
-    written = 0
+def test_steps_unmask_every_token_once(total: int, steps: int, k: float) -> None:
+    unmasked = 0
     for step in range(steps):
-        count = tokens_to_write(step, steps, total, written, k)
-        assert count >= min(1, total - written)
-        written += count
-    assert written == total
+        count = count_tokens_to_unmask(step, steps, total, unmasked, k)
+        assert count >= min(1, total - unmasked)
+        unmasked += count
+    assert unmasked == total
 
 
 def test_counts_of_the_original() -> None:
-    counts, written = [], 0
+    counts, unmasked = [], 0
     for step in range(10):
-        counts.append(tokens_to_write(step, 10, 256, written, 5.0))
-        written += counts[-1]
+        counts.append(count_tokens_to_unmask(step, 10, 256, unmasked, 5.0))
+        unmasked += counts[-1]
     assert counts == [16] * 9 + [112]
 
 
@@ -123,7 +123,7 @@ def run(world: World, maskgit: dict[str, Tensor], rows: int, seed: int = 0, **se
                     context.expand(size, -1, -1, -1),
                     actions.expand(size, -1, -1),
                     MaskgitConfig(**settings),
-                    to_latents=world.tokenizer.latents,
+                    to_latents=world.tokenizer.to_latents,
                     generators=[Generator().manual_seed(seed + start + i) for i in range(size)],
                 ).tokens[:, 0]
             )
@@ -154,7 +154,7 @@ TEMPERATURE = 8.0  # warm enough for these small random weights to leave many to
 
 
 @pytest.mark.parametrize("draw", ["masked", "all"])
-def test_one_pass_draws_from_the_predicted_distribution(world: World, maskgit: dict[str, Tensor], draw: str) -> None:
+def test_one_step_samples_from_the_predicted_distribution(world: World, maskgit: dict[str, Tensor], draw: str) -> None:
     tokens = run(world, maskgit, DRAWS, maskgit_steps=1, temperature=TEMPERATURE, draw=draw)
     probs = probabilities(world, maskgit, TEMPERATURE)
     for position in range(16):
@@ -162,7 +162,7 @@ def test_one_pass_draws_from_the_predicted_distribution(world: World, maskgit: d
         assert freedom > 3 and statistic < limit(freedom), (position, statistic, freedom)
 
 
-def test_drawing_unknown_positions_only_changes_no_distribution(world: World, maskgit: dict[str, Tensor]) -> None:
+def test_drawing_for_masked_positions_only_changes_no_distribution(world: World, maskgit: dict[str, Tensor]) -> None:
     """Two samples of 10,000 whole decodings (three passes each) must look like one: chi-square of homogeneity."""
     settings: dict[str, Any] = {"maskgit_steps": 3, "temperature": TEMPERATURE}
     ours = run(world, maskgit, DRAWS, draw="masked", **settings)
@@ -206,9 +206,9 @@ def test_networks_can_be_trained() -> None:
     following, _ = actions(frames, keep=torch.rand(2, 2, 16) < 0.5)
     (following - frames[:, 1:]).square().mean().backward()
     dynamics = DynamicsModel(DynamicsConfig(**shared, latent_dim=3, num_bins=4, action_dim=2, num_experts=3))
-    latents = tokenizer.latents(tokenizer.tokenize(frames))
+    latents = tokenizer.to_latents(tokenizer.tokenize(frames))
     mask = torch.rand(2, 3, 16) < 0.7
-    logits = dynamics(dynamics.masked(latents, mask), torch.ones(2, 2, 2))
+    logits = dynamics(dynamics.mask_latents(latents, mask), torch.ones(2, 2, 2))
     torch.nn.functional.cross_entropy(logits[mask], tokenizer.tokenize(frames)[mask]).backward()
     for network in (tokenizer, actions, dynamics):
         silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

@@ -1,10 +1,10 @@
-"""Why a rollout gets worse: the same true clip predicted in four ways, and what tells their causes apart.
+"""Why a rollout gets worse: the same true video predicted in four ways, and what tells their causes apart.
 
-* ``tokenizer``: true frames encoded and decoded, the best that anything behind the tokenizer can reach;
+* ``tokenizer``: true frames encoded and decoded, the best that anything after the tokenizer can reach;
 * ``one step``: every frame predicted from true frames (teacher forcing);
 * ``pixels``: a rollout that feeds decoded frames back; ``tokens``: a rollout that feeds tokens back.
 
-Beside them: how many tokens change when a predicted frame is tokenised again, what hiding context frames costs, and
+Beside them: how many tokens change when a predicted frame is tokenised again, what masking context frames costs, and
 whether actions change anything. Differences are measured on frames limited to [0, 1].
 """
 
@@ -18,15 +18,16 @@ import torch
 from einops import rearrange, repeat
 from torch import Generator, Tensor
 
-from ..predictor import engine_for
+from ..frames import check_context
 from ..rollout import Rollout, RolloutProgress, rollout
-from ..rollout_config import Feedback, RolloutConfig, checked_frames
+from ..rollout_config import Feedback, RolloutConfig
 from ..world import World
-from .report import ARMS, ActionEffect, Diagnosis, psnr
+from .psnr import measure_squared_error, to_psnr
+from .report import ARMS, ActionEffect, Diagnosis
 
 __all__ = ["diagnose"]
 
-_KEPT = 0.75  # share of context frames that the masking test of July 2025 kept
+_KEPT = 0.75  # share of context frames that the masking test of the legacy program kept
 _CONTEXTS = 8  # starting points at which all actions are tried
 _WINDOWS_AT_ONCE = 32  # bounds memory
 
@@ -40,124 +41,122 @@ def diagnose(
     seed: int = 0,
     on_progress: Callable[[RolloutProgress], None] | None = None,
 ) -> Diagnosis:
-    """Predict a true clip in four ways and compare.
+    """Predict a true video in four ways and compare.
 
     Args:
-        frames: (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1], more than ``context_window`` of them; several clips give
-            steadier numbers. Their actions are inferred by the latent action model (without one: no actions).
+        world: to diagnose.
+        frames: (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1], more than ``context_window`` of them; several videos give
+            steadier figures. Their actions are inferred by the latent action model (without one: no actions).
         config: as for :func:`rollout`; one frame is predicted at a time, and the arms set the feedback.
+        seed: of sampling and of the frames that the masking test masks.
+        on_progress: as for :func:`rollout`.
 
     Raises:
-        ValueError: the clip does not fit the world or is too short.
+        ValueError: the video does not fit the world or is too short.
     """
     config = replace(config or RolloutConfig(), horizon=1, teacher_forced=False, context_actions="history")
-    clips = checked_frames(world, frames, config, steps=1)
+    videos = check_context(world, frames, config, steps=1)
     window = config.context_window
-    if window == 0 or clips.shape[1] <= window:
+    if window == 0 or videos.shape[1] <= window:
         raise ValueError(
-            f"frames: {clips.shape[1]} given with context_window {window}; give a clip longer than the window, "
+            f"frames: {videos.shape[1]} given with context_window {window}; give a video longer than the window, "
             "and a window of at least 1."
         )
-    probe = _Probe(world, clips.to(world.device), config, seed)
-    shown = {"truth": probe.clips[:, window:], "tokenizer": probe.ceiling(), "one step": probe.one_step()}
-    rollouts = {feedback: probe.rolled(feedback, on_progress) for feedback in get_args(Feedback)}
-    shown |= {feedback: result.new_frames.to(world.device) for feedback, result in rollouts.items()}
-    errors = {arm: _squared_error(shown[arm], shown["truth"]).mean(0).cpu() for arm in ARMS}
-    hidden = _squared_error(probe.one_step(hide=True), shown["truth"]).mean()
+    probe = _Probe(world, videos.to(world.device), config, seed)
+    arms = {"truth": probe.videos[:, window:], "tokenizer": probe.reconstruct(), "one step": probe.predict_one_step()}
+    rollouts = {feedback: probe.roll_out(feedback, on_progress) for feedback in get_args(Feedback)}
+    arms |= {feedback: result.new_frames.to(world.device) for feedback, result in rollouts.items()}
+    errors = {arm: measure_squared_error(arms[arm], arms["truth"]).mean(0).cpu() for arm in ARMS}
+    masked = measure_squared_error(probe.predict_one_step(mask=True), arms["truth"]).mean()
     return Diagnosis(
         mse=errors,
         first_frame=window,
-        frames={name: clip[0].float().cpu() for name, clip in shown.items()},
-        flip_rate=probe.flip_rate(rollouts["pixels"]),
-        masked_loss=float(psnr(errors["one step"].mean()) - psnr(hidden)),
-        actions=None if probe.actions is None else probe.action_effect(),
+        frames={name: videos[0].float().cpu() for name, videos in arms.items()},
+        flip_rate=probe.measure_flip_rate(rollouts["pixels"]),
+        masked_loss=float(to_psnr(errors["one step"].mean()) - to_psnr(masked)),
+        actions=None if probe.actions is None else probe.measure_action_effect(),
     )
 
 
 class _Probe:
-    """One world and the windows of true clips: (b, t) frames become b (t - w) windows of w + 1."""
+    """One world and the windows of true videos: (b, t) frames become b (t - w) windows of w + 1."""
 
-    def __init__(self, world: World, clips: Tensor, config: RolloutConfig, seed: int) -> None:
-        self.world, self.clips, self.config, self.seed, self.b = world, clips, config, seed, clips.shape[0]
+    def __init__(self, world: World, videos: Tensor, config: RolloutConfig, seed: int) -> None:
+        self.world, self.videos, self.config, self.seed, self.b = world, videos, config, seed, videos.shape[0]
         size = config.context_window + 1
-        self.windows = rearrange(clips.unfold(1, size, 1), "b n c h w t -> (b n) t c h w")
-        self.engine = engine_for(world, config)
+        self.windows = rearrange(videos.unfold(1, size, 1), "b n c h w t -> (b n) t c h w")
+        self.predictor = world.make_predictor(config)
         self.actions: Tensor | None = None
         if world.latent_actions is not None:
-            seen = _in_parts(self.engine.last_action, self.windows)
-            self.actions = rearrange(seen, "(b n) -> b n", b=self.b)
+            actions = _run_in_parts(self.predictor.infer_last_action, self.windows)
+            self.actions = rearrange(actions, "(b n) -> b n", b=self.b)
 
-    def ceiling(self) -> Tensor:
+    def reconstruct(self) -> Tensor:
         """Encode and decode every window; return its last frame, (b, n, 3, S, S)."""
-        return self._clips(_in_parts(self.engine.reconstructed, self.windows))
+        return self._to_videos(_run_in_parts(self.predictor.reconstruct_last, self.windows))
 
-    def one_step(self, hide: bool = False) -> Tensor:
+    def predict_one_step(self, mask: bool = False) -> Tensor:
         """Predict the last frame of every window from the others, (b, n, 3, S, S)."""
         given = None if self.actions is None else rearrange(self.actions, "b n -> (b n) 1")
-        return self._clips(self._predict(self.windows[:, :-1], given, hide))
+        return self._to_videos(self._predict(self.windows[:, :-1], given, mask))
 
-    def rolled(self, feedback: Feedback, on_progress: Callable[[RolloutProgress], None] | None) -> Rollout:
-        """Roll the clips' first windows out to their ends, with their own actions."""
+    def roll_out(self, feedback: Feedback, on_progress: Callable[[RolloutProgress], None] | None) -> Rollout:
+        """Roll the videos' first windows out to their ends, with their own actions."""
         window = self.config.context_window
         return rollout(
             self.world,
-            self.clips[:, :window],
-            steps=self.clips.shape[1] - window,
+            self.videos[:, :window],
+            steps=self.videos.shape[1] - window,
             actions=None if self.actions is None else self.actions.tolist(),
             seed=self.seed,
             on_progress=on_progress,
             config=replace(self.config, feedback=feedback),
         )
 
-    def flip_rate(self, result: Rollout) -> float:
+    def measure_flip_rate(self, result: Rollout) -> float:
         """Compare the tokens of predicted frames with those of the same frames in the rollout's next window."""
-        size, device = self.config.context_window, self.clips.device
+        size, device = self.config.context_window, self.videos.device
         ends = result.frames.to(device).unfold(1, size, 1)[:, 1:]
-        again = _in_parts(self.engine.tokens, rearrange(ends, "b n c h w t -> (b n) t c h w"))
+        again = _run_in_parts(self.predictor.tokenize_last, rearrange(ends, "b n c h w t -> (b n) t c h w"))
         return float((again != rearrange(result.tokens.to(device), "b n ... -> (b n) ...")).float().mean())
 
-    def action_effect(self) -> ActionEffect:
+    def measure_action_effect(self) -> ActionEffect:
         """Try all actions in a few contexts."""
         at = torch.linspace(0, len(self.windows) - 1, min(_CONTEXTS, len(self.windows))).round().long()
         windows, n = self.windows[at], self.world.n_actions
         tried = repeat(torch.arange(n, device=windows.device), "n -> (k n) 1", k=len(at))
-        following = self._predict(repeat(windows[:, :-1], "k t c h w -> (k n) t c h w", n=n), tried, hide=False)
+        following = self._predict(repeat(windows[:, :-1], "k t c h w -> (k n) t c h w", n=n), tried, mask=False)
         following = rearrange(following, "(k n) c h w -> k n c h w", n=n)
-        apart = _squared_error(following.unsqueeze(2), following.unsqueeze(1)).mean(0).sqrt()
-        errors = _squared_error(following, windows[:, -1:])
+        apart = measure_squared_error(following.unsqueeze(2), following.unsqueeze(1)).mean(0).sqrt()
+        errors = measure_squared_error(following, windows[:, -1:])
         true = torch.nn.functional.one_hot(self.actions.flatten()[at], n).bool()  # type: ignore[union-attr]
         others = errors[~true].mean() if n > 1 else errors.mean()
         return ActionEffect(
             between_actions=float(apart.sum() / max(n * (n - 1), 1)),
-            between_frames=float(_squared_error(windows[:, -1], windows[:, -2]).mean().sqrt()),
-            gain=float(psnr(errors[true].mean()) - psnr(others)),
+            between_frames=float(measure_squared_error(windows[:, -1], windows[:, -2]).mean().sqrt()),
+            gain=float(to_psnr(errors[true].mean()) - to_psnr(others)),
         )
 
-    def _predict(self, contexts: Tensor, actions: Tensor | None, hide: bool) -> Tensor:
+    def _predict(self, contexts: Tensor, actions: Tensor | None, mask: bool) -> Tensor:
         parts = []
-        chance = Generator().manual_seed(self.seed % 2**64)
+        generator = Generator().manual_seed(self.seed % 2**64)
         for start in range(0, len(contexts), _WINDOWS_AT_ONCE):
             part = slice(start, start + _WINDOWS_AT_ONCE)
-            window = self.engine.open(contexts[part])
-            rows = len(window.frames)
-            hidden = torch.rand(rows, contexts.shape[1], generator=chance) >= _KEPT if hide else None
-            prediction = self.engine.step(
+            window = self.predictor.make_window(contexts[part])
+            count = len(window.frames)
+            masked = torch.rand(count, contexts.shape[1], generator=generator) >= _KEPT if mask else None
+            prediction = self.predictor.predict(
                 window,
                 None if actions is None else actions[part],
-                [Generator().manual_seed((self.seed + start + i) % 2**64) for i in range(rows)],
-                hidden=None if hidden is None else hidden.to(contexts.device),
+                [Generator().manual_seed((self.seed + start + i) % 2**64) for i in range(count)],
+                masked_frames=None if masked is None else masked.to(contexts.device),
             )
             parts.append(prediction.frames[:, 0])
         return torch.cat(parts)
 
-    def _clips(self, frames: Tensor) -> Tensor:
+    def _to_videos(self, frames: Tensor) -> Tensor:
         return rearrange(frames, "(b n) c h w -> b n c h w", b=self.b)
 
 
-def _in_parts(run: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
+def _run_in_parts(run: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
     return torch.cat([run(part) for part in windows.split(_WINDOWS_AT_ONCE)])
-
-
-def _squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared difference of frames in [-1, 1], measured in [0, 1] after clamping: (..., 3, S, S) -> (...)."""
-    return (a.float().clamp(-1, 1) / 2 - b.float().clamp(-1, 1) / 2).square().mean((-3, -2, -1))

@@ -7,18 +7,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["ARMS", "ActionEffect", "Diagnosis", "psnr"]
+from .psnr import to_psnr
+
+__all__ = ["ARMS", "ActionEffect", "Diagnosis"]
 
 ARMS = ("tokenizer", "one step", "pixels", "tokens")
-_BEST = 100.0  # dB, stands for identical frames
-# What the sentence calls a cause: a loss that can be seen, a tokenizer whose frames are visibly poor, actions that
+# What the sentence calls a cause: a loss that is visible, a tokenizer whose frames are visibly poor, actions that
 # change a frame by less than a tenth of what changes anyway.
 _VISIBLE, _POOR, _IGNORED = 1.5, 22.0, 0.1
-
-
-def psnr(mse: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio in dB of a mean squared error in [0, 1], at most 100."""
-    return (-10 * mse.clamp_min(1e-20).log10()).clamp_max(_BEST)
 
 
 @dataclass(frozen=True)
@@ -46,11 +42,11 @@ class Diagnosis:
     """What :func:`diagnose` found.
 
     Attributes:
-        mse: per arm of :data:`ARMS`, (n,) mean squared error of each predicted frame in [0, 1], over all clips.
-        first_frame: number (from 0) in the clip of the first predicted frame.
-        frames: per arm, the first clip's frames (n, 3, S, S) in [-1, 1]; under ``truth`` the true ones.
+        mse: per arm of :data:`ARMS`, (n,) mean squared error of each predicted frame in [0, 1], over all videos.
+        first_frame: number (from 0) in the video of the first predicted frame.
+        frames: per arm, the first video's frames (n, 3, S, S) in [-1, 1]; under ``truth`` the true ones.
         flip_rate: share of a predicted frame's tokens that change when its pixels are tokenised again.
-        masked_loss: dB that a step loses when a quarter of its context frames is hidden.
+        masked_loss: dB that a step loses when a quarter of its context frames is masked.
         actions: their effect, or None for a world without an action model.
     """
 
@@ -64,15 +60,15 @@ class Diagnosis:
     @property
     def psnr(self) -> dict[str, Tensor]:
         """Per arm, (n,) peak signal-to-noise ratio in dB: 10 log10(1 / MSE), at most 100."""
-        return {arm: psnr(mse) for arm, mse in self.mse.items()}
+        return {arm: to_psnr(mse) for arm, mse in self.mse.items()}
 
     def mean(self, arm: str) -> float:
         """Return an arm's PSNR over all frames, in dB."""
-        return float(psnr(self.mse[arm].mean()))
+        return float(to_psnr(self.mse[arm].mean()))
 
     def late(self, arm: str) -> float:
         """Return an arm's PSNR over the last third of the frames, in dB."""
-        return float(psnr(self.mse[arm][-math.ceil(len(self.mse[arm]) / 3) :].mean()))
+        return float(to_psnr(self.mse[arm][-math.ceil(len(self.mse[arm]) / 3) :].mean()))
 
     @property
     def cause(self) -> str:
@@ -107,7 +103,7 @@ def _cause(found: Diagnosis) -> str:
     elif drift >= _VISIBLE and of_drift >= of_step:
         said = (
             f"Autoregression is the main loss: with true context (teacher forcing) a step reaches {late:.1f} dB late "
-            f"in the clip, from the model's own frames {rolled:.1f} dB; errors feed on themselves, as training never "
+            f"in the video, from the model's own frames {rolled:.1f} dB; errors feed on themselves, as training never "
             "showed the model its own output."
         )
     elif blind >= _VISIBLE:
@@ -139,7 +135,7 @@ def _report(found: Diagnosis) -> str:
     lines.append(" mean  " + "  ".join(f"{found.mean(arm):9.2f}" for arm in ARMS))
     lines.append("  MSE  " + "  ".join(f"{float(found.mse[arm].mean()):9.6f}" for arm in ARMS))
     lines += ["", f"token flip rate of re-tokenising: {found.flip_rate:.1%}"]
-    lines.append(f"masking test, a quarter of the context frames hidden: {found.masked_loss:+.2f} dB lost")
+    lines.append(f"masking test, a quarter of the context frames masked: {found.masked_loss:+.2f} dB lost")
     if found.actions is None:
         lines.append("actions: none (the world was opened without a latent action model)")
     else:

@@ -1,4 +1,4 @@
-"""The first format of TinyWorlds, July 2025: continuous latents, learned bins, and a regression of the next frame.
+"""The networks of the legacy format (v1, July 2025): continuous latents, learned bins, regression of the next frame.
 
 Differences from the current format: LayerNorm and ReLU, learned positions in the frame and none in time, one linear map
 for a whole frame, and actions that are vectors of a codebook added to the latents of every frame.
@@ -13,14 +13,14 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attention import attend_over_patches, attend_over_time
+from ..networks.attention import attend_over_patches, attend_over_time
 
-__all__ = ["JulyActionModel", "JulyConfig", "JulyDynamics", "JulyTokenizer"]
+__all__ = ["LegacyActionModel", "LegacyConfig", "LegacyDynamics", "LegacyTokenizer"]
 
 
 @dataclass(frozen=True)
-class JulyConfig:
-    """Sizes of one July network; num_bins belongs to the tokenizer, n_actions to the action model."""
+class LegacyConfig:
+    """Sizes of one legacy network; num_bins belongs to the tokenizer, n_actions to the action model."""
 
     frame_size: int
     patch_size: int
@@ -39,7 +39,7 @@ class JulyConfig:
 
 
 class _Attention(nn.Module):
-    def __init__(self, config: JulyConfig, over_time: bool) -> None:
+    def __init__(self, config: LegacyConfig, over_time: bool) -> None:
         super().__init__()
         width = config.embed_dim
         self.num_heads = config.num_heads
@@ -56,7 +56,7 @@ class _Attention(nn.Module):
 
 
 class _FeedForward(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.linear1 = nn.Linear(config.embed_dim, config.hidden_dim)
         self.linear2 = nn.Linear(config.hidden_dim, config.embed_dim)
@@ -67,7 +67,7 @@ class _FeedForward(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.spatial_attn = _Attention(config, over_time=False)
         self.temporal_attn = _Attention(config, over_time=True)
@@ -78,7 +78,7 @@ class _Block(nn.Module):
 
 
 class _Transformer(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_blocks))
 
@@ -89,7 +89,7 @@ class _Transformer(nn.Module):
 
 
 class _PatchEmbedding(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.side = config.frame_size // config.patch_size
         self.proj = nn.Linear(3 * config.patch_size**2, config.embed_dim)
@@ -101,7 +101,7 @@ class _PatchEmbedding(nn.Module):
 
 
 class _FrameEncoder(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.patch_embed = _PatchEmbedding(config)
         self.transformer = _Transformer(config)
@@ -112,7 +112,7 @@ class _FrameEncoder(nn.Module):
 
 
 class _FrameDecoder(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.frame_size = config.frame_size
         self.latent_embed = nn.Linear(config.latent_dim, config.embed_dim)
@@ -125,7 +125,7 @@ class _FrameDecoder(nn.Module):
 
 
 class _LearnedBins(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.bins = nn.Parameter(torch.linspace(-1, 1, config.num_bins).repeat(config.latent_dim, 1))
 
@@ -136,7 +136,7 @@ class _LearnedBins(nn.Module):
         return nearest, digits
 
 
-class JulyTokenizer(nn.Module):
+class LegacyTokenizer(nn.Module):
     """Frames to latents on learned bins and back.
 
     Shapes:
@@ -145,7 +145,7 @@ class JulyTokenizer(nn.Module):
         parity: TinyWorlds 6a44975 ``src/vqvae``, tests/vectors/tinyworlds.
     """
 
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = _FrameEncoder(config)
@@ -166,7 +166,7 @@ class JulyTokenizer(nn.Module):
 
 
 class _TransitionEncoder(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.patch_embed = _PatchEmbedding(config)
         self.transformer = _Transformer(config)
@@ -179,19 +179,19 @@ class _TransitionEncoder(nn.Module):
 
 
 class _ActionCodebook(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.n_actions, config.latent_dim)
 
 
-class JulyActionModel(nn.Module):
+class LegacyActionModel(nn.Module):
     """Name the action between neighbouring frames; an action is a vector of a codebook (a latent's width).
 
     Shapes:
         frames (b, t, 3, S, S), t >= 2 -> ids (b, t - 1) int64; vectors (..., l).
     """
 
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = _TransitionEncoder(config)
@@ -208,13 +208,13 @@ class JulyActionModel(nn.Module):
         vectors = self.encoder(frames)
         return (vectors.unsqueeze(-2) - self.quantizer.embedding.weight).square().sum(-1).argmin(-1)
 
-    def vectors(self, actions: Tensor) -> Tensor:
-        """Return the codebook vectors of action ids."""
+    def look_up_vectors(self, actions: Tensor) -> Tensor:
+        """Return the codebook vectors of action ids: (...) -> (..., l)."""
         return self.quantizer.embedding(actions)
 
 
 class _Regression(nn.Module):
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.latent_embed = nn.Linear(config.latent_dim, config.embed_dim)
         self.transformer = _Transformer(config)
@@ -224,13 +224,14 @@ class _Regression(nn.Module):
         return self.latent_head(self.transformer(self.latent_embed(latents)))
 
 
-class JulyDynamics(nn.Module):
+class LegacyDynamics(nn.Module):
     """Predict each next frame's latents from latents with the action's vector added: (b, t, p, l) -> same shape."""
 
-    def __init__(self, config: JulyConfig) -> None:
+    def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
         self.config = config
         self.decoder = _Regression(config)
 
     def forward(self, latents: Tensor) -> Tensor:
+        """Return the latents of the frames that follow each frame."""
         return self.decoder(latents)

@@ -13,21 +13,21 @@ __all__ = ["attend_over_patches", "attend_over_time"]
 # calls on parts of a batch are faster (docs/benchmarks-world.md).
 _NARROW_HEAD = 16
 _SCORES_AT_ONCE = 2**19
-# The elementwise form holds (b, queries, keys, p, e) numbers: faster for the short windows of a rollout only.
+# The elementwise form takes (b, queries, keys, p, e) floats: faster for the short windows of a rollout only.
 _ELEMENTWISE_FRAMES = 8
 
 
 def attend_over_patches(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Let every patch of a frame look at all patches of that frame: q, k, v (b, t, p, e) -> (b, t, p, e)."""
+    """Attend from every patch of a frame to all patches of that frame: q, k, v (b, t, p, e) -> (b, t, p, e)."""
     b, width = q.shape[0], q.shape[-1] // heads
     if q.device.type == "cpu" and width < _NARROW_HEAD and not (torch.is_grad_enabled() and q.requires_grad):
-        return _narrow_over_patches(q, k, v, heads)
+        return _attend_narrow_heads(q, k, v, heads)
     q, k, v = (rearrange(x, "b t p (h d) -> (b t) h p d", h=heads) for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v)
     return rearrange(out, "(b t) h p d -> b t p (h d)", b=b)
 
 
-def _narrow_over_patches(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def _attend_narrow_heads(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """Attend in parts that stay in the cache, with transposed values: (d, p) x (p, p) is the fast shape."""
     b, _, patches, width = *q.shape[:3], q.shape[-1] // heads
     q = rearrange(q * width**-0.5, "b t p (h d) -> (b t h) p d", h=heads).contiguous()
@@ -36,16 +36,16 @@ def _narrow_over_patches(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     buffer = q.new_empty(part, patches, patches)
     out = torch.empty_like(v)
     for start in range(0, len(q), part):
-        now = slice(start, start + part)
-        scores = buffer[: len(q[now])]
-        torch.bmm(q[now], k[now], out=scores)
+        rows = slice(start, start + part)
+        scores = buffer[: len(q[rows])]
+        torch.bmm(q[rows], k[rows], out=scores)
         torch.softmax(scores, -1, out=scores)
-        torch.bmm(v[now], scores.transpose(1, 2), out=out[now])
+        torch.bmm(v[rows], scores.transpose(1, 2), out=out[rows])
     return rearrange(out, "(b t h) d p -> b t p (h d)", b=b, h=heads)
 
 
 def attend_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Let every patch look at itself in this and earlier frames.
+    """Attend from every patch to itself in this frame and in earlier ones.
 
     Shapes:
         q (b, n, p, e): the last n frames of the window; k, v (b, t, p, e): the whole window, t >= n -> (b, n, p, e).
@@ -54,19 +54,20 @@ def attend_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     if t == 1:
         return v
     if t > _ELEMENTWISE_FRAMES or (torch.is_grad_enabled() and q.requires_grad):
-        return _fused_over_time(q, k, v, heads)
-    return torch.cat([_one_frame(q[:, i], k[:, : t - n + i + 1], v[:, : t - n + i + 1], heads) for i in range(n)], 1)
+        return _attend_fused_over_time(q, k, v, heads)
+    frames = ((q[:, i], slice(t - n + i + 1)) for i in range(n))
+    return torch.cat([_attend_from_one_frame(own, k[:, past], v[:, past], heads) for own, past in frames], 1)
 
 
-def _fused_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def _attend_fused_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     b, n, t = q.shape[0], q.shape[1], k.shape[1]
     q, k, v = (rearrange(x, "b t p (h d) -> (b p) h t d", h=heads) for x in (q, k, v))
-    seen = torch.ones(n, t, dtype=torch.bool, device=q.device).tril(t - n)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    causal = torch.ones(n, t, dtype=torch.bool, device=q.device).tril(t - n)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=causal)
     return rearrange(out, "(b p) h t d -> b t p (h d)", b=b)
 
 
-def _one_frame(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def _attend_from_one_frame(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """Attend from one frame, by products and sums: thousands of 1 x t matrices are too small for a matrix kernel."""
     q = rearrange(q, "b p (h d) -> b 1 p h d", h=heads)
     k, v = (rearrange(x, "b t p (h d) -> b t p h d", h=heads) for x in (k, v))

@@ -25,18 +25,13 @@ from wan_lite.models.world import (
     rollout,
 )
 
-HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
+HERE = Path(__file__).parents[3] / "vectors" / "tinyworlds"
 CURRENT = HERE / "current" / "checkpoints_current"
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     return load_world(CURRENT)
-
-
-@pytest.fixture(scope="module")
-def july() -> World:
-    return load_world(HERE / "legacy")
 
 
 @pytest.fixture(scope="module")
@@ -205,18 +200,6 @@ def test_low_precision_runs(truth: Tensor) -> None:
     assert result.frames.dtype == torch.float32 and result.frames.isfinite().all()
 
 
-@pytest.mark.parametrize("feedback", ["pixels", "tokens"])
-def test_july(july: World, feedback: str) -> None:
-    start = load_file(HERE / "legacy" / "rollout.io.safetensors")["start_frame"]
-    result = rollout(july, start, steps=4, batch=2, latent_noise=0.02, context_window=2, feedback=feedback)
-    assert result.frames.shape == (2, 5, 3, 64, 64) and result.tokens.shape == (2, 4, 4, 8)
-    assert result.state.window.frames.shape[1] == 2
-    assert not torch.equal(result.frames[0, 1], rollout(july, start, steps=1, context_window=2).frames[0, 1])
-    more = rollout(july, result.state, steps=2, latent_noise=0.02, context_window=2, feedback=feedback)
-    whole = rollout(july, start, steps=6, batch=2, latent_noise=0.02, context_window=2, feedback=feedback)
-    torch.testing.assert_close(whole.frames[:, -2:], more.new_frames, rtol=0, atol=1e-6)
-
-
 def test_inferred_actions_drive_a_rollout(world: World, truth: Tensor) -> None:
     actions = infer_actions(world, truth)
     assert actions.shape == (1, truth.shape[1] - 1)
@@ -267,7 +250,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"feedback": "latents"}, "give one of pixels, tokens"),
     ({"draw": "some"}, "give one of masked, all"),
     ({"context_actions": "none"}, "give one of history, inferred"),
-    ({"latent_noise": 0.1}, "only the July 2025 format"),
+    ({"latent_noise": 0.1}, "only the legacy format"),
     ({"temprature": 1.0}, "there is no setting temprature"),
     ({"batch": 3, "seed": [1, 2]}, "give 1 or 3"),
     ({"teacher_forced": True, "steps": 5}, "5 steps need 6 true frames, 3 given"),
@@ -297,12 +280,6 @@ def test_refusals_when_going_on(world: World, truth: Tensor) -> None:
     state = rollout(world, truth[:, :2], steps=1).state
     assert "kept 2" in refusal(rollout, world, state, context_window=3)
     assert "no true frames" in refusal(rollout, world, state, teacher_forced=True)
-
-
-def test_refusals_of_the_july_format(july: World) -> None:
-    start = torch.zeros(1, 1, 3, 64, 64)
-    assert "latent_noise = (T - 1) * 0.1" in refusal(rollout, july, start, temperature=0.8)
-    assert "leave both at 1" in refusal(rollout, july, start, horizon=2)
 
 
 def test_actions_of_the_context_need_an_action_model(truth: Tensor) -> None:

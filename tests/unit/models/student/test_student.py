@@ -24,7 +24,7 @@ from wan_lite.models.student.student import (
 )
 from wan_lite.samplers import PRESETS
 
-VECTORS = Path(__file__).parents[1] / "vectors"
+VECTORS = Path(__file__).parents[3] / "vectors"
 DDIM = "ddim-10 training preview"
 FLOW = "flow_unipc-20 shift 5"
 

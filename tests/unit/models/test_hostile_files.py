@@ -20,10 +20,9 @@ from wan_lite.models.world import save_world
 from wan_lite.pipeline.inspection import inspect
 from wan_lite.samplers import PRESETS
 
-VECTORS = Path(__file__).parents[1] / "vectors"
+VECTORS = Path(__file__).parents[2] / "vectors"
 STUDENT = VECTORS / "student_4ch"
 WORLD = VECTORS / "tinyworlds" / "current" / "checkpoints_current"
-LEGACY = VECTORS / "tinyworlds" / "legacy"
 PRESET = next(iter(PRESETS))
 
 
@@ -70,7 +69,7 @@ def damaged(content: bytes, count: int) -> list[bytes]:
 def test_damaged_pickles(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "gewichte.pth"
     if kind == "published":
-        shutil.copy(next(LEGACY.glob("dynamics*.pth")), path)
+        shutil.copy(next((WORLD.parent / "checkpoints_singlefile_pth").rglob("*.pth")), path)
     else:
         torch.save({"a": torch.ones(3), "b": torch.zeros(2)}, path, _use_new_zipfile_serialization=kind == "zip")
     for content in damaged(path.read_bytes(), 80):

@@ -1,8 +1,8 @@
-"""The space-time transformer that all three networks of a world share, and what it remembers of its context.
+"""The space-time transformer that all three networks of a world share, and its KV cache.
 
 Every sub-layer is ``norm(x + f(x))``. A frame attends to its own patches, then every patch to its own past, so nothing
-in a frame depends on later frames: the context of a rollout is run once (:meth:`SpaceTimeTransformer.remember`) and
-new frames read its temporal keys and values (:meth:`SpaceTimeTransformer.extend`). See docs/notes/0005.
+in a frame depends on later frames: the context of a rollout is run once (:meth:`SpaceTimeTransformer.prefill`), and
+each decoding step reads its temporal keys and values (:meth:`SpaceTimeTransformer.decode_step`). See docs/notes/0005.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import attend_over_patches, attend_over_time
-from .positions import temporal_positions
+from .initialise import initialise
+from .positions import temporal_position_embedding
 
-__all__ = ["Memory", "MixtureOfExperts", "SpaceTimeTransformer", "TransformerConfig"]
+__all__ = ["KVCache", "MixtureOfExperts", "SpaceTimeTransformer", "TransformerConfig"]
 
 _EPS = 1e-5
 
@@ -28,10 +29,13 @@ class TransformerConfig:
     """Sizes of one transformer.
 
     Attributes:
-        embed_dim: width of a patch's embedding (even). num_heads: divides embed_dim. num_blocks: depth.
+        embed_dim: width of a patch's embedding (even).
+        num_heads: divides embed_dim.
         hidden_dim: nominal width of the feed-forward layer, two thirds of which are built (SwiGLU).
+        num_blocks: depth.
         action_dim: width of the action vector, or None for a transformer without actions (RMSNorm instead of FiLM).
-        num_experts, top_k_experts: the mixture of experts; 0 experts is the plain feed-forward layer.
+        num_experts: of the mixture of experts; 0 is the plain feed-forward layer.
+        top_k_experts: how many experts each patch is sent to.
     """
 
     embed_dim: int
@@ -49,7 +53,7 @@ class Modulation(NamedTuple):
     scale: Tensor
     shift: Tensor
 
-    def frames(self, start: int, stop: int | None = None) -> Modulation:
+    def slice_frames(self, start: int, stop: int | None = None) -> Modulation:
         """Return the part that belongs to frames start..stop of the window."""
         return Modulation(self.scale[:, start:stop], self.shift[:, start:stop])
 
@@ -59,29 +63,33 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Memory:
-    """The context as later frames see it: temporal keys and values per block, (b, t, p, e) each.
+class KVCache:
+    """What decoding needs of the context.
 
     Attributes:
-        frames: how many context frames. modulations: per block, what the actions do to the frames to come.
+        frames: how many context frames are cached.
+        keys_values: per block, the temporal keys and values of the context, (b, t, p, e) each.
+        modulations: per block, what the actions do to the frames to come.
     """
 
     frames: int
-    past: list[KeyValue]
+    keys_values: list[KeyValue]
     modulations: list[BlockModulation]
 
 
 class RootMeanSquareNorm(nn.Module):
-    """RMSNorm with a learned scale; actions have no say."""
+    """RMSNorm with a learned scale; actions do not reach it."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
         self.rms = nn.RMSNorm(embed_dim, eps=_EPS)
 
-    def modulation(self, actions: Tensor | None, frames: int) -> None:
+    def compute_modulation(self, actions: Tensor | None, frames: int) -> None:
+        """Return None: there is nothing to modulate."""
         return None
 
     def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        """Normalise (..., e)."""
         return self.rms(x)
 
 
@@ -91,13 +99,12 @@ class FilmNorm(nn.Module):
     def __init__(self, embed_dim: int, action_dim: int) -> None:
         super().__init__()
         linear = nn.Linear(action_dim, 2 * embed_dim)
-        if not linear.weight.is_meta:  # there torch would load its compiler, two seconds, to draw nothing
-            # Small but not zero: actions act from the first training step on.
-            nn.init.normal_(linear.weight, std=1e-3)
-            nn.init.zeros_(linear.bias)
+        # Small but not zero: actions act from the first training step on.
+        initialise(linear.weight, lambda weight: weight.normal_(std=1e-3))
+        initialise(linear.bias, lambda bias: bias.zero_())
         self.to_gamma_beta = nn.Sequential(nn.SiLU(), linear)
 
-    def modulation(self, actions: Tensor | None, frames: int) -> Modulation | None:
+    def compute_modulation(self, actions: Tensor | None, frames: int) -> Modulation | None:
         """Read (b, t, a) or (b, t - 1, a) actions; with t - 1 of them the first frame stays as it is."""
         if actions is None:
             return None
@@ -112,11 +119,12 @@ class FilmNorm(nn.Module):
         return Modulation(1 + F.pad(gamma, pad), F.pad(beta, pad))
 
     def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        """Normalise (b, t, p, e), then scale and shift each frame by its modulation."""
         x = F.layer_norm(x, x.shape[-1:], eps=_EPS)
         return x if modulation is None else torch.addcmul(modulation.shift, x, modulation.scale)
 
 
-def _norm(config: TransformerConfig) -> RootMeanSquareNorm | FilmNorm:
+def _make_norm(config: TransformerConfig) -> RootMeanSquareNorm | FilmNorm:
     if config.action_dim is None:
         return RootMeanSquareNorm(config.embed_dim)
     return FilmNorm(config.embed_dim, config.action_dim)
@@ -133,27 +141,36 @@ class _Attention(nn.Module):
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
-        self.norm = _norm(config)
+        self.norm = _make_norm(config)
 
 
 class SpatialAttention(_Attention):
     """Attention over the patches of each frame."""
 
     def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        """Attend, add, normalise: (b, t, p, e) -> the same."""
         out = attend_over_patches(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.num_heads)
         return self.norm(x + self.out_proj(out), modulation)
 
 
 class TemporalAttention(_Attention):
-    """Causal attention over time at each patch; ``past`` holds keys and values of frames before x."""
+    """Causal attention over time at each patch."""
 
-    def keys_values(self, x: Tensor) -> KeyValue:
+    def project_keys_values(self, x: Tensor) -> KeyValue:
+        """Return the keys and values of frames, (b, t, p, e) each."""
         return self.k_proj(x), self.v_proj(x)
 
-    def forward(self, x: Tensor, modulation: Modulation | None, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
-        k, v = own = self.keys_values(x)
-        if past is not None:
-            k, v = torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)
+    def forward(self, x: Tensor, modulation: Modulation | None, cached: KeyValue | None) -> tuple[Tensor, KeyValue]:
+        """Attend, add, normalise, and return the frames' own keys and values too.
+
+        Args:
+            x: frames (b, n, p, e).
+            modulation: what the actions do to them.
+            cached: keys and values of the frames before them, or None.
+        """
+        k, v = own = self.project_keys_values(x)
+        if cached is not None:
+            k, v = torch.cat([cached[0], k], dim=1), torch.cat([cached[1], v], dim=1)
         out = attend_over_time(self.q_proj(x), k, v, self.num_heads)
         return self.norm(x + self.out_proj(out), modulation), own
 
@@ -168,7 +185,8 @@ class _GatedLayer(nn.Module):
         self.w_g = nn.Linear(embed_dim, width)
         self.w_o = nn.Linear(width, embed_dim)
 
-    def mix(self, x: Tensor) -> Tensor:
+    def apply_gate(self, x: Tensor) -> Tensor:
+        """Return the layer's output without residual and norm: (..., e) -> (..., e)."""
         return self.w_o(F.silu(self.w_v(x)) * self.w_g(x))
 
 
@@ -176,7 +194,8 @@ class SwiGLU(_GatedLayer):
     """The gated layer alone, as an expert is."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mix(x)
+        """Apply the layer: (..., e) -> (..., e)."""
+        return self.apply_gate(x)
 
 
 class FeedForward(_GatedLayer):
@@ -184,10 +203,11 @@ class FeedForward(_GatedLayer):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config.embed_dim, config.hidden_dim)
-        self.norm = _norm(config)
+        self.norm = _make_norm(config)
 
     def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
-        return self.norm(x + self.mix(x), modulation)
+        """Apply the layer, add, normalise: (b, t, p, e) -> the same."""
+        return self.norm(x + self.apply_gate(x), modulation)
 
 
 class MixtureOfExperts(nn.Module):
@@ -198,9 +218,10 @@ class MixtureOfExperts(nn.Module):
         self.top_k = config.top_k_experts
         self.router = nn.Linear(config.embed_dim, config.num_experts, bias=False)
         self.experts = nn.ModuleList(SwiGLU(config.embed_dim, config.hidden_dim) for _ in range(config.num_experts))
-        self.norm = _norm(config)
+        self.norm = _make_norm(config)
 
     def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
+        """Route, mix, add, normalise: (b, t, p, e) -> the same."""
         flat = rearrange(x, "b t p e -> (b t p) e")
         best, chosen = self.router(flat).topk(self.top_k, dim=-1)
         weights = best.softmax(dim=-1)
@@ -220,14 +241,17 @@ class SpaceTimeBlock(nn.Module):
         self.temporal_attn = TemporalAttention(config)
         self.ffn = MixtureOfExperts(config) if config.num_experts else FeedForward(config)
 
-    def modulation(self, actions: Tensor | None, frames: int) -> BlockModulation:
+    def compute_modulation(self, actions: Tensor | None, frames: int) -> BlockModulation:
         """Return what the actions do to each of the three sub-layers, for all frames of the window."""
         parts = (self.spatial_attn, self.temporal_attn, self.ffn)
-        return tuple(part.norm.modulation(actions, frames) for part in parts)  # type: ignore[return-value]
+        return tuple(part.norm.compute_modulation(actions, frames) for part in parts)  # type: ignore[return-value]
 
-    def forward(self, x: Tensor, modulation: BlockModulation, past: KeyValue | None = None) -> tuple[Tensor, KeyValue]:
+    def forward(
+        self, x: Tensor, modulation: BlockModulation, cached: KeyValue | None = None
+    ) -> tuple[Tensor, KeyValue]:
+        """Run frames (b, n, p, e) that follow the cached ones; return them and their own keys and values."""
         x = self.spatial_attn(x, modulation[0])
-        x, own = self.temporal_attn(x, modulation[1], past)
+        x, own = self.temporal_attn(x, modulation[1], cached)
         return self.ffn(x, modulation[2]), own
 
 
@@ -246,38 +270,40 @@ class SpaceTimeTransformer(nn.Module):
         self.blocks = nn.ModuleList(SpaceTimeBlock(config) for _ in range(config.num_blocks))
 
     def forward(self, x: Tensor, actions: Tensor | None = None) -> Tensor:
+        """Run a whole window."""
         frames = x.shape[1]
-        x = x + temporal_positions(0, frames, self.embed_dim, like=x)
+        x = x + temporal_position_embedding(0, frames, self.embed_dim, like=x)
         for block in self._blocks():
-            x, _ = block(x, block.modulation(actions, frames))
+            x, _ = block(x, block.compute_modulation(actions, frames))
         return x
 
-    def remember(self, context: Tensor, actions: Tensor | None, new_frames: int) -> Memory:
+    def prefill(self, context: Tensor, actions: Tensor | None, new_frames: int) -> KVCache:
         """Run the context frames (b, t, p, e) once; ``actions`` are those of the whole window, t + new_frames."""
-        seen = context.shape[1]
-        x = context + temporal_positions(0, seen, self.embed_dim, like=context)
-        past, later = [], []
+        cached = context.shape[1]
+        x = context + temporal_position_embedding(0, cached, self.embed_dim, like=context)
+        keys_values, later = [], []
         for index, block in enumerate(self._blocks()):
-            whole = block.modulation(actions, seen + new_frames)
-            now = _frames(whole, 0, seen)
+            modulation = block.compute_modulation(actions, cached + new_frames)
+            now = _slice_frames(modulation, 0, cached)
             if index + 1 < len(self.blocks):
                 x, own = block(x, now)
             else:  # nothing reads the context after the last block's keys and values
-                own = block.temporal_attn.keys_values(block.spatial_attn(x, now[0]))
-            past.append(own)
-            later.append(_frames(whole, seen, None))
-        return Memory(seen, past, later)
+                own = block.temporal_attn.project_keys_values(block.spatial_attn(x, now[0]))
+            keys_values.append(own)
+            later.append(_slice_frames(modulation, cached, None))
+        return KVCache(cached, keys_values, later)
 
-    def extend(self, x: Tensor, memory: Memory) -> Tensor:
-        """Run the frames (b, n, p, e) that follow the remembered ones; equals the last n of the whole window."""
-        x = x + temporal_positions(memory.frames, x.shape[1], self.embed_dim, like=x)
-        for block, past, modulation in zip(self._blocks(), memory.past, memory.modulations, strict=True):
-            x, _ = block(x, modulation, past)
+    def decode_step(self, x: Tensor, cache: KVCache) -> Tensor:
+        """Run the frames (b, n, p, e) that follow the cached ones; equals the last n of the whole window."""
+        x = x + temporal_position_embedding(cache.frames, x.shape[1], self.embed_dim, like=x)
+        for block, cached, modulation in zip(self._blocks(), cache.keys_values, cache.modulations, strict=True):
+            x, _ = block(x, modulation, cached)
         return x
 
     def _blocks(self) -> list[SpaceTimeBlock]:
         return cast("list[SpaceTimeBlock]", list(self.blocks))
 
 
-def _frames(modulation: BlockModulation, start: int, stop: int | None) -> BlockModulation:
-    return tuple(None if part is None else part.frames(start, stop) for part in modulation)  # type: ignore[return-value]
+def _slice_frames(modulation: BlockModulation, start: int, stop: int | None) -> BlockModulation:
+    parts = (None if part is None else part.slice_frames(start, stop) for part in modulation)
+    return tuple(parts)  # type: ignore[return-value]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .positions import spatial_positions
-from .transformer import Memory, SpaceTimeTransformer, TransformerConfig
+from .initialise import initialise
+from .positions import SpatialPositions
+from .transformer import KVCache, SpaceTimeTransformer, TransformerConfig
 
 __all__ = ["DynamicsConfig", "DynamicsModel"]
 
@@ -36,7 +37,7 @@ class DynamicsConfig:
 
     @property
     def codebook_size(self) -> int:
-        """Number of different tokens."""
+        """How many different tokens there are."""
         return self.num_bins**self.latent_dim
 
     @property
@@ -57,13 +58,11 @@ class DynamicsModel(nn.Module):
     """Score every token of the codebook at every patch of a window.
 
     Shapes:
-        latents (b, t, p, l) in [-1, 1], unknown ones replaced by :attr:`mask_token`;
+        latents (b, t, p, l) in [-1, 1], masked ones replaced by :attr:`mask_token`;
         actions (b, t - 1, a) or (b, t, a) of -1 and +1, or None -> logits (b, t, p, codebook).
     Source:
         parity: TinyWorlds a99f3a8 ``models/dynamics.py``, tests/vectors/tinyworlds.
     """
-
-    positions: Tensor
 
     def __init__(self, config: DynamicsConfig) -> None:
         super().__init__()
@@ -72,32 +71,30 @@ class DynamicsModel(nn.Module):
         self.transformer = SpaceTimeTransformer(config.transformer)
         self.output_mlp = nn.Linear(config.embed_dim, config.codebook_size)
         side = config.frame_size // config.patch_size
-        self.register_buffer("positions", spatial_positions(side, side, config.embed_dim), persistent=False)
+        self.positions = SpatialPositions(side, side, config.embed_dim)
         token = torch.empty(1, 1, 1, config.latent_dim)
-        # on the meta device torch would load its compiler, two seconds, to draw nothing
-        self.mask_token = nn.Parameter(token if token.is_meta else 0.02 * torch.randn_like(token))
+        self.mask_token = nn.Parameter(initialise(token, lambda token: token.normal_().mul_(0.02)))
 
     def forward(self, latents: Tensor, actions: Tensor | None = None) -> Tensor:
         """Return the logits of the whole window (for training, and as the plain form of what a rollout does)."""
         return self.output_mlp(self.transformer(self._embed(latents), actions))
 
-    def masked(self, latents: Tensor, mask: Tensor) -> Tensor:
+    def mask_latents(self, latents: Tensor, mask: Tensor) -> Tensor:
         """Replace the latents where ``mask`` (b, t, p) is true by the mask token."""
         return torch.where(mask.unsqueeze(-1), self.mask_token.to(latents.dtype), latents)
 
-    def remember(self, context: Tensor, actions: Tensor | None, horizon: int) -> Memory:
+    def prefill(self, context: Tensor, actions: Tensor | None, horizon: int) -> KVCache:
         """Run the context latents (b, t, p, l) once; ``actions`` are those of all t + horizon frames."""
-        return self.transformer.remember(self._embed(context), actions, horizon)
+        return self.transformer.prefill(self._embed(context), actions, horizon)
 
-    def logits(self, latents: Tensor, memory: Memory, where: Tensor) -> Tensor:
-        """Return the logits of chosen positions of the frames after the remembered ones.
+    def decode_step(self, latents: Tensor, cache: KVCache, positions: Tensor) -> Tensor:
+        """Return the logits of some positions of the frames that follow the cached context.
 
         Shapes:
-            latents (b, horizon, p, l); where (b, n) int64 positions in horizon * p -> (b, n, codebook).
+            latents (b, horizon, p, l); positions (b, n) int64 in [0, horizon * p) -> (b, n, codebook).
         """
-        hidden = self.transformer.extend(self._embed(latents), memory).flatten(1, 2)
-        return self.output_mlp(hidden.gather(1, where.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])))
+        hidden = self.transformer.decode_step(self._embed(latents), cache).flatten(1, 2)
+        return self.output_mlp(hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])))
 
     def _embed(self, latents: Tensor) -> Tensor:
-        x = self.latent_embed(latents)
-        return x + self.positions.to(x.dtype)
+        return self.positions(self.latent_embed(latents))

@@ -17,11 +17,10 @@ from safetensors.torch import load_file, save_file
 from wan_lite.models.checkpoint import read_metadata
 from wan_lite.models.world import World, convert_world, find_checkpoints, load_world, save_world
 
-HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
-CURRENT, JULY = HERE / "current" / "checkpoints_current", HERE / "legacy"
+HERE = Path(__file__).parents[3] / "vectors" / "tinyworlds"
+CURRENT = HERE / "current" / "checkpoints_current"
 STAGES = {stage: path for stage, path in find_checkpoints(CURRENT).items()}
 PUBLISHED = next((HERE / "current" / "checkpoints_singlefile_pth").rglob("*.pth"))
-JULY_STAGES = find_checkpoints(JULY)
 
 
 def given(**changes: Path) -> dict[str, Path]:
@@ -64,11 +63,6 @@ def test_opening_a_world_does_not_load_torchs_compiler() -> None:
     assert subprocess.run([sys.executable, "-c", code, str(CURRENT)], cwd="/").returncode == 0
 
 
-def test_july_is_recognised() -> None:
-    world = load_world(JULY)
-    assert (world.generation, world.frame_size, world.n_actions) == ("july", 64, 8)
-
-
 def test_most_steps_win(tmp_path: Path) -> None:
     for stage, path in STAGES.items():
         shutil.copytree(path, tmp_path / stage / f"{path.name.rsplit('_', 1)[0]}_9")
@@ -80,14 +74,13 @@ def test_the_weights_file_itself_may_be_named() -> None:
     assert same(load_world(**given(dynamics=STAGES["dynamics"] / "model_state_dict.pt")), load_world(**given()))
 
 
-@pytest.mark.parametrize("source", [CURRENT, JULY], ids=["current", "july"])
-def test_one_file_holds_everything(tmp_path: Path, source: Path) -> None:
+def test_one_file_holds_everything(tmp_path: Path) -> None:
     file = tmp_path / "pong.safetensors"
-    world = convert_world(file, source)
+    world = convert_world(file, CURRENT)
     again = load_world(file)
     assert same(world, again) and again.source == "pong" and again.describe() == world.describe()
     header = read_metadata(file)
-    assert header["modelspec.title"] == "pong" and header["modelspec.architecture"].startswith("tinyworlds-")
+    assert header["modelspec.title"] == "pong" and header["modelspec.architecture"] == "tinyworlds-current"
     assert same(load_world(tmp_path), world)
 
 
@@ -147,16 +140,6 @@ def test_a_malicious_state_file_runs_nothing(tmp_path: Path) -> None:
 def test_wrong_slot() -> None:
     said = refusal(**given(dynamics=STAGES["tokenizer"]))
     assert "is a video tokenizer, but was given as a dynamics model" in said
-
-
-def test_mixed_generations() -> None:
-    assert "July 2025" in refusal(**given(dynamics=JULY_STAGES["dynamics"]))
-    assert "July 2025" in refusal(**given(actions=JULY_STAGES["latent_actions"]))
-
-
-def test_july_needs_its_action_model() -> None:
-    said = refusal(tokenizer=JULY_STAGES["tokenizer"], dynamics=JULY_STAGES["dynamics"])
-    assert "action vectors" in said
 
 
 def test_a_foreign_file_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .fsq import FiniteScalarQuantizer
-from .positions import spatial_positions
+from .positions import SpatialPositions
 from .transformer import SpaceTimeTransformer, TransformerConfig
 
 __all__ = ["PatchEmbedding", "TokenizerConfig", "VideoTokenizer"]
@@ -42,20 +42,17 @@ class TokenizerConfig:
 class PatchEmbedding(nn.Module):
     """Cut frames into square patches and map each linearly to an embedding; adds the position in the frame."""
 
-    positions: Tensor
-
     def __init__(self, frame_size: int, patch_size: int, embed_dim: int) -> None:
         super().__init__()
         self.side = frame_size // patch_size
         # A 1 x 1 convolution in the checkpoints; applied as the linear map that it is.
         self.proj = nn.Conv2d(3 * patch_size**2, embed_dim, 1)
-        self.register_buffer("positions", spatial_positions(self.side, self.side, embed_dim), persistent=False)
+        self.positions = SpatialPositions(self.side, self.side, embed_dim)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(b, t, 3, S, S) -> (b, t, p, e)."""
+        """Embed frames: (b, t, 3, S, S) -> (b, t, p, e)."""
         patches = rearrange(frames, "b t c (y i) (x j) -> b t (y x) (c i j)", y=self.side, x=self.side)
-        embedded = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
-        return embedded + self.positions.to(embedded.dtype)
+        return self.positions(F.linear(patches, self.proj.weight.flatten(1), self.proj.bias))
 
 
 class _Encoder(nn.Module):
@@ -83,20 +80,15 @@ class _FrameHead(nn.Module):
 
 
 class _Decoder(nn.Module):
-    positions: Tensor
-
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.latent_embed = nn.Linear(config.latent_dim, config.embed_dim)
         self.transformer = SpaceTimeTransformer(config.transformer)
         self.frame_head = _FrameHead(config)
-        self.register_buffer(
-            "positions", spatial_positions(config.side, config.side, config.embed_dim), persistent=False
-        )
+        self.positions = SpatialPositions(config.side, config.side, config.embed_dim)
 
     def forward(self, latents: Tensor, last: int | None = None) -> Tensor:
-        x = self.latent_embed(latents)
-        x = self.transformer(x + self.positions.to(x.dtype))
+        x = self.transformer(self.positions(self.latent_embed(latents)))
         return self.frame_head(x if last is None else x[:, -last:])
 
 
@@ -122,16 +114,16 @@ class VideoTokenizer(nn.Module):
 
     def tokenize(self, frames: Tensor) -> Tensor:
         """Return the tokens of frames: (b, t, 3, S, S) -> (b, t, p)."""
-        return self.quantizer.tokens(self.encoder(frames))
+        return self.quantizer.to_tokens(self.encoder(frames))
 
     def decode(self, latents: Tensor, last: int | None = None) -> Tensor:
-        """Return frames (not clamped) of quantised latents; ``last`` keeps only that many of the final frames."""
+        """Return frames (not clamped) of quantised latents; ``last`` keeps only the final frames, that many."""
         return self.decoder(latents, last)
 
-    def latents(self, tokens: Tensor) -> Tensor:
-        """Return the latents of tokens in the network's own precision: (b, t, p) -> (b, t, p, l)."""
-        return self.quantizer.latents(tokens).to(self.encoder.patch_embed.proj.weight.dtype)
+    def to_latents(self, tokens: Tensor) -> Tensor:
+        """Return the quantised latents of tokens in the network's own dtype: (b, t, p) -> (b, t, p, l)."""
+        return self.quantizer.to_codes(tokens).to(self.encoder.patch_embed.proj.weight.dtype)
 
     def detokenize(self, tokens: Tensor, last: int | None = None) -> Tensor:
         """Return frames (not clamped) of tokens: (b, t, p) -> (b, t or last, 3, S, S)."""
-        return self.decode(self.latents(tokens), last)
+        return self.decode(self.to_latents(tokens), last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from einops import rearrange
@@ -12,7 +13,9 @@ from .fsq import FiniteScalarQuantizer
 from .tokenizer import PatchEmbedding
 from .transformer import SpaceTimeTransformer, TransformerConfig
 
-__all__ = ["LatentActionModel", "LatentActionsConfig", "action_vectors"]
+__all__ = ["LatentActionModel", "LatentActionsConfig", "require_action_model", "to_action_vectors"]
+
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class LatentActionsConfig:
 
     @property
     def action_dim(self) -> int:
-        """Numbers in an action vector."""
+        """Width of an action vector."""
         return self.n_actions.bit_length() - 1
 
     def transformer(self, action_dim: int | None) -> TransformerConfig:
@@ -37,10 +40,24 @@ class LatentActionsConfig:
         return TransformerConfig(self.embed_dim, self.num_heads, self.hidden_dim, self.num_blocks, action_dim)
 
 
-def action_vectors(actions: Tensor, action_dim: int) -> Tensor:
+def to_action_vectors(actions: Tensor, action_dim: int) -> Tensor:
     """Return the signs of action ids, least significant bit first: (...) int64 -> (..., action_dim) of -1 and +1."""
     bits = torch.arange(action_dim, device=actions.device)
     return 2.0 * ((actions.unsqueeze(-1) >> bits) & 1) - 1.0
+
+
+def require_action_model(model: Model | None) -> Model:
+    """Return the latent action model of a world.
+
+    Raises:
+        ValueError: the world was opened without one.
+    """
+    if model is None:
+        raise ValueError(
+            "actions: this world was opened without a latent action model, so they cannot be inferred; "
+            "give its file, or use context_window=1 with explicit actions."
+        )
+    return model
 
 
 class _Encoder(nn.Module):
@@ -99,7 +116,8 @@ class LatentActionModel(nn.Module):
         """Predict each next frame from its predecessor and the action between them (for training).
 
         Args:
-            keep: (b, t - 1, p) bool, the patches that the decoder sees; the others are the mask token.
+            frames: (b, t, 3, S, S) in [-1, 1], t >= 2.
+            keep: (b, t - 1, p) bool, the patches that the decoder is given; the others are the mask token.
 
         Returns:
             frames 1..t - 1 as predicted, (b, t - 1, 3, S, S), and the action vectors before quantisation.
@@ -117,4 +135,4 @@ class LatentActionModel(nn.Module):
             raise ValueError(
                 f"frames: {frames.shape[1]} given, but an action lies between two frames; give at least 2."
             )
-        return self.quantizer.tokens(self.encoder(frames))
+        return self.quantizer.to_tokens(self.encoder(frames))
