@@ -55,12 +55,13 @@ def build_site(out: Path) -> None:
     """Write the whole site into ``out``, in place of what was there."""
     shutil.rmtree(out, ignore_errors=True)
     pdoc.render.configure(docformat="google", template_directory=ROOT / "scripts" / "site", favicon="")
-    pdoc.render.env.globals["sections"] = {title: pages_of(title) for title in SECTIONS}
+    sections = {title: pages_of(title) for title in SECTIONS}
+    pdoc.render.env.globals["sections"] = sections
     modules = {name: read_package(name) for name in PACKAGES}
     for name, module in modules.items():
         write_text(out / f"{name.replace('.', '/')}.html", pdoc.render.html_module(module, modules))
     write_text(out / "search.js", pdoc.render.search_index(modules))
-    for pages in pdoc.render.env.globals["sections"].values():
+    for pages in sections.values():
         for page in pages:
             write_page(out, page, modules)
 
