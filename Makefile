@@ -1,5 +1,5 @@
 # One command each; every target does its own set-up in .venv and needs only Python >= 3.10 and a package index.
-#   make demo          paint with the shipped small weights, no ComfyUI: pictures and a rollout in out/demo
+#   make demo          sample with the shipped small weights, no ComfyUI: images and a rollout in out/demo
 #   make test          all tests; those that need a ComfyUI or a Chromium run where one is found (README: Tests)
 #   make check         formatting, lint, types, then the tests
 #   make docs          the reference and the pages as a site in out/docs, its links checked

@@ -31,6 +31,7 @@ class PeerBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(size, 4 * size), nn.SiLU(), nn.Linear(4 * size, size))
 
     def forward(self, x: Tensor, time_vector: Tensor, text_vector: Tensor) -> Tensor:
+        """Apply the block to tokens (b, n, d)."""
         x = x + text_vector[:, None]
         x = x + time_vector[:, None]
         mixed, _ = self.attn(self.norm1(x), self.norm1(x), self.norm1(x))
@@ -51,6 +52,7 @@ class Peer(nn.Module):
         self.blocks = nn.ModuleList(PeerBlock(size, config.num_heads) for _ in range(config.depth))
 
     def forward(self, latent: Tensor, _: None, timestep: Tensor, text: Tensor) -> Tensor:
+        """Predict (b, C, h, w) from a latent of that shape; the second argument is the training repository's own."""
         half = self.text_proj.out_features // 2
         frequency = torch.exp(torch.arange(half) * -(torch.log(torch.tensor(10000.0)) / (half - 1)))
         angles = timestep.float()[:, None] * frequency[None]

@@ -186,6 +186,7 @@ def _tensors() -> list[Tensor]:
 
 @torch.no_grad()
 def main() -> None:
+    """Time both sides and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tinyworlds", type=Path, help="a checkout of AlmondGod/tinyworlds")
     parser.add_argument("--threads", type=int, default=2)

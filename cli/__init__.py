@@ -15,8 +15,8 @@ from importlib import import_module
 __all__ = ["main"]
 
 COMMANDS = {
-    "sample": ("sample", "paint pictures with a student"),
-    "inspect": ("inspect", "say what a file or folder is: kind, sizes, true picture size, sampling contract"),
+    "sample": ("sample", "sample images with a student"),
+    "inspect": ("inspect", "say what a file or folder is: kind, sizes, true image size, sampling contract"),
     "stamp": ("stamp", "write a sampling contract into a student's file; only the header changes"),
     "probe": ("probe", "find out from evidence which sampling a student wants"),
     "convert": ("convert", "rewrite a checkpoint in another layout"),
@@ -73,7 +73,7 @@ def _sentence(error: Exception) -> str | None:
     # torch reports a lack of memory as a RuntimeError, in words that differ by device
     if isinstance(error, MemoryError) or "memory" in str(error) or "Storage size" in str(error):
         return (
-            f"not enough memory ({str(error)[:120]}); ask for smaller or fewer pictures or frames, or --precision bf16."
+            f"not enough memory ({str(error)[:120]}); ask for smaller or fewer images or frames, or --precision bf16."
         )
     return None
 

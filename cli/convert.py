@@ -29,7 +29,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(options: argparse.Namespace) -> None:
-    """Read the source whole, with what clips need, and write it again; the header's entries are kept."""
+    """Read the source whole, with what videos need, and write it again; the header's entries are kept."""
     from ..models.wan_vae.loading import VAEFile
     from ..models.wan_vae.vae import load_wan_vae, save_wan_vae
 

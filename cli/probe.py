@@ -25,7 +25,7 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``probe``."""
     parser.add_argument("--student", required=True, help="a student's folder or single file")
     add_text_arguments(parser)
-    parser.add_argument("--vae", help="also decode: with it a grid of the candidates' pictures is written")
+    parser.add_argument("--vae", help="also decode: with it a grid of the candidates' images is written")
     parser.add_argument(
         "--candidate", metavar="PRESET", action="append", help="a named way of sampling to try; repeat (default: all)"
     )
@@ -57,7 +57,7 @@ def run_probe(options: argparse.Namespace) -> None:
     if vae is not None:
         check_vae(student, vae)
     folder = writable_folder(Path(options.out))
-    report = examine(student, candidates, options)
+    report = run_candidates(student, candidates, options)
     print(report)
     words = shlex.join(["wan-lite", "stamp", options.student, "--contract", report.best.name])
     print(f"To keep this with the checkpoint: {words}")
@@ -68,7 +68,9 @@ def run_probe(options: argparse.Namespace) -> None:
         print(folder / "grid.png")
 
 
-def examine(student: Student, candidates: dict[str, SamplingContract], options: argparse.Namespace) -> ProbeReport:
+def run_candidates(
+    student: Student, candidates: dict[str, SamplingContract], options: argparse.Namespace
+) -> ProbeReport:
     """Run the probe on the first of the prompts, at the student's own size, with a progress bar."""
     from tqdm import tqdm
 

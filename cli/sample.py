@@ -28,8 +28,8 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vae", help="a Wan VAE: .pth, .safetensors or diffusers folder; by default --teacher's")
     add_text_arguments(parser)
     add_sampling_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="picture i of a batch uses seed + i (default: 0)")
-    parser.add_argument("--batch", type=int, default=1, help="pictures of each prompt (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="image i of a batch uses seed + i (default: 0)")
+    parser.add_argument("--batch", type=int, default=1, help="images of each prompt (default: 1)")
     parser.add_argument("--out", default="out", help="folder, or file name ending in .png (default: out)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_machine_arguments(parser)
@@ -42,7 +42,7 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     text.add_argument(
         "--embeds", metavar="FILE[:NAME]", help="text embeddings; NAME is a caption or its number, all without it"
     )
-    text.add_argument("--prompt", action="append", help="words to paint, with --text-encoder; may be repeated")
+    text.add_argument("--prompt", action="append", help="what to sample, in words; may be repeated")
     parser.add_argument(
         "--text-encoder",
         metavar="PATH",
@@ -68,7 +68,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--steps", type=int, help="how many times the network is called")
     group.add_argument("--shift", type=float, help="applied once, in the schedule; 1 is none")
     group.add_argument("--cfg", type=float, help="guidance; 1 is none, as students are trained; else give --negative")
-    group.add_argument("--size", metavar="WxH", help="pixels of the picture; the size of training by default")
+    group.add_argument("--size", metavar="WxH", help="pixels of the image; the size of training by default")
     group.add_argument(
         "--on-mismatch", choices=["error", "warn", "ignore"], default="error",
         help="what to do where these contradict the student's contract (default: error)",
@@ -94,7 +94,7 @@ def run_sample(options: argparse.Namespace) -> None:
     check_vae(student, vae)
     prompts = read_prompts(options)
     print(f"contract: {in_words(contract)}")
-    paths = targets(Path(options.out), Path(options.student).absolute().stem, options.batch * len(prompts))
+    paths = list_targets(Path(options.out), Path(options.student).absolute().stem, options.batch * len(prompts))
     for number, (caption, image) in enumerate(sample_images(student, vae, contract, prompts, options)):
         seed = options.seed + number % options.batch
         notes = {"wan_lite.student": student.source, "wan_lite.seed": seed, "wan_lite.caption": caption}
@@ -142,7 +142,7 @@ def sample_images(
 
 
 def read_prompts(options: argparse.Namespace) -> list[tuple[str, Prompts]]:
-    """Return each prompt's words with its rows, from the file of embeddings or through the text encoder.
+    """Return each prompt's words with its embeddings, from the file of embeddings or through the text encoder.
 
     Raises:
         ValueError: the text encoder is not named, the file is wrong, or it has no prompt of that name.
@@ -178,7 +178,7 @@ def split_embeds(argument: str) -> tuple[Path, str | None]:
 
 
 def select_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]:
-    """Return (caption, rows) of all prompts of a file, or of the one with this caption or number (from 0).
+    """Return (caption, embeddings) of all prompts of a file, or of the one with this caption or number (from 0).
 
     Raises:
         ValueError: the file is wrong or has no such prompt.
@@ -201,7 +201,7 @@ def select_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]:
     return chosen[:1]
 
 
-def targets(out: Path, stem: str, count: int) -> Iterator[Path]:
+def list_targets(out: Path, stem: str, count: int) -> Iterator[Path]:
     """Return the files to write: ``out`` itself where it names one PNG, else new numbered ones, overwriting nothing.
 
     Raises:

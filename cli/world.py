@@ -35,7 +35,7 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, default=1, help="rollouts from one context, seeds counted up (default: 1)")
     _add_settings(parser)
-    parser.add_argument("--out", default="out/rollout.webp", help="clip to write: .gif, .webp, .png, .mp4, ...")
+    parser.add_argument("--out", default="out/rollout.webp", help="video to write: .gif, .webp, .png, .mp4, ...")
     parser.add_argument("--sheet", help="also write all frames on one page, to this file")
     parser.add_argument("--fps", type=float, default=8, help="of the clip (default: 8)")
     parser.add_argument("--scale", type=int, default=4, help="enlarge pixels by this factor (default: 4)")
@@ -48,7 +48,7 @@ def add_diagnose(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``diagnose``."""
     _add_world_arguments(parser)
     _add_settings(parser)
-    parser.add_argument("--out", default="out/diagnose", help="folder for report, chart and pictures")
+    parser.add_argument("--out", default="out/diagnose", help="folder for report, chart and images")
     parser.set_defaults(actions=None)
     _add_common(parser)
     parser.set_defaults(run=run_diagnose)
@@ -59,10 +59,10 @@ def run_rollout(options: argparse.Namespace) -> None:
     from ..models.world import rollout
     from ..pipeline.pictures.convert import save_image, to_pil
     from ..pipeline.pictures.layout import make_contact_sheet
-    from .clips import check_clip_name, write_clip
+    from .videos import check_video_name, write_video
 
     out, scale = Path(options.out), options.scale
-    check_clip_name(out, options.fps)
+    check_video_name(out, options.fps)
     if not 1 <= scale <= 64:
         raise ValueError(f"--scale is {scale}; allowed are whole numbers from 1 to 64.")
     writable_folder(out.parent)
@@ -70,22 +70,22 @@ def run_rollout(options: argparse.Namespace) -> None:
         if not options.sheet.lower().endswith((".png", ".jpg", ".jpeg", ".webp")):
             raise ValueError(f"--sheet is {options.sheet!r}; give a file name ending in .png, .jpg or .webp.")
         writable_folder(Path(options.sheet).parent)
-    world, clip = _world(options), _clip(options)
-    config = _config(options)
-    clip = _fitted(world, clip, options)
+    world, clip = _load_world(options), _read_clip(options)
+    config = _make_config(options)
+    clip = _fit_clip(world, clip, options)
     with _Bar(options, config.maskgit_steps * options.steps) as bar:
         result = rollout(
             world,
             clip[: config.context_window or None],
             steps=options.steps,
-            actions=_actions(options.actions, world, clip, config),
+            actions=_choose_actions(options.actions, world, clip, config),
             seed=options.seed,
             batch=options.batch,
             on_progress=bar,
             config=config,
         )
-    shown = _shown(result, options)
-    write_clip(shown, out, options.fps)
+    shown = _lay_out(result, options)
+    write_video(shown, out, options.fps)
     print(out)
     if options.sheet:
         save_image(to_pil(make_contact_sheet(shown)[0], "round"), options.sheet)
@@ -95,7 +95,7 @@ def run_rollout(options: argparse.Namespace) -> None:
 
 
 def run_diagnose(options: argparse.Namespace) -> None:
-    """Measure the four arms; print the report and write it with its chart and pictures."""
+    """Measure the four arms; print the report and write it with its chart and images."""
     from ..atomic import replacing
     from ..models.world import diagnose
     from ..pipeline.pictures.convert import save_image, to_pil
@@ -103,9 +103,9 @@ def run_diagnose(options: argparse.Namespace) -> None:
     from ..pipeline.pictures.layout import make_contact_sheet
 
     folder = writable_folder(Path(options.out))
-    world = _world(options)
-    clip = _fitted(world, _clip(options), options)
-    config = _config(options)
+    world = _load_world(options)
+    clip = _fit_clip(world, _read_clip(options), options)
+    config = _make_config(options)
     with _Bar(options, 2 * config.maskgit_steps * max(len(clip) - config.context_window, 1)) as bar:
         found = diagnose(world, clip, config=config, seed=options.seed, on_progress=bar)
     print(found.report())
@@ -124,10 +124,10 @@ def _add_world_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", help="instead of --world: the video tokenizer's checkpoint")
     parser.add_argument("--action-model", help="... the latent action model's checkpoint")
     parser.add_argument("--dynamics", help="... the dynamics model's checkpoint")
-    parser.add_argument("--clip", required=True, help="true frames: picture, animation, video or folder of pictures")
+    parser.add_argument("--clip", required=True, help="true frames: image, animation, video or folder of images")
     parser.add_argument("--start", type=int, default=0, help="frames of the clip to skip (default: 0)")
     parser.add_argument("--every", type=int, default=1, help="take each n-th frame of the clip (default: 1)")
-    parser.add_argument("--frames", type=int, help="use no more than so many frames of the clip")
+    parser.add_argument("--frames", type=int, help="use no more than this many frames of the clip")
     parser.add_argument("--resize", action="store_true", help="crop and resize the clip to the world's frame size")
 
 
@@ -166,7 +166,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_machine_arguments(parser)
 
 
-def _world(options: argparse.Namespace) -> World:
+def _load_world(options: argparse.Namespace) -> World:
     from ..models.world import load_world
 
     return load_world(
@@ -179,13 +179,13 @@ def _world(options: argparse.Namespace) -> World:
     )
 
 
-def _clip(options: argparse.Namespace) -> Tensor:
-    from .clips import read_clip
+def _read_clip(options: argparse.Namespace) -> Tensor:
+    from .videos import read_video
 
-    return read_clip(options.clip, start=options.start, every=options.every, limit=options.frames)
+    return read_video(options.clip, start=options.start, every=options.every, limit=options.frames)
 
 
-def _fitted(world: World, clip: Tensor, options: argparse.Namespace) -> Tensor:
+def _fit_clip(world: World, clip: Tensor, options: argparse.Namespace) -> Tensor:
     from ..models.world import fit_frames
 
     size = world.frame_size
@@ -197,24 +197,24 @@ def _fitted(world: World, clip: Tensor, options: argparse.Namespace) -> Tensor:
     return fit_frames(clip, size)
 
 
-def _config(options: argparse.Namespace) -> RolloutConfig:
+def _make_config(options: argparse.Namespace) -> RolloutConfig:
     from ..models.world import RolloutConfig
 
     return RolloutConfig(**{name: getattr(options, name) for name in SETTINGS})
 
 
-def _actions(text: str, world: World, clip: Tensor, config: RolloutConfig) -> Actions:
+def _choose_actions(text: str, world: World, clip: Tensor, config: RolloutConfig) -> Actions:
     from ..models.world import infer_actions, parse_actions
 
     if text != "infer":
         return parse_actions(text)
     following = clip[max(config.context_window, 1) - 1 :]
     if len(following) < 2:
-        raise ValueError("--actions infer needs a clip that goes on after the context; give more frames.")
+        raise ValueError("--actions infer needs a clip that continues after the context; give more frames.")
     return infer_actions(world, following[None])[0]
 
 
-def _shown(result: Rollout, options: argparse.Namespace) -> Tensor:
+def _lay_out(result: Rollout, options: argparse.Namespace) -> Tensor:
     """Return the frames as people see them: (t, H, W, 3) in [0, 1], a batch side by side."""
     import torch
     from einops import rearrange
@@ -226,18 +226,18 @@ def _shown(result: Rollout, options: argparse.Namespace) -> Tensor:
     shown = []
     for item, frames in enumerate(rollouts):
         frames = enlarge(frames, options.scale)
-        shown.append(draw_labels(frames, _texts(result, item)) if options.overlay else frames)
+        shown.append(draw_labels(frames, _label_frames(result, item)) if options.overlay else frames)
     return put_side_by_side(torch.stack(shown))
 
 
-def _texts(result: Rollout, item: int) -> list[str]:
+def _label_frames(result: Rollout, item: int) -> list[str]:
     count = result.new_frames.shape[1]
     actions = [""] * count if result.actions is None else [f" action {a}" for a in result.actions[item].tolist()]
     return ["context"] * result.context_frames + [f"{i + 1}{action}" for i, action in enumerate(actions)]
 
 
 class _Bar:
-    """A progress bar that counts MaskGIT passes; rollouts call it."""
+    """A progress bar that counts MaskGIT steps; rollouts call it."""
 
     def __init__(self, options: argparse.Namespace, total: int) -> None:
         from tqdm import tqdm

@@ -23,25 +23,25 @@ from ..pipeline.pictures.charts import Axes, draw_line_chart
 from ..pipeline.pictures.convert import save_image
 from . import demo_file
 from .measure import (
-    action_share,
-    clip,
-    copy_psnr,
-    demo_student,
-    demo_vae,
-    judge_share,
-    one_step_psnr,
-    other_contract,
-    own_contract,
-    paint,
-    recognised_share,
-    right_share,
-    rollout_psnr,
-    tokenizer_psnr,
-    vae_psnr,
+    get_contract,
+    load_demo_student,
+    load_demo_vae,
+    load_demo_video,
+    make_wrong_contract,
+    measure_accuracy,
+    measure_classifier,
+    measure_copy_psnr,
+    measure_obedience,
+    measure_one_step_psnr,
+    measure_recognition,
+    measure_rollout_psnr,
+    measure_tokenizer_psnr,
+    measure_vae_psnr,
+    sample_captions,
 )
 from .run import one_thread, probe_student
 
-__all__ = ["FIGURES", "main", "rollout_chart"]
+__all__ = ["FIGURES", "draw_rollout_chart", "main"]
 
 FIGURES = Path(__file__).parent / "figures.json"
 CHART = Path(__file__).parent / "rollout_psnr.png"
@@ -54,83 +54,83 @@ WORLDS = {
 KINDS = {"world": "scheduled sampling", "world_plain": "plain training"}
 
 
-def picture_figures() -> dict[str, object]:
-    """The VAE, the judge and the students."""
-    vae = demo_vae()
-    psnr = vae_psnr(vae, 360)
+def measure_images() -> dict[str, object]:
+    """Measure the VAE, the classifier and the students."""
+    vae = load_demo_vae()
+    psnr = measure_vae_psnr(vae, 360)
     figures: dict[str, object] = {
-        "vae_psnr": _rounded(psnr.mean()),
-        "vae_psnr_worst": _rounded(psnr.min()),
-        "judge_on_training_pictures": judge_share(1000),
+        "vae_psnr": _round(psnr.mean()),
+        "vae_psnr_worst": _round(psnr.min()),
+        "classifier_on_training_images": measure_classifier(1000),
     }
     for name in ("ddim", "flow", "4ch"):
-        student = demo_student(name)
-        own, other = own_contract(student), other_contract(student)
+        student = load_demo_student(name)
+        own, other = get_contract(student), make_wrong_contract(student)
         contracts = {"own": own, "wrong": other}
         if own.solver == "ddim":
             contracts["own_with_10_steps"] = replace(own, steps=10)
         for kind, contract in contracts.items():
-            painted = paint(student, vae, SAMPLES, contract=contract)
-            figures[f"student_{name}_{kind}"] = round(right_share(painted), 3)
+            sampled = sample_captions(student, vae, SAMPLES, contract=contract)
+            figures[f"student_{name}_{kind}"] = round(measure_accuracy(sampled), 3)
             print(f"student_{name} {kind}: {figures[f'student_{name}_{kind}']}", flush=True)
     return figures
 
 
-def probe_figures() -> dict[str, object]:
-    """How often, of 20 seeds, the probe puts the right reading of a student's output first."""
+def measure_probe() -> dict[str, object]:
+    """Count for how many of 20 seeds the probe puts the right prediction type of a student first."""
     figures: dict[str, object] = {}
     for name in ("ddim", "flow", "4ch"):
-        student = demo_student(name)
-        found = [probe_student(student, seed).best.reading for seed in range(0, 20 * 100, 100)]
-        figures[f"student_{name}_probe_of_20"] = found.count(own_contract(student).prediction)
+        student = load_demo_student(name)
+        found = [probe_student(student, seed).best.prediction for seed in range(0, 20 * 100, 100)]
+        figures[f"student_{name}_probe_of_20"] = found.count(get_contract(student).prediction)
         print(f"student_{name}: probe right in {figures[f'student_{name}_probe_of_20']} of 20", flush=True)
     return figures
 
 
-def world_figures(world: World) -> dict[str, object]:
-    """The tokenizer, one step ahead, the actions, and rollouts of 20 frames with both kinds of feedback."""
-    ahead, repeated = one_step_psnr(world, 256)
-    frames, actions = clip()
+def measure_world(world: World) -> dict[str, object]:
+    """Measure the tokenizer, one step ahead, the actions, and rollouts of 20 frames with both kinds of feedback."""
+    ahead, repeated = measure_one_step_psnr(world, 256)
+    frames, actions = load_demo_video()
     frames, actions = frames[:, : CONTEXT + AHEAD], actions[:, : CONTEXT + AHEAD - 1]
     figures: dict[str, object] = {
-        "tokenizer_psnr": _rounded(tokenizer_psnr(world, 128).mean()),
-        "one_step_psnr": _rounded(ahead),
-        "copy_last_frame_psnr": _rounded(repeated),
-        "actions_obeyed": round(action_share(world, 128), 3),
-        "actions_recognised": round(recognised_share(world, 256), 3),
-        "rollout_psnr_copy": [_rounded(value) for value in copy_psnr(frames, CONTEXT)],
+        "tokenizer_psnr": _round(measure_tokenizer_psnr(world, 128).mean()),
+        "one_step_psnr": _round(ahead),
+        "copy_last_frame_psnr": _round(repeated),
+        "actions_obeyed": round(measure_obedience(world, 128), 3),
+        "actions_recognised": round(measure_recognition(world, 256), 3),
+        "rollout_psnr_copy": [_round(value) for value in measure_copy_psnr(frames, CONTEXT)],
     }
     for feedback in ("pixels", "tokens"):
-        curve = rollout_psnr(world, frames, actions, feedback, CONTEXT)
-        figures[f"rollout_psnr_{feedback}"] = [_rounded(value) for value in curve]
+        curve = measure_rollout_psnr(world, frames, actions, feedback, CONTEXT)
+        figures[f"rollout_psnr_{feedback}"] = [_round(value) for value in curve]
     return figures
 
 
-def _rounded(value: float | Tensor) -> float:
+def _round(value: float | Tensor) -> float:
     return round(float(value), 2)
 
 
-def rollout_chart(figures: Mapping[str, Any]) -> Image.Image:
+def draw_rollout_chart(figures: Mapping[str, Any]) -> Image.Image:
     """Draw PSNR over the frames of a rollout: each world with each feedback, and the last frame repeated.
 
     Raises:
-        ValueError: the figures lack those of the shipped world.
+        ValueError: The figures lack those of the shipped world.
     """
     if "world" not in figures:
         raise ValueError("figures hold no 'world'; measure it: python -m wan_lite.demo.figures --only worlds")
     series = {
-        f"{feedback}, {kind}": _curve(figures[world][f"rollout_psnr_{feedback}"])
+        f"{feedback}, {kind}": _number_points(figures[world][f"rollout_psnr_{feedback}"])
         for world, kind in KINDS.items()
         for feedback in ("pixels", "tokens")
         if world in figures
     }
-    series["last true frame repeated"] = _curve(figures["world"]["rollout_psnr_copy"])
+    series["last true frame repeated"] = _number_points(figures["world"]["rollout_psnr_copy"])
     title = "How near a rollout stays to the truth, by what is fed back"
     return draw_line_chart(series, Axes(title, "predicted frame", "PSNR in dB"))
 
 
-def _curve(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Points at the predicted frames, counted from 1."""
+def _number_points(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Return points at the predicted frames, counted from 1."""
     return [(float(number), value) for number, value in enumerate(values, 1)]
 
 
@@ -138,24 +138,24 @@ def _curve(values: Sequence[float]) -> list[tuple[float, float]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write and draw."""
     parser = argparse.ArgumentParser(prog="python -m wan_lite.demo.figures", description=main.__doc__)
-    parts = ("pictures", "worlds", "chart")
+    parts = ("images", "worlds", "chart")
     parser.add_argument("--only", choices=parts, help="measure one part, keep the others as they are written")
     only = parser.parse_args(arguments).only
     started = time.process_time()
     figures = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
-    if only in (None, "pictures"):
-        figures |= picture_figures() | probe_figures()
+    if only in (None, "images"):
+        figures |= measure_images() | measure_probe()
     if only in (None, "worlds"):
         for name, path in WORLDS.items():
             if path.is_file():
-                figures[name] = world_figures(load_world(path))
+                figures[name] = measure_world(load_world(path))
                 print(json.dumps(figures[name]), flush=True)
     if only != "chart":
         with replacing(FIGURES) as part:
             part.write_text(json.dumps(figures, indent=1) + "\n")
         print(f"wrote {FIGURES} after {time.process_time() - started:.0f} CPU seconds")
-    if only != "pictures":
-        save_image(rollout_chart(figures), CHART)
+    if only != "images":
+        save_image(draw_rollout_chart(figures), CHART)
         print(f"wrote {CHART}")
 
 

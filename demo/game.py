@@ -15,7 +15,18 @@ from torch import Generator, Tensor
 
 from ..pipeline.pictures.convert import to_signed, to_unit
 
-__all__ = ["ACTIONS", "LEFT", "RIGHT", "SIZE", "STAY", "STRETCH", "Clips", "effective_actions", "paddle_left", "play"]
+__all__ = [
+    "ACTIONS",
+    "LEFT",
+    "RIGHT",
+    "SIZE",
+    "STAY",
+    "STRETCH",
+    "Episodes",
+    "find_effective_actions",
+    "find_paddle",
+    "play",
+]
 
 SIZE = 32  # pixels a side
 ACTIONS = ("stay", "left", "right", "stretch")
@@ -33,8 +44,8 @@ _LAST_LEFT = SIZE - PADDLE
 
 
 @dataclass(frozen=True)
-class Clips:
-    """Clips of the game: frames ``(b, t, 3, 32, 32)`` in [-1, 1], actions ``(b, t - 1)`` int64 between them."""
+class Episodes:
+    """Videos of the game: frames ``(b, t, 3, 32, 32)`` in [-1, 1], actions ``(b, t - 1)`` int64 between them."""
 
     frames: Tensor
     actions: Tensor
@@ -73,38 +84,43 @@ class _State:
         """Return the frame, ``(b, 3, 32, 32)`` in [-1, 1]."""
         reach = 2 * self.stretched.long()
         image = torch.tensor(GROUND).view(1, 3, 1, 1).expand(len(self.x), 3, SIZE, SIZE)
-        paddle = _box(self.paddle - reach, torch.full_like(self.y, PADDLE_TOP), PADDLE + 2 * reach, PADDLE_HEIGHT)
+        paddle = _draw_box(self.paddle - reach, torch.full_like(self.y, PADDLE_TOP), PADDLE + 2 * reach, PADDLE_HEIGHT)
         tint = torch.where(self.stretched[:, None], torch.tensor(STRETCHED_COLOUR), torch.tensor(PADDLE_COLOUR))
         image = torch.where(paddle, tint[:, :, None, None], image)
-        ball = _box(self.x, self.y, torch.full_like(self.x, BALL), BALL)
+        ball = _draw_box(self.x, self.y, torch.full_like(self.x, BALL), BALL)
         image = torch.where(ball, torch.tensor(BALL_COLOUR).view(1, 3, 1, 1), image)
         return to_signed(image)
 
 
-def _box(left: Tensor, top: Tensor, width: Tensor, height: int) -> Tensor:
+def _draw_box(left: Tensor, top: Tensor, width: Tensor, height: int) -> Tensor:
     line = torch.arange(SIZE)
     across = (line >= left[:, None]) & (line < (left + width)[:, None])
     down = (line >= top[:, None]) & (line < (top + height)[:, None])
     return (down[:, :, None] & across[:, None, :])[:, None]
 
 
-def play(count: int, length: int, generator: Generator, actions: Tensor | None = None) -> Clips:
-    """Play ``count`` games of ``length`` frames from random states; without ``actions`` a fickle player acts.
+def play(count: int, length: int, generator: Generator, actions: Tensor | None = None) -> Episodes:
+    """Play ``count`` games of ``length`` frames from random states.
 
-    Shapes: actions ``(count, length - 1)`` int64. The fickle player keeps an action for two frames on average.
+    Args:
+        count: Number of games.
+        length: Frames of each.
+        generator: All randomness comes from it.
+        actions: ``(count, length - 1)`` int64; None lets a random policy act, which keeps an action for two frames on
+            average.
     """
-    state = _random_state(count, generator)
+    state = _draw_state(count, generator)
     if actions is None:
-        actions = _fickle(count, length - 1, generator)
+        actions = _act_at_random(count, length - 1, generator)
     frames, places = [state.draw()], [state.paddle]
     for i in range(length - 1):
         state.advance(actions[:, i])
         frames.append(state.draw())
         places.append(state.paddle)
-    return Clips(torch.stack(frames, 1), actions, torch.stack(places, 1))
+    return Episodes(torch.stack(frames, 1), actions, torch.stack(places, 1))
 
 
-def _random_state(count: int, generator: Generator) -> _State:
+def _draw_state(count: int, generator: Generator) -> _State:
     def even(low: int, high: int) -> Tensor:
         return 2 * torch.randint(low // 2, high // 2 + 1, (count,), generator=generator)
 
@@ -115,8 +131,8 @@ def _random_state(count: int, generator: Generator) -> _State:
     return _State(even(2, SIZE - BALL - 2), even(2, _FLOOR - 2), sign(), sign(), even(0, _LAST_LEFT), stretched)
 
 
-def _fickle(count: int, length: int, generator: Generator) -> Tensor:
-    """Random actions; each is kept with probability one half."""
+def _act_at_random(count: int, length: int, generator: Generator) -> Tensor:
+    """Act as a random policy; each action is kept with probability one half."""
     actions = torch.randint(len(ACTIONS), (count, length), generator=generator)
     keep = torch.rand(count, length, generator=generator) < 0.5
     for i in range(1, length):
@@ -124,14 +140,14 @@ def _fickle(count: int, length: int, generator: Generator) -> Tensor:
     return actions
 
 
-def effective_actions(clips: Clips) -> Tensor:
-    """The actions as they show: a paddle pushed against the wall is one that stays, ``(b, t - 1)`` int64."""
-    moved = clips.paddle[:, 1:] != clips.paddle[:, :-1]
-    pushed = (clips.actions == LEFT) | (clips.actions == RIGHT)
-    return torch.where(pushed & ~moved, STAY, clips.actions)
+def find_effective_actions(episodes: Episodes) -> Tensor:
+    """Return the actions as they show: a paddle pushed against a wall stays; ``(b, t - 1)`` int64."""
+    moved = episodes.paddle[:, 1:] != episodes.paddle[:, :-1]
+    pushed = (episodes.actions == LEFT) | (episodes.actions == RIGHT)
+    return torch.where(pushed & ~moved, STAY, episodes.actions)
 
 
-def paddle_left(frames: Tensor) -> Tensor:
+def find_paddle(frames: Tensor) -> Tensor:
     """Find the left edge of a paddle in frames ``(..., 3, 32, 32)`` in [-1, 1]; -1 where there is none.
 
     The paddle's own rows below the ball's reach are searched for any colour unlike the ground; a stretched paddle is

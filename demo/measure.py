@@ -18,54 +18,68 @@ from ..pipeline.pictures.convert import bytes_to_signed, to_signed
 from ..samplers.contract import PRESETS, SamplingContract
 from . import demo_file
 from .captions import embed
-from .game import LEFT, RIGHT, STAY, Clips, effective_actions, paddle_left, play
-from .judge import judge
-from .pictures import COLOURS, PATTERNS, caption, draw
+from .classifier import classify
+from .game import LEFT, RIGHT, STAY, Episodes, find_effective_actions, find_paddle, play
+from .patterns import COLOURS, PATTERNS, draw, make_caption
 
 __all__ = [
-    "Painted", "action_share", "clip", "copy_psnr", "demo_student", "demo_vae", "demo_world", "judge_share",
-    "one_step_psnr", "other_contract", "own_contract", "paint", "recognised_share", "right_share", "rollout_psnr",
-    "tokenizer_psnr", "vae_psnr",
+    "Sampled",
+    "get_contract",
+    "load_demo_student",
+    "load_demo_vae",
+    "load_demo_video",
+    "load_demo_world",
+    "make_wrong_contract",
+    "measure_accuracy",
+    "measure_classifier",
+    "measure_copy_psnr",
+    "measure_obedience",
+    "measure_one_step_psnr",
+    "measure_recognition",
+    "measure_rollout_psnr",
+    "measure_tokenizer_psnr",
+    "measure_vae_psnr",
+    "sample_captions",
 ]  # fmt: skip
 
 CLASSES = len(COLOURS) * len(PATTERNS)
 HELD_OUT = 1000  # seeds from here on were not used in training
 
 
-def demo_vae() -> WanVAE:
-    """The demo VAE, for pictures."""
+def load_demo_vae() -> WanVAE:
+    """Load the demo VAE, for images."""
     return load_wan_vae(demo_file("vae"), torch.float32, clips=False)
 
 
-def demo_student(name: str) -> Student:
-    """One of the demo students: ``ddim``, ``flow`` or ``4ch``."""
+def load_demo_student(name: str) -> Student:
+    """Load one of the demo students: ``ddim``, ``flow`` or ``4ch``."""
     return load_student(demo_file(f"student_{name}"))
 
 
-def demo_world() -> World:
-    """The demo world: paddle and ball."""
+def load_demo_world() -> World:
+    """Load the demo world: paddle and ball."""
     return load_world(demo_file("world"))
 
 
-def clip() -> tuple[Tensor, Tensor]:
-    """The ground truth beside the world: frames ``(b, t, 3, 32, 32)`` in [-1, 1] and actions ``(b, t - 1)``."""
+def load_demo_video() -> tuple[Tensor, Tensor]:
+    """Load the ground truth beside the world: frames ``(b, t, 3, 32, 32)`` in [-1, 1] and actions ``(b, t - 1)``."""
     with safe_open(demo_file("world_clip"), "pt") as file:
         frames = bytes_to_signed(rearrange(file.get_tensor("frames"), "b t h w c -> b t c h w"))
         return frames, file.get_tensor("actions")
 
 
-def other_contract(student: Student) -> SamplingContract:
-    """The contract of the other process at this student's latent size: what a wrong sampler would do."""
-    contract = own_contract(student)
+def make_wrong_contract(student: Student) -> SamplingContract:
+    """Return the contract of the other process at this student's latent size: what a wrong sampler would do."""
+    contract = get_contract(student)
     name = "flow_unipc-20 shift 5" if contract.solver == "ddim" else "ddim-20 run_inference"
     return replace(PRESETS[name], latent=contract.latent, output_projection=contract.output_projection)
 
 
-def own_contract(student: Student) -> SamplingContract:
-    """The contract that a student carries.
+def get_contract(student: Student) -> SamplingContract:
+    """Return the contract that a student carries.
 
     Raises:
-        ValueError: it carries none.
+        ValueError: It carries none.
     """
     if student.contract is None:
         raise ValueError(f"{student.source}: has no sampling contract; the demo's own students carry one.")
@@ -73,15 +87,15 @@ def own_contract(student: Student) -> SamplingContract:
 
 
 @dataclass(frozen=True)
-class Painted:
-    """Pictures ``(b, 3, 64, 64)`` in [-1, 1] and the classes that were asked for, each ``(b,)``."""
+class Sampled:
+    """Images ``(b, 3, 64, 64)`` in [-1, 1] and the classes that were asked for, each ``(b,)``."""
 
     pixels: Tensor
     colour: Tensor
     pattern: Tensor
 
 
-def paint(
+def sample_captions(
     student: Student,
     vae: WanVAE,
     count: int,
@@ -89,99 +103,100 @@ def paint(
     contract: SamplingContract | None = None,
     seed: int = HELD_OUT,
     every: int = 1,
-) -> Painted:
-    """Paint ``count`` pictures, every n-th caption in turn; picture i starts from the noise of ``seed + i``."""
+) -> Sampled:
+    """Sample ``count`` images, every n-th caption in turn; image i starts from the noise of ``seed + i``."""
     classes = torch.arange(count) * every % CLASSES
     colour, pattern = classes % len(COLOURS), classes // len(COLOURS)
-    text = [embed(caption(int(c), int(p))) for c, p in zip(colour, pattern, strict=True)]
+    text = [embed(make_caption(int(c), int(p))) for c, p in zip(colour, pattern, strict=True)]
     latent = sample_latents(student, text, contract=contract, seed=seed, batch=count)
     images = decode_images(student, vae, latent.nan_to_num(0.0, 0.0, 0.0))
-    return Painted(to_signed(rearrange(images, "b h w c -> b c h w")), colour, pattern)
+    return Sampled(to_signed(rearrange(images, "b h w c -> b c h w")), colour, pattern)
 
 
-def right_share(painted: Painted) -> float:
-    """The share of pictures that show the colour and the pattern of their caption."""
-    return float(judge(painted.pixels).agrees(painted.colour, painted.pattern).float().mean())
+def measure_accuracy(sampled: Sampled) -> float:
+    """Return the share of images that show the colour and the pattern of their caption."""
+    return float(classify(sampled.pixels).agrees(sampled.colour, sampled.pattern).float().mean())
 
 
-def judge_share(count: int, seed: int = HELD_OUT) -> float:
-    """The share of pictures of the training distribution that the judge names right."""
+def measure_classifier(count: int, seed: int = HELD_OUT) -> float:
+    """Return the share of images of the training distribution that the classifier names right."""
     generator = Generator().manual_seed(seed)
     batch = draw(torch.randint(CLASSES, (count,), generator=generator), generator)
-    return float(judge(batch.pixels).agrees(batch.colour, batch.pattern).float().mean())
+    return float(classify(batch.pixels).agrees(batch.colour, batch.pattern).float().mean())
 
 
-def vae_psnr(vae: WanVAE, count: int, seed: int = HELD_OUT) -> Tensor:
-    """PSNR in dB of each of ``count`` held-out pictures, the classes in turn."""
+def measure_vae_psnr(vae: WanVAE, count: int, seed: int = HELD_OUT) -> Tensor:
+    """Return the PSNR in dB of each of ``count`` held-out images, the classes in turn."""
     pixels = draw(torch.arange(count) % CLASSES, Generator().manual_seed(seed)).pixels
     again = [vae.decode(vae.encode(part)) for part in rearrange(pixels, "b c h w -> b c 1 h w").split(32)]
     return to_psnr(measure_squared_error(rearrange(torch.cat(again), "b c 1 h w -> b c h w"), pixels))
 
 
-def _held_out(count: int, length: int, seed: int) -> tuple[Clips, Tensor]:
-    clips = play(count, length, Generator().manual_seed(seed))
-    return clips, effective_actions(clips)
+def _play_held_out(count: int, length: int, seed: int) -> tuple[Episodes, Tensor]:
+    episodes = play(count, length, Generator().manual_seed(seed))
+    return episodes, find_effective_actions(episodes)
 
 
-def tokenizer_psnr(world: World, count: int, seed: int = HELD_OUT) -> Tensor:
-    """PSNR in dB of held-out frames through the tokens, ``(count, 3)``."""
-    frames = _held_out(count, 3, seed)[0].frames
+def measure_tokenizer_psnr(world: World, count: int, seed: int = HELD_OUT) -> Tensor:
+    """Return the PSNR in dB of held-out frames through the tokens, ``(count, 3)``."""
+    frames = _play_held_out(count, 3, seed)[0].frames
     again = world.tokenizer.detokenize(world.tokenizer.tokenize(frames))
     return to_psnr(measure_squared_error(again, frames))
 
 
-def one_step_psnr(world: World, count: int, seed: int = HELD_OUT) -> tuple[float, float]:
-    """Mean squared error as PSNR of the third frame from two true ones; and of repeating the second frame instead.
+def measure_one_step_psnr(world: World, count: int, seed: int = HELD_OUT) -> tuple[float, float]:
+    """Return the PSNR of the third frame predicted from two true ones, and of repeating the second frame instead.
 
-    Both over frames in which something moves (in this game, all).
+    Both are of the mean squared error over frames in which something moves (in this game, all).
     """
-    clips, actions = _held_out(count, 3, seed)
-    moving = reduce((clips.frames[:, 2] - clips.frames[:, 1]).abs(), "b c h w -> b", "max") > 0
-    result = _roll_out(world, clips.frames[:, :2], actions[:, 1:], 1, "pixels")
-    guess, truth, last = result[moving, 0], clips.frames[moving, 2], clips.frames[moving, 1]
-    return float(_pooled(guess, truth)), float(_pooled(last, truth))
+    episodes, actions = _play_held_out(count, 3, seed)
+    moving = reduce((episodes.frames[:, 2] - episodes.frames[:, 1]).abs(), "b c h w -> b", "max") > 0
+    result = _predict_frames(world, episodes.frames[:, :2], actions[:, 1:], 1, "pixels")
+    guess, truth, last = result[moving, 0], episodes.frames[moving, 2], episodes.frames[moving, 1]
+    return float(_measure_pooled_psnr(guess, truth)), float(_measure_pooled_psnr(last, truth))
 
 
-def copy_psnr(frames: Tensor, first: int) -> Tensor:
-    """PSNR at each frame from ``first`` on of repeating the last frame before it; ``(t - first,)``."""
-    return torch.stack([_pooled(frames[:, first - 1], frames[:, i]) for i in range(first, frames.shape[1])])
+def measure_copy_psnr(frames: Tensor, first: int) -> Tensor:
+    """Return the PSNR at each frame from ``first`` on of repeating the last one before; ``(t - first,)``."""
+    last = frames[:, first - 1]
+    return torch.stack([_measure_pooled_psnr(last, frames[:, i]) for i in range(first, frames.shape[1])])
 
 
-def _pooled(frames: Tensor, truth: Tensor) -> Tensor:
-    """One PSNR for all pictures together, so that a rare perfect frame does not outweigh the others."""
+def _measure_pooled_psnr(frames: Tensor, truth: Tensor) -> Tensor:
+    """Return one PSNR for all images together, so that a rare perfect frame does not outweigh the others."""
     return to_psnr(measure_squared_error(frames, truth).mean())
 
 
-def action_share(world: World, count: int, seed: int = HELD_OUT) -> float:
-    """The share of cases in which left, right and stay move the paddle that way by one step (two pixels).
+def measure_obedience(world: World, count: int, seed: int = HELD_OUT) -> float:
+    """Return the share of cases in which left, right and stay move the paddle that way by one step (two pixels).
 
     Paddles at a wall and those that the ball hides are left out.
     """
-    clips, _ = _held_out(count, 2, seed)
+    episodes, _ = _play_held_out(count, 2, seed)
     right = total = 0
     for action, move in ((STAY, 0), (LEFT, -2), (RIGHT, 2)):
-        frame = _roll_out(world, clips.frames, torch.full((count, 1), action), 1, "pixels")[:, 0]
-        expected = clips.paddle[:, 1] + move
-        inside = (expected >= 0) & (expected <= 24) & (clips.paddle[:, 1] >= 2) & (clips.paddle[:, 1] <= 22)
-        right += int((paddle_left(frame) == expected)[inside].sum())
+        frame = _predict_frames(world, episodes.frames, torch.full((count, 1), action), 1, "pixels")[:, 0]
+        expected = episodes.paddle[:, 1] + move
+        inside = (expected >= 0) & (expected <= 24) & (episodes.paddle[:, 1] >= 2) & (episodes.paddle[:, 1] <= 22)
+        right += int((find_paddle(frame) == expected)[inside].sum())
         total += int(inside.sum())
     return right / total
 
 
-def recognised_share(world: World, count: int, seed: int = HELD_OUT) -> float:
-    """The share of steps whose true action the latent action model names, seen in windows of three frames."""
-    clips, actions = _held_out(count, 3, seed)
-    return float((infer_actions(world, clips.frames)[:, -1] == actions[:, -1]).float().mean())
+def measure_recognition(world: World, count: int, seed: int = HELD_OUT) -> float:
+    """Return the share of steps whose true action the latent action model names, seen in windows of three frames."""
+    episodes, actions = _play_held_out(count, 3, seed)
+    return float((infer_actions(world, episodes.frames)[:, -1] == actions[:, -1]).float().mean())
 
 
-def rollout_psnr(world: World, frames: Tensor, actions: Tensor, feedback: str, window: int = 2) -> Tensor:
-    """PSNR in dB at each predicted frame, over all clips, after ``window`` true frames: ``(t - window,)``."""
+def measure_rollout_psnr(world: World, frames: Tensor, actions: Tensor, feedback: str, window: int = 2) -> Tensor:
+    """Return the PSNR in dB at each predicted frame after ``window`` true ones, over all videos: ``(t - window,)``."""
     steps = frames.shape[1] - window
-    new = _roll_out(world, frames[:, :window], actions[:, window - 1 :], steps, feedback)
-    return torch.stack([_pooled(new[:, i], frames[:, window + i]) for i in range(steps)])
+    new = _predict_frames(world, frames[:, :window], actions[:, window - 1 :], steps, feedback)
+    return torch.stack([_measure_pooled_psnr(new[:, i], frames[:, window + i]) for i in range(steps)])
 
 
-def _roll_out(world: World, context: Tensor, actions: Tensor, steps: int, feedback: str) -> Tensor:
+def _predict_frames(world: World, context: Tensor, actions: Tensor, steps: int, feedback: str) -> Tensor:
     result = rollout(
         world,
         context,

@@ -1,4 +1,4 @@
-"""``make demo``: paint and play with the shipped weights and write everything to a folder, no ComfyUI needed."""
+"""``make demo``: sample and play with the shipped weights and write everything to a folder, no ComfyUI needed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,18 @@ from ..pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
 from ..pipeline.probing import ProbeReport, probe
 from ..samplers.contract import PRESETS, SamplingContract
 from .captions import embed
-from .judge import judge
-from .measure import CLASSES, Painted, clip, demo_student, demo_vae, demo_world, other_contract, paint
-from .pictures import captions
+from .classifier import classify
+from .measure import (
+    CLASSES,
+    Sampled,
+    load_demo_student,
+    load_demo_vae,
+    load_demo_video,
+    load_demo_world,
+    make_wrong_contract,
+    sample_captions,
+)
+from .patterns import list_captions
 
 __all__ = ["candidates", "main", "one_thread", "probe_student"]
 
@@ -41,18 +50,18 @@ class Row:
     """One row of the sheet: which student, sampled how, and what came of it."""
 
     title: str
-    painted: Painted
+    sampled: Sampled
 
 
 def candidates(student: Student) -> dict[str, SamplingContract]:
-    """The presets that the probe tries, at the student's own latent size."""
+    """Return the presets that the probe tries, at the student's own latent size."""
     latent = None if student.contract is None else student.contract.latent
     return {name: replace(preset, latent=latent) for name, preset in PRESETS.items()}
 
 
 def probe_student(student: Student, seed: int = 0) -> ProbeReport:
     """Ask the probe how a student wants to be sampled, with four captions from the noise of ``seed`` on."""
-    text = [embed(caption) for caption in captions()[::9]]
+    text = [embed(caption) for caption in list_captions()[::9]]
     side, channels = student.config.latent_size, student.config.num_channels
     return probe(
         lambda x, timestep: student.network(x, timestep, text),
@@ -63,17 +72,17 @@ def probe_student(student: Student, seed: int = 0) -> ProbeReport:
     )
 
 
-def _paint_rows(name: str, student: Student, vae: WanVAE) -> list[Row]:
-    """Paint every third caption with the student's own contract and with the other one, from the same noise."""
-    contracts = {"its own contract": student.contract, "the wrong sampler": other_contract(student)}
+def _sample_rows(name: str, student: Student, vae: WanVAE) -> list[Row]:
+    """Sample every third caption with the student's own contract and with the other one, from the same noise."""
+    contracts = {"its own contract": student.contract, "the wrong sampler": make_wrong_contract(student)}
     rows = []
     for kind, contract in contracts.items():
-        painted = paint(student, vae, SHOWN, contract=contract, every=CLASSES // SHOWN)
-        rows.append(Row(f"student_{name}, {kind} ({_in_words(contract)})", painted))
+        sampled = sample_captions(student, vae, SHOWN, contract=contract, every=CLASSES // SHOWN)
+        rows.append(Row(f"student_{name}, {kind} ({_name_contract(contract)})", sampled))
     return rows
 
 
-def _in_words(contract: SamplingContract | None) -> str:
+def _name_contract(contract: SamplingContract | None) -> str:
     return (
         "none"
         if contract is None
@@ -81,13 +90,13 @@ def _in_words(contract: SamplingContract | None) -> str:
     )
 
 
-def _picture_sheet(rows: Sequence[Row]) -> Image.Image:
-    """All rows under one another; above each picture its caption, above each row what it is and how much is right."""
+def _draw_sheet(rows: Sequence[Row]) -> Image.Image:
+    """Draw all rows under one another, each image below its caption, each row below what it is and what is right."""
     parts = []
     for row in rows:
-        right = judge(row.painted.pixels).agrees(row.painted.colour, row.painted.pattern)
-        texts = captions()[:: CLASSES // SHOWN]
-        images = enlarge(to_unit(rearrange(row.painted.pixels, "b c h w -> b h w c")), 2)
+        right = classify(row.sampled.pixels).agrees(row.sampled.colour, row.sampled.pattern)
+        texts = list_captions()[:: CLASSES // SHOWN]
+        images = enlarge(to_unit(rearrange(row.sampled.pixels, "b c h w -> b h w c")), 2)
         strip = make_contact_sheet(draw_labels(images, texts), columns=SHOWN)
         parts.append(draw_labels(strip, [f"{row.title}: {int(right.sum())} of {SHOWN} show their caption"]))
     return to_pil(make_contact_sheet(torch.cat(parts), columns=1)[0])
@@ -104,7 +113,7 @@ def _write_probe(name: str, student: Student, vae: WanVAE, folder: Path) -> str:
 
 def _write_rollout(world: World, path: Path) -> None:
     """Write a GIF: the true game above, the same actions imagined by the world below, from two true frames on."""
-    truth, actions = clip()
+    truth, actions = load_demo_video()
     given = actions[:4, WINDOW - 1 : STEPS + WINDOW - 1].tolist()
     result = rollout(world, truth[:4, :WINDOW], steps=STEPS, actions=given, context_window=WINDOW)
     rows = []
@@ -112,13 +121,13 @@ def _write_rollout(world: World, path: Path) -> None:
         unit = to_unit(rearrange(frames.clamp(-1, 1), "b t c h w -> b t h w c"))
         wide = put_side_by_side(torch.stack([enlarge(item, 5) for item in unit]))
         rows.append(draw_labels(wide, [f"{name}, frame {i}" for i in range(len(wide))]))
-    pictures = [to_pil(frame) for frame in torch.cat(rows, dim=1)]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=250, loop=0)
+    images = [to_pil(frame) for frame in torch.cat(rows, dim=1)]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=250, loop=0)
 
 
 def _write_diagnosis(world: World, folder: Path) -> str:
     """Write the chart of the four arms and its numbers; return the sentence that names the cause."""
-    frames, _ = clip()
+    frames, _ = load_demo_video()
     found = diagnose(world, frames[:4, : STEPS + WINDOW], config=RolloutConfig(context_window=WINDOW))
     draw_diagnosis_chart(found).save(folder / "diagnose_chart.png")
     rows = compare_arms(found)
@@ -144,17 +153,17 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the sheet of pictures, the probe's reports, a rollout and its diagnosis."""
+    """Write the sheet of images, the probe's reports, a rollout and its diagnosis."""
     parser = argparse.ArgumentParser(prog="python -m wan_lite.demo", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write to")
     folder = parser.parse_args(arguments).out
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    vae, students, world = demo_vae(), {name: demo_student(name) for name in STUDENTS}, demo_world()
-    rows = [row for name, student in students.items() for row in _paint_rows(name, student, vae)]
-    _picture_sheet(rows).save(folder / "pictures.png")
+    vae, students, world = load_demo_vae(), {name: load_demo_student(name) for name in STUDENTS}, load_demo_world()
+    rows = [row for name, student in students.items() for row in _sample_rows(name, student, vae)]
+    _draw_sheet(rows).save(folder / "pictures.png")
     for name, student in students.items():
-        print(f"student_{name}, sampled by {_in_words(student.contract)}")
+        print(f"student_{name}, sampled by {_name_contract(student.contract)}")
         print(f"  probe: {_write_probe(name, student, vae, folder)}")
     _write_rollout(world, folder / "rollout.gif")
     print(f"world: {_write_diagnosis(world, folder)}")

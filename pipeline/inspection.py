@@ -1,4 +1,4 @@
-"""What a file or folder is, in words: for ``wan-lite inspect``."""
+"""What a file or folder is: its kind and facts as lines of text, for ``wan-lite inspect``."""
 
 from __future__ import annotations
 
@@ -46,28 +46,28 @@ class Description:
 
 
 def inspect(path: str | os.PathLike[str]) -> Description:
-    """Say what a checkpoint is: kind, sizes, parameters, latent and true picture size, sampling contract.
+    """Say what a file is: kind, sizes, parameters, latent and true image size, sampling contract.
 
     Raises:
-        CheckpointError: there is nothing there, the file is damaged, or no known kind of model is in it.
+        CheckpointError: There is nothing there, the file is damaged, or no known kind of model is in it.
     """
     path = Path(path)
     if path.is_dir():
-        return _folder(path)
+        return _inspect_folder(path)
     if path.suffix.lower() == ".png" and path.is_file():
-        return Description("a picture", tuple(_picture(path)))
-    kind = _kind(path)
-    facts = {STUDENT: _student, VAE: _vae, EMBEDS: _embeds, WORLD: _world}.get(kind, _contents)(path)
-    return Description(kind, tuple(facts))
+        return Description("an image", tuple(_list_image(path)))
+    kind = _find_kind(path)
+    by_kind = {STUDENT: _list_student, VAE: _list_vae, EMBEDS: _list_embeds, WORLD: _list_world}
+    return Description(kind, tuple(by_kind.get(kind, _list_tensors)(path)))
 
 
-def _kind(path: Path) -> str:
+def _find_kind(path: Path) -> str:
     header = read_metadata(path) if path.suffix == ".safetensors" else {}
     if CONFIG_KEY in header or (path.name in WEIGHT_NAMES and _is_student_config(path.parent / "config.json")):
         return STUDENT
     if WORLD_CONFIG_KEY in header:
         return WORLD
-    names = _names(path)
+    names = _read_names(path)
     network = identify_network(names)
     if network is not None:
         return f"one network of {WORLD}: {STAGES[network[0]]} ({network[1].world.title})"
@@ -78,51 +78,51 @@ def _kind(path: Path) -> str:
     return f"{STUDENT}'s weights, without their config.json" if kind == STUDENT else kind or UNKNOWN
 
 
-def _folder(path: Path) -> Description:
+def _inspect_folder(path: Path) -> Description:
     config = path / "config.json"
     if _is_student_config(config):
-        return Description(STUDENT, tuple(_student(path)))
-    if "AutoencoderKLWan" in _text(config) or (path / "vae" / "config.json").is_file():
-        return Description(VAE, tuple(_vae(path)))
+        return Description(STUDENT, tuple(_list_student(path)))
+    if "AutoencoderKLWan" in _read_text(config) or (path / "vae" / "config.json").is_file():
+        return Description(VAE, tuple(_list_vae(path)))
     if {"tokenizer", "dynamics"} <= set(find_checkpoints(path)):
-        return Description(WORLD, tuple(_world(path)))
+        return Description(WORLD, tuple(_list_world(path)))
     weights = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".pth", ".pt", ".bin"))
     if not weights:
         raise CheckpointError(f"{path}: holds no weights; name a folder or file of a student, a VAE or a world model.")
-    kinds = tuple((str(file.relative_to(path)), _short_kind(file)) for file in weights[:20])
+    kinds = tuple((str(file.relative_to(path)), _name_kind(file)) for file in weights[:20])
     return Description(f"a folder of {len(weights)} files with weights", kinds)
 
 
-def _short_kind(file: Path) -> str:
+def _name_kind(file: Path) -> str:
     try:
-        return _kind(file)
+        return _find_kind(file)
     except CheckpointError:
-        return "not a table of tensors"
+        return "holds no tensors"
 
 
-def _student(path: Path) -> Facts:
+def _list_student(path: Path) -> Facts:
     checkpoint = read_student(path)
     config = checkpoint.config
     channels = checkpoint.vae_channels
     side = config.latent_size * CELL_PIXELS[channels]
     projection = f"to {channels} channels, once after sampling ({PROJECTION_NAME})" if checkpoint.projection else "none"
-    picture = f"{side}x{side} pixels"
+    size = f"{side}x{side} pixels"
     if side != config.image_size:
-        picture += f" (image_size {config.image_size} in the config is not the picture's size)"
+        size += f" (image_size {config.image_size} in the config is not the image's size)"
     return [
         ("source", checkpoint.source),
         ("network", f"width {config.hidden_size}, {config.depth} blocks, {config.num_heads} heads"),
-        ("parameters", _parameters(checkpoint.tensors.values())),
-        ("weights", _health(checkpoint)),
-        ("text", f"{config.text_encoder_output_dim} numbers a token, averaged over the prompt's own tokens"),
+        ("parameters", _count_parameters(checkpoint.tensors.values())),
+        ("weights", _check_numbers(checkpoint)),
+        ("text", f"embeddings of width {config.text_encoder_output_dim}, averaged over the prompt's own tokens"),
         ("latent", f"{config.num_channels} channels, {config.latent_size}x{config.latent_size}"),
-        ("picture", picture),
+        ("image", size),
         ("output projection", projection),
-        ("contract", _contract(checkpoint.contract)),
+        ("contract", _describe_contract(checkpoint.contract)),
     ]
 
 
-def _vae(path: Path) -> Facts:
+def _list_vae(path: Path) -> Facts:
     file = VAEFile(path)
     config = file.config
     return [
@@ -131,13 +131,13 @@ def _vae(path: Path) -> Facts:
         ("width", f"encoder {config.dim}, decoder {config.dec_dim}"),
         ("parameters", f"{sum(torch.Size(shape).numel() for shape in file.shapes.values()) / 1e6:.2f} million"),
         ("latent", f"{config.z_dim} channels, one cell for {config.spatial_factor}x{config.spatial_factor} pixels"),
-        ("clips", f"4 n + 1 frames, {config.temporal_factor} frames a latent frame after the first"),
+        ("videos", f"4 n + 1 frames, {config.temporal_factor} frames a latent frame after the first"),
     ]
 
 
-def _embeds(path: Path) -> Facts:
+def _list_embeds(path: Path) -> Facts:
     texts, captions = read_text_embeds(path)
-    facts = [("prompts", str(len(texts))), ("numbers a token", str(texts[0].shape[1]))]
+    facts = [("prompts", str(len(texts))), ("embedding width", str(texts[0].shape[1]))]
     facts += [
         (str(index), f"{len(rows)} tokens  {caption}".rstrip())
         for index, (rows, caption) in enumerate(zip(texts, captions, strict=True))
@@ -145,7 +145,7 @@ def _embeds(path: Path) -> Facts:
     return facts
 
 
-def _world(path: Path) -> Facts:
+def _list_world(path: Path) -> Facts:
     world = load_world(path)
     sources = find_checkpoints(path) if path.is_dir() else {"file": path}
     actions = f"{world.n_actions}, ids 0 to {world.n_actions - 1}" if world.n_actions else "none"
@@ -157,14 +157,15 @@ def _world(path: Path) -> Facts:
         ("format", world.title),
         ("frames", f"{world.frame_size}x{world.frame_size} pixels"),
         ("actions", actions),
-        ("parameters", _parameters(world.parameters())),
+        ("parameters", _count_parameters(world.parameters())),
     ]
 
 
-def _picture(path: Path) -> Facts:
+def _list_image(path: Path) -> Facts:
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            size, texts = image.size, {key: _parsed(text) for key, text in image.info.items() if isinstance(text, str)}
+            size = image.size
+            texts = {key: _parse_note(text) for key, text in image.info.items() if isinstance(text, str)}
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CheckpointError(f"{path.name}: is not a readable PNG ({error}); copy or save it again.") from error
     texts = {key: value for key, value in texts.items() if value is not None}
@@ -174,14 +175,14 @@ def _picture(path: Path) -> Facts:
         [node.get("_meta") for node in prompt.values() if isinstance(node, dict)] if isinstance(prompt, dict) else []
     )
     found = [texts.get(CONTRACT_KEY), *(meta.get(CONTRACT_KEY) for meta in nodes if isinstance(meta, dict))]
-    contracts = {json.dumps(item) for entry in found for item in _contract_entries(entry)}
+    contracts = {json.dumps(item) for entry in found for item in _find_contracts(entry)}
     return facts + [
         ("contract", in_words(SamplingContract.from_json(text, origin=path.name))) for text in sorted(contracts)
     ]
 
 
-def _parsed(text: str) -> object:
-    """The table, list or string that a PNG's text holds as JSON, or None where it holds something else."""
+def _parse_note(text: str) -> object:
+    """Return the mapping, list or string that a PNG's text holds as JSON, or None where it holds something else."""
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError):
@@ -189,14 +190,14 @@ def _parsed(text: str) -> object:
     return value if isinstance(value, dict | list | str) else None
 
 
-def _contract_entries(entry: object) -> list[object]:
-    """The contracts in one entry: itself, or one for each node that sampled."""
+def _find_contracts(entry: object) -> list[object]:
+    """Return the contracts in one entry: itself, or one for each node that sampled."""
     if not isinstance(entry, dict):
         return []
     return [entry] if "solver" in entry else list(entry.values())
 
 
-def _contents(path: Path) -> Facts:
+def _list_tensors(path: Path) -> Facts:
     tensors = read_tensors(path)
     names = sorted(tensors)
     contract = read_contract(path)
@@ -204,30 +205,30 @@ def _contents(path: Path) -> Facts:
         ("source", path.name),
         ("size", f"{path.stat().st_size / 1e6:.1f} MB"),
         ("tensors", f"{len(names)}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"),
-        ("parameters", _parameters(tensors.values())),
+        ("parameters", _count_parameters(tensors.values())),
     ]
-    return [*facts, ("contract", _contract(contract))] if contract else facts
+    return [*facts, ("contract", _describe_contract(contract))] if contract else facts
 
 
-def _contract(contract: SamplingContract | None) -> str:
+def _describe_contract(contract: SamplingContract | None) -> str:
     if contract is None:
         return "none: nothing in the checkpoint says how to sample it (`wan-lite stamp` writes one, `probe` finds one)"
     return in_words(contract)
 
 
-def _health(checkpoint: StudentCheckpoint) -> str:
+def _check_numbers(checkpoint: StudentCheckpoint) -> str:
     bad = [name for name, value in checkpoint.tensors.items() if not torch.isfinite(value.float()).all()]
     return f"NaN or infinite numbers in {len(bad)} tensors, first {bad[0]}" if bad else "all finite"
 
 
-def _parameters(tensors: Iterable[Tensor]) -> str:
+def _count_parameters(tensors: Iterable[Tensor]) -> str:
     counts: Counter[str] = Counter()
     for tensor in tensors:
         counts[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
     return f"{sum(counts.values()) / 1e6:.2f} million ({', '.join(counts)})"
 
 
-def _names(path: Path) -> list[str]:
+def _read_names(path: Path) -> list[str]:
     if path.suffix != ".safetensors":
         return list(read_tensors(path))
     read_metadata(path)  # says in a sentence what is wrong with a damaged file
@@ -237,11 +238,11 @@ def _names(path: Path) -> list[str]:
 
 def _is_student_config(path: Path) -> bool:
     try:
-        table = json.loads(_text(path))
+        table = json.loads(_read_text(path))
     except (ValueError, RecursionError):
         return False
     return isinstance(table, Mapping) and "text_encoder_output_dim" in table and "num_channels" in table
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -1,19 +1,19 @@
 """Find out from evidence how a checkpoint wants to be sampled.
 
-Every candidate contract is run from the same noise. Three things tell a right reading of the network from a wrong one,
-whatever the pictures show:
+Every candidate contract is run from the same noise. Three things tell the right prediction type from a wrong one,
+whatever the images show:
 
-- **Level**: on the path of training, a latent at sigma has the root mean square sqrt(alpha^2 + sigma^2), because Wan's
-  latents are normalised. A wrong reading drifts off: an epsilon network read as velocity fades, a velocity network read
-  as epsilon blows up.
+- **RMS ratio**: on the path of training, a latent at sigma has the root mean square sqrt(alpha^2 + sigma^2), because
+  Wan's latents are normalised. With the wrong type it drifts off: an epsilon network taken for velocity fades, a
+  velocity network taken for epsilon blows up.
 - **Spread**: the final latent's channels have mean near 0 and standard deviation near 1.
-- **Denoising**: the final latent, noised again to known levels, must be found back better than a network that knows
-  nothing but the spread would (a Wiener filter). A wrong reading is worse than that.
+- **Denoising**: the final latent, noised again to known sigmas, must be denoised better than by a network that knows
+  nothing but the spread (a Wiener filter). With the wrong type it is worse than that.
 
-And a result that cannot be told from white noise is no picture. Each of these adds to a score; 0 is perfect.
+And a result that cannot be told from white noise is not an image. Each of these adds to a score; 0 is perfect.
 
-Steps and shift leave no such mark: they are a matter of accuracy. So candidates of one reading stay together, and among
-them the cheapest comes first whose result is that of the finest run, to 6 %.
+Steps and shift leave no such mark: they are a matter of accuracy. So candidates of one prediction type stay together,
+and among them the cheapest comes first whose result is that of the finest run, to 6 %.
 """
 
 from __future__ import annotations
@@ -32,22 +32,26 @@ from ..samplers.prediction import Prediction, to_x0
 from ..samplers.process import NoiseProcess
 from ..samplers.solver import Network, sample
 
-__all__ = ["Evidence", "LatentStatistics", "ProbeReport", "latent_statistics", "probe"]
+__all__ = ["Evidence", "LatentStatistics", "ProbeReport", "measure_latent", "probe"]
 
 RENOISE_TIMESTEPS = (50, 150, 300, 500, 700)
-_RENOISE_SEED = 0x5EED  # away from the seeds that the pictures start from
+_RENOISE_SEED = 0x5EED  # away from the seeds that the images start from
 _CAP = 3.0  # no single measure decides alone
-CLEAR = 0.3  # a lead over the best other reading that leaves no doubt
+CLEAR = 0.3  # a lead over the best other prediction type that leaves no doubt
 CONVERGED = 0.06  # a result this near the finest run's is the same
-GOOD = 2.5  # the wrong readings of all networks tried score above this, the right ones below
+GOOD = 2.5  # the wrong prediction types of all networks tried score above this, the right ones below
 
 
 @dataclass(frozen=True)
 class LatentStatistics:
-    """What a finished latent looks like. White noise has ``autocorrelation`` 0 and its own share of high frequencies.
+    """What a finished latent looks like.
 
-    ``mean`` and ``std`` are by channel; ``high_frequency`` is the share of the energy above a quarter of the sampling
-    rate in either direction (0.72 to 0.75 for white noise); ``autocorrelation`` is that of neighbours, -1 to 1.
+    Attributes:
+        mean: By channel.
+        std: By channel.
+        high_frequency: Share of the energy above a quarter of the sampling rate in either direction; 0.72 to 0.75 for
+            white noise.
+        autocorrelation: Of neighbours, -1 to 1; 0 for white noise.
     """
 
     mean: tuple[float, ...]
@@ -60,17 +64,23 @@ class LatentStatistics:
 class Evidence:
     """One candidate: its run and what speaks against it.
 
-    ``latent`` (b, c, h, w) is the network's own; ``level`` is the latent's root mean square over what it should be,
-    after each step; ``denoising`` the error of finding the result back over a Wiener filter's, at each timestep of
-    ``RENOISE_TIMESTEPS``; ``penalties`` what each measure adds to ``score``; ``distance`` how far the result is from
-    that of the finest run of the same reading, relative to its size.
+    Attributes:
+        name: What to call it.
+        contract: How it was sampled.
+        latent: The result (b, c, h, w), the network's own.
+        statistics: Of the result as the VAE gets it.
+        rms_ratio: The latent's root mean square over what it should be, after each step.
+        denoising: Mean squared error of denoising the result over a Wiener filter's, at each timestep of
+            ``RENOISE_TIMESTEPS``.
+        penalties: What each measure adds to :attr:`score`.
+        distance: How far the result is from that of the finest run of the same prediction type, relative to its size.
     """
 
     name: str
     contract: SamplingContract
     latent: Tensor
     statistics: LatentStatistics
-    level: tuple[float, ...]
+    rms_ratio: tuple[float, ...]
     denoising: tuple[float, ...]
     penalties: Mapping[str, float]
     distance: float = 0.0
@@ -81,8 +91,8 @@ class Evidence:
         return sum(self.penalties.values())
 
     @property
-    def reading(self) -> str:
-        """What the candidate takes the output for: candidates of one reading differ only in steps and shift."""
+    def prediction(self) -> str:
+        """The prediction type that the candidate assumes: candidates of one type differ only in steps and shift."""
         return self.contract.prediction
 
     def __str__(self) -> str:
@@ -91,7 +101,7 @@ class Evidence:
         return (
             f"{self.name}: score {self.score:.2f} ({against}); channel std {mean_std:.2f}, high-frequency share "
             f"{self.statistics.high_frequency:.2f}, neighbour correlation {self.statistics.autocorrelation:+.2f}, "
-            f"largest level along the run {max(self.level):.2f} of 1, {self.distance:.0%} from the finest run"
+            f"largest RMS ratio along the run {max(self.rms_ratio):.2f} of 1, {self.distance:.0%} from the finest run"
         )
 
 
@@ -124,14 +134,14 @@ def probe(
 
     Args:
         network: ``network(x, timestep) -> output``, with text and device taken care of.
-        candidates: contracts by the names to call them.
+        candidates: Contracts by the names to call them.
         shape: (b, c, h, w) of the network's own latents; a batch of 4 or more is steadier evidence than one.
-        seed: of the starting noise, item i using seed + i.
-        finish: from the network's own latents to the VAE's, normalised (a student's ``to_vae_latent``).
-        on_run: called as ``on_run(done, total)`` after each candidate.
+        seed: Of the starting noise, item i using seed + i.
+        finish: From the network's own latents to the VAE's, normalised (a student's ``to_vae_latent``).
+        on_run: Called as ``on_run(done, total)`` after each candidate.
 
     Raises:
-        ValueError: there are no candidates, or shape is not (b, c, h, w).
+        ValueError: There are no candidates, or shape is not (b, c, h, w).
     """
     if not candidates:
         raise ValueError("candidates is empty; give at least one contract, for example those of PRESETS.")
@@ -144,11 +154,11 @@ def probe(
             found.append(_examine(network, name, contract, noise, seed, finish))
             if on_run is not None:
                 on_run(done, len(candidates))
-    ranking = _ranked(found)
-    return ProbeReport(ranking, _sentence(ranking))
+    ranking = _rank(found)
+    return ProbeReport(ranking, _summarise(ranking))
 
 
-def latent_statistics(latent: Tensor) -> LatentStatistics:
+def measure_latent(latent: Tensor) -> LatentStatistics:
     """Measure finished, normalised latents (b, c, h, w)."""
     latent = latent.float()
     mean = reduce(latent, "b c h w -> c", "mean")
@@ -161,7 +171,7 @@ def latent_statistics(latent: Tensor) -> LatentStatistics:
         latent.shape[-2] - 1
     )
     spectrum = torch.fft.fft2(centred).abs().square()
-    share = spectrum[..., _is_high(latent.shape[-2:])].sum() / spectrum.sum()
+    share = spectrum[..., _select_high(latent.shape[-2:])].sum() / spectrum.sum()
     return LatentStatistics(
         tuple(mean.tolist()), tuple(std.tolist()), float(share), float(pairs / (2 * energy.clamp_min(1e-12)))
     )
@@ -175,26 +185,27 @@ def _examine(
     seed: int,
     finish: Callable[[Tensor], Tensor],
 ) -> Evidence:
-    schedule, level = contract.schedule(), []
+    schedule, ratios = contract.schedule(), []
 
     def watch(i: int, x: Tensor, x0: Tensor) -> None:
-        level.append(_rms(x) / _expected_rms(schedule.process, schedule.levels[i + 1]))
+        ratios.append(_measure_rms(x) / _compute_expected_rms(schedule.process, schedule.levels[i + 1]))
 
     latent = sample(
         network, noise, schedule, contract.make_solver(), prediction=Prediction(contract.prediction), on_step=watch
     )
     denoising = tuple(
-        _denoising(network, contract, schedule.process, latent, t, seed + n) for n, t in enumerate(RENOISE_TIMESTEPS)
+        _measure_denoising(network, contract, schedule.process, latent, t, seed + n)
+        for n, t in enumerate(RENOISE_TIMESTEPS)
     )
-    statistics = latent_statistics(finish(latent))
-    penalties = _penalties(statistics, level, denoising, latent.shape[-2:])
-    return Evidence(name, contract, latent, statistics, tuple(level), denoising, penalties)
+    statistics = measure_latent(finish(latent))
+    penalties = _compute_penalties(statistics, ratios, denoising, latent.shape[-2:])
+    return Evidence(name, contract, latent, statistics, tuple(ratios), denoising, penalties)
 
 
-def _denoising(
+def _measure_denoising(
     network: Network, contract: SamplingContract, process: NoiseProcess, latent: Tensor, timestep: int, seed: int
 ) -> float:
-    """Mean squared error of finding ``latent`` back from ``timestep``, over that of a Wiener filter of its variance."""
+    """Return the error of denoising ``latent`` at ``timestep`` over that of a Wiener filter of its variance."""
     share = timestep / 1000
     sigma = math.sqrt(share) if process.name == "vp" else share
     alpha = process.alpha(sigma)
@@ -207,15 +218,15 @@ def _denoising(
     return float((x0 - latent).float().square().mean()) / max(filtered, 1e-12)
 
 
-def _penalties(
-    statistics: LatentStatistics, level: Sequence[float], denoising: Sequence[float], size: Sequence[int]
+def _compute_penalties(
+    statistics: LatentStatistics, ratios: Sequence[float], denoising: Sequence[float], size: Sequence[int]
 ) -> dict[str, float]:
-    """What speaks against a run, in natural logarithms, each at most ``_CAP``; infinite where it is not finite."""
-    values = [*level, *denoising, *statistics.std, *statistics.mean]
+    """Return what speaks against a run, in natural logarithms of at most ``_CAP``; infinite where it is not finite."""
+    values = [*ratios, *denoising, *statistics.std, *statistics.mean]
     if not all(map(math.isfinite, values)):
         return {"not finite": math.inf}
     logs = {
-        "level": max(abs(_log(value)) for value in level),
+        "RMS ratio": max(abs(_log(value)) for value in ratios),
         "spread": sum(abs(_log(value)) for value in statistics.std) / len(statistics.std),
         "offset": max(0.0, sum(map(abs, statistics.mean)) / len(statistics.mean) - 0.5),
         "denoising": max(0.0, 1.0 + 0.5 * sum(map(_log, denoising)) / len(denoising)),
@@ -225,70 +236,71 @@ def _penalties(
 
 
 def _is_white(statistics: LatentStatistics, size: Sequence[int]) -> bool:
-    white_share = float(_is_high(size).float().mean())
+    white_share = float(_select_high(size).float().mean())
     return abs(statistics.autocorrelation) < 0.1 and abs(statistics.high_frequency / white_share - 1) < 0.1
 
 
-def _is_high(size: Sequence[int]) -> Tensor:
-    """Which bins of a 2-D spectrum of this (h, w) lie above a quarter of the sampling rate."""
+def _select_high(size: Sequence[int]) -> Tensor:
+    """Return which bins of a 2-D spectrum of this (h, w) lie above a quarter of the sampling rate."""
     down, across = (torch.fft.fftfreq(side).abs() > 0.25 for side in size)
     return down[:, None] | across[None, :]
 
 
-def _ranked(found: Sequence[Evidence]) -> tuple[Evidence, ...]:
-    """Sort readings by their best score, and within one first the runs that equal its finest, cheapest first."""
+def _rank(found: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """Sort prediction types by their best score, and within one first the runs equal to its finest, cheapest first."""
     groups: dict[str, list[Evidence]] = {}
     for item in sorted(found, key=lambda item: item.score):
-        groups.setdefault(item.reading, []).append(item)
-    return tuple(item for group in groups.values() for item in _ranked_by_accuracy(group))
+        groups.setdefault(item.prediction, []).append(item)
+    return tuple(item for group in groups.values() for item in _rank_by_accuracy(group))
 
 
-def _ranked_by_accuracy(group: Sequence[Evidence]) -> list[Evidence]:
+def _rank_by_accuracy(group: Sequence[Evidence]) -> list[Evidence]:
     finest = max(group, key=lambda item: (math.isfinite(item.score), item.contract.steps))
-    size = _rms(finest.latent)
-    placed = [replace(item, distance=_rms(item.latent - finest.latent) / max(size, 1e-12)) for item in group]
+    size = _measure_rms(finest.latent)
+    placed = [replace(item, distance=_measure_rms(item.latent - finest.latent) / max(size, 1e-12)) for item in group]
     same = [item for item in placed if item.distance <= CONVERGED]
     rest = [item for item in placed if not item.distance <= CONVERGED]
     return sorted(same, key=lambda item: item.contract.steps) + rest
 
 
-def _sentence(ranking: Sequence[Evidence]) -> str:
+def _summarise(ranking: Sequence[Evidence]) -> str:
     best = ranking[0]
     if not best.score < math.inf:
         return "Every candidate ran off to infinity: the weights are damaged or none of these samplings is right."
-    process = "the DDIM process" if best.reading == "epsilon" else "the flow process"
-    claim = f"The output looks like {best.reading} in {process}; '{best.name}' fits best (score {best.score:.2f})"
-    rival = next((item for item in ranking if item.reading != best.reading), None)
+    process = "the DDIM process" if best.prediction == "epsilon" else "the flow process"
+    claim = f"The output looks like {best.prediction} in {process}; '{best.name}' fits best (score {best.score:.2f})"
+    rival = next((item for item in ranking if item.prediction != best.prediction), None)
     if rival is None:
-        sure = "no candidate with another reading was tried"
+        sure = "no candidate of another prediction type was tried"
     elif rival.score - best.score > CLEAR:
-        sure = f"clearly ahead of '{rival.name}' ({rival.score:.2f}), which {_reason(rival)}"
+        sure = f"clearly ahead of '{rival.name}' ({rival.score:.2f}), which {_explain(rival)}"
     else:
-        sure = f"but '{rival.name}' ({rival.score:.2f}) is so near that the pictures must decide"
+        sure = f"but '{rival.name}' ({rival.score:.2f}) is so near that the images must decide"
     doubt = "" if best.score < GOOD else " None of them gives latents like Wan's, so do not trust this ranking much."
     return f"{claim}, {sure}.{doubt}"
 
 
-def _reason(evidence: Evidence) -> str:
-    """The strongest thing against a candidate, in words."""
+def _explain(evidence: Evidence) -> str:
+    """Say the strongest thing against a candidate."""
     worst = max(evidence.penalties, key=lambda name: evidence.penalties[name])
-    level = evidence.level[-1]
+    last = evidence.rms_ratio[-1]
+    change = "blows up to" if max(evidence.rms_ratio) > 1.5 else "fades to"
     words = {
-        "level": f"{'blows up to' if max(evidence.level) > 1.5 else 'fades to'} {level:.2g} times the right level",
-        "spread": f"ends with channels {'wider' if level > 1 else 'narrower'} than Wan's",
+        "RMS ratio": f"{change} {last:.2g} times the right size",
+        "spread": f"ends with channels {'wider' if last > 1 else 'narrower'} than Wan's",
         "offset": "ends with channels off their mean",
-        "denoising": "cannot find its own result back from noise",
+        "denoising": "cannot denoise its own result",
         "white noise": "ends in white noise",
         "not finite": "runs off to infinity",
     }
     return words[worst]
 
 
-def _expected_rms(process: NoiseProcess, sigma: float) -> float:
+def _compute_expected_rms(process: NoiseProcess, sigma: float) -> float:
     return math.sqrt(process.alpha(sigma) ** 2 + sigma**2)
 
 
-def _rms(x: Tensor) -> float:
+def _measure_rms(x: Tensor) -> float:
     return float(x.float().square().mean().sqrt())
 
 

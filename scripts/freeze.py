@@ -22,7 +22,7 @@ from host.server import PACK, Server, make_base
 
 
 def main() -> int:
-    """Write the files; returns the exit code."""
+    """Write the files and return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         base = make_base(Path(folder) / "comfyui", with_models=False)
         with Server(find_comfyui(), base) as server:
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def compact(parts: dict[str, object]) -> str:
-    """JSON with a line for each list of a node, so that a change shows in a diff."""
+    """Return JSON with a line for each list of a node, so that a change shows in a diff."""
     nodes = []
     for name, part in sorted(parts.items()):
         assert isinstance(part, dict)

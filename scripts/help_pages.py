@@ -24,7 +24,7 @@ from host.server import PACK, Server, make_base
 
 
 def main() -> int:
-    """Write or check the pages; returns the exit code."""
+    """Write or check the pages and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
     check = parser.parse_args().check

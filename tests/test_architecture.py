@@ -46,7 +46,7 @@ OUTSIDE = {
     "check": {"torch", "PIL", "av", "scipy"},
     "cli": {"torch", "einops", "numpy", "PIL", "av", "tqdm"},
     "nodes": {"torch", "einops"} | HOST,
-    "demo": {"torch", "einops", "safetensors", "PIL"},
+    "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
     "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},
     "scripts": {"PIL", "browser", "host", "pdoc"},
 }

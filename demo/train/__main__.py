@@ -13,7 +13,7 @@ from .. import MODELS
 
 __all__ = ["main"]
 
-_painters = threading.Event()  # set when there is a VAE to learn latents from
+_vae_trained = threading.Event()  # set when there is a VAE to learn latents from
 
 
 def _run(module: str, *arguments: str) -> None:
@@ -21,20 +21,20 @@ def _run(module: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", f"{__package__}.{module}", *arguments], check=True, env=environment)
 
 
-def _pictures(models: Path) -> None:
+def _train_image_models(models: Path) -> None:
     try:
         _run("captions", "--models", str(models))
         _run("vae", "--models", str(models))
     finally:
-        _painters.set()
+        _vae_trained.set()
     _run("students", "flow", "ddim", "--models", str(models))
 
 
-def _worlds(models: Path) -> None:
+def _train_worlds(models: Path) -> None:
     plain = str(models.parent / "train" / "comparison" / "world_plain.safetensors")
     _run("world", "--models", str(models), "--output", plain)
     _run("world", "--models", str(models), "--keep", plain, "--scheduled-sampling")
-    _painters.wait()
+    _vae_trained.wait()
     _run("vae", "--decoder", "--models", str(models))  # latents stay as they are
     _run("students", "4ch", "--models", str(models))
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     models = Path(given[0]) if given else MODELS
     failures: list[subprocess.CalledProcessError] = []
-    _painters.clear()
+    _vae_trained.clear()
 
     def guarded(chain: Callable[[Path], None]) -> None:
         try:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except subprocess.CalledProcessError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(chain,)) for chain in (_pictures, _worlds)]
+    threads = [threading.Thread(target=guarded, args=(chain,)) for chain in (_train_image_models, _train_worlds)]
     for thread in threads:
         thread.start()
     for thread in threads:

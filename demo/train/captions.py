@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from ...models.text_embeds import save_text_embeds
 from .. import demo_file
 from ..captions import embed
-from ..pictures import captions
-from .loop import parser_for
+from ..patterns import list_captions
+from .loop import make_parser
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write ``captions.safetensors``: all captions of the picture set."""
-    options = parser_for(main.__doc__).parse_args(arguments)
-    save_text_embeds(demo_file("captions", options.models), [embed(text) for text in captions()], captions())
+    """Write ``captions.safetensors``: all captions of the image set."""
+    options = make_parser(main.__doc__).parse_args(arguments)
+    save_text_embeds(demo_file("captions", options.models), [embed(text) for text in list_captions()], list_captions())
 
 
 if __name__ == "__main__":

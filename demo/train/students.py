@@ -1,4 +1,4 @@
-"""Train the demo students on latents of the picture set, each for the process that its contract names.
+"""Train the demo students on latents of the image set, each for the process that its contract names.
 
 ``flow`` and ``4ch`` learn velocity in the flow process, from data. ``ddim`` learns epsilon in the process
 alpha^2 = 1 - t/1000, from what ``flow`` says: real students are distilled from a teacher, too.
@@ -24,14 +24,14 @@ from ...samplers.process import FLOW, VP
 from ...samplers.schedule import ddim_sigma, shift_sigma, wan_timestep
 from .. import demo_file
 from ..captions import WIDTH, embed
-from ..pictures import COLOURS, PATTERNS, SIZE, captions, draw
-from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
+from ..patterns import COLOURS, PATTERNS, SIZE, draw, list_captions
+from .loop import EMA, Log, make_optimizer, make_parser, schedule_steps, take_step
 from .vae import KEPT
 
-__all__ = ["KINDS", "Kind", "Noised", "Plan", "main", "picture_latents", "train"]
+__all__ = ["KINDS", "Kind", "NoisedBatch", "Plan", "encode_images", "main", "train"]
 
 CLASSES = len(COLOURS) * len(PATTERNS)
-PICTURES = 12_000
+IMAGES = 12_000
 BATCH = 16
 SHIFT = 5.0  # of the flow students' sampling
 TRAIN_SHIFT = 3.0  # their training looks a little more at low noise than their sampling does
@@ -40,7 +40,7 @@ HEAVIEST = 50.0  # weight of an epsilon's error, at most
 
 
 @dataclass(frozen=True)
-class Noised:
+class NoisedBatch:
     """What the network is shown and asked for; latents ``(b, c, h, w)``, timestep int64 ``(b,)``, weight ``(b,)``."""
 
     latent: Tensor
@@ -49,17 +49,17 @@ class Noised:
     weight: Tensor
 
 
-def noised_for_flow(x0: Tensor, generator: Generator) -> Noised:
+def make_flow_batch(x0: Tensor, generator: Generator) -> NoisedBatch:
     """X = (1 - s) x0 + s noise, velocity = noise - x0, timestep = 1000 s truncated as Wan truncates it."""
     sigma = shift_sigma(torch.rand(len(x0), generator=generator, dtype=torch.float64), TRAIN_SHIFT).clamp(1e-3, 0.9998)
     noise = torch.randn(x0.shape, generator=generator)
-    return Noised(FLOW.add_noise(x0, noise, sigma), wan_timestep(sigma), noise - x0, torch.ones(len(x0)))
+    return NoisedBatch(FLOW.add_noise(x0, noise, sigma), wan_timestep(sigma), noise - x0, torch.ones(len(x0)))
 
 
-def noised_for_ddim(x0: Tensor, generator: Generator) -> Noised:
+def make_ddim_batch(x0: Tensor, generator: Generator) -> NoisedBatch:
     """X = sqrt(a) x0 + sqrt(1 - a) noise, a = 1 - t / 1000 within [0.001, 0.999], target = noise.
 
-    All cells of a picture are alike, so together they say what it is when each still is almost pure noise: pattern and
+    All cells of an image are alike, so together they say what it is when each is still almost pure noise: pattern and
     phase are decided between t = 999 and t = 940. Half of the batch therefore has its a even on a logarithmic scale,
     an eighth is at 999 where every run begins, and an error weighs 1 / a (that of a velocity) up to a limit.
     """
@@ -71,15 +71,15 @@ def noised_for_ddim(x0: Tensor, generator: Generator) -> Noised:
     sigma = ddim_sigma(timestep).float()
     noise = torch.randn(x0.shape, generator=generator)
     weight = (1 / (1 - sigma.square())).clamp(max=HEAVIEST)
-    return Noised(VP.add_noise(x0, noise, sigma), timestep, noise, weight)
+    return NoisedBatch(VP.add_noise(x0, noise, sigma), timestep, noise, weight)
 
 
 @torch.no_grad()
-def taught(shown: Noised, text: Tensor, teacher: StudentNetwork) -> Tensor:
-    """The noise that a velocity student sees in latents of the DDIM process, ``(b, c, h, w)``.
+def predict_teacher_noise(shown: NoisedBatch, text: Tensor, teacher: StudentNetwork) -> Tensor:
+    """Return the noise that a velocity student sees in latents of the DDIM process, ``(b, c, h, w)``.
 
     Divided by alpha + sigma a latent of one process is one of the other, with the same signal-to-noise ratio. The
-    teacher's answer is the mean over all pictures that the latent could be; learning from it instead of from the one
+    teacher's answer is the mean over all images that the latent could be; learning from it instead of from the one
     that it was spares the student the guessing, which near t = 999 is nearly all of its loss.
     """
     sigma = rearrange(ddim_sigma(shown.timestep).float(), "b -> b 1 1 1")
@@ -95,42 +95,42 @@ class Kind:
     """One student: its network's sizes, how its latents are noised, how it is sampled, who teaches it (a student)."""
 
     config: StudentConfig
-    noised: Callable[[Tensor, Generator], Noised]
+    make_batch: Callable[[Tensor, Generator], NoisedBatch]
     preset: str
     steps: int
     rate: float = 2e-3
     teacher: str | None = None
 
 
-def _sizes(hidden: int, depth: int, channels: int = 16) -> StudentConfig:
+def _make_config(hidden: int, depth: int, channels: int = 16) -> StudentConfig:
     return StudentConfig(hidden, depth, 4, channels, SIZE, 8, WIDTH)
 
 
 KINDS = {
-    "flow": Kind(_sizes(96, 4), noised_for_flow, "flow_unipc-20 shift 5", 12_000),
-    "ddim": Kind(_sizes(128, 4), noised_for_ddim, "ddim-20 run_inference", 14_000, teacher="flow"),
-    "4ch": Kind(_sizes(96, 4, KEPT), noised_for_flow, "flow_unipc-20 shift 5", 20_000),
+    "flow": Kind(_make_config(96, 4), make_flow_batch, "flow_unipc-20 shift 5", 12_000),
+    "ddim": Kind(_make_config(128, 4), make_ddim_batch, "ddim-20 run_inference", 14_000, teacher="flow"),
+    "4ch": Kind(_make_config(96, 4, KEPT), make_flow_batch, "flow_unipc-20 shift 5", 20_000),
 }
 
 
-def contract_of(kind: Kind) -> SamplingContract:
-    """The contract that goes into the file: the preset, declared, with this student's latent."""
+def make_contract(kind: Kind) -> SamplingContract:
+    """Return the contract that goes into the file: the preset, declared, with this student's latent."""
     side, channels = kind.config.latent_size, kind.config.num_channels
     latent = (channels, side, side)
     return replace(PRESETS[kind.preset], latent=latent, output_projection=channels != 16, source="declared")
 
 
 @torch.no_grad()
-def picture_latents(vae: WanVAE, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Normalised latents ``(count, 16, 8, 8)`` of random pictures, and their classes ``(count,)``."""
+def encode_images(vae: WanVAE, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Return normalised latents ``(count, 16, 8, 8)`` of random images, and their classes ``(count,)``."""
     classes = torch.randint(CLASSES, (count,), generator=generator)
     parts = [vae.encode(rearrange(draw(rows, generator).pixels, "b c h w -> b c 1 h w")) for rows in classes.split(64)]
     return rearrange(torch.cat(parts), "b c 1 h w -> b c h w"), classes
 
 
-def pooled_captions() -> Tensor:
-    """Every caption's rows averaged, as the network does it: ``(classes, 64)``."""
-    return torch.stack([embed(text).mean(0) for text in captions()])
+def pool_captions() -> Tensor:
+    """Return every caption's embeddings averaged, as the network does it: ``(classes, 64)``."""
+    return torch.stack([embed(text).mean(0) for text in list_captions()])
 
 
 @torch.no_grad()
@@ -157,8 +157,8 @@ def _quieten(layer: nn.Module, std: float) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def projection_to_vae(latents: Tensor, kept: int = KEPT) -> nn.Conv2d:
-    """The affine map from the first channels of the latents ``(b, 16, h, w)`` to all 16 that has the least error."""
+def fit_projection(latents: Tensor, kept: int = KEPT) -> nn.Conv2d:
+    """Return the affine map of least error from the first channels of the latents ``(b, 16, h, w)`` to all 16."""
     columns = rearrange(latents, "b c h w -> (b h w) c")
     known = torch.cat([columns[:, :kept], torch.ones(len(columns), 1)], dim=1)
     solution = torch.linalg.lstsq(known, columns).solution
@@ -172,11 +172,11 @@ def projection_to_vae(latents: Tensor, kept: int = KEPT) -> nn.Conv2d:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a student is trained; ``steps`` None is the kind's own number, ``resume`` goes on from the existing file."""
+    """How a student is trained; ``steps`` None is the kind's own number, ``resume`` continues from the old file."""
 
     steps: int | None = None
     seed: int = 0
-    pictures: int = PICTURES
+    images: int = IMAGES
     resume: bool = False
 
 
@@ -188,40 +188,40 @@ def train(name: str, plan: Plan, models: Path) -> Student:
     torch.manual_seed(plan.seed)
     generator = Generator().manual_seed(plan.seed)
     vae = load_wan_vae(demo_file("vae", models), torch.float32, clips=False)
-    latents, classes = picture_latents(vae, plan.pictures, generator)
-    channels, text = kind.config.num_channels, pooled_captions()
-    projection = projection_to_vae(latents, channels) if channels != latents.shape[1] else None
+    latents, classes = encode_images(vae, plan.images, generator)
+    channels, text = kind.config.num_channels, pool_captions()
+    projection = fit_projection(latents, channels) if channels != latents.shape[1] else None
     network, final = StudentNetwork(kind.config), StudentNetwork(kind.config)
     initialise(network)
     if plan.resume:
         network.load_state_dict(load_student(path).network.state_dict())
-    averaged, optimizer = Averaged(network), optimizer_for(network, kind.rate)
+    ema, optimizer = EMA(network), make_optimizer(network, kind.rate)
     log = Log(f"student_{name}_resumed" if plan.resume else f"student_{name}", steps, models)
     teacher = None if kind.teacher is None else load_student(demo_file(f"student_{kind.teacher}", models)).network
-    student = Student(final, output_proj=projection, contract=contract_of(kind), source=name)
-    for i in train_steps(steps, optimizer):
-        rows = torch.randint(plan.pictures, (BATCH,), generator=generator)
-        shown = kind.noised(latents[rows, :channels], generator)
-        target = shown.target if teacher is None else taught(shown, text[classes[rows]], teacher)
+    student = Student(final, output_proj=projection, contract=make_contract(kind), source=name)
+    for i in schedule_steps(steps, optimizer):
+        rows = torch.randint(plan.images, (BATCH,), generator=generator)
+        shown = kind.make_batch(latents[rows, :channels], generator)
+        target = shown.target if teacher is None else predict_teacher_noise(shown, text[classes[rows]], teacher)
         error = (network(shown.latent, shown.timestep, text[classes[rows]]) - target).square()
         loss = (error * rearrange(shown.weight, "b -> b 1 1 1")).mean()
-        log.add(i, loss=step(loss, network, optimizer), unweighted=float(error.detach().mean()))
-        averaged.update()
+        log.add(i, loss=take_step(loss, network, optimizer), unweighted=float(error.detach().mean()))
+        ema.update()
         if (i + 1) % max(steps // 5, 1) == 0 or i + 1 == steps:
-            final.load_state_dict(averaged.state)
+            final.load_state_dict(ema.state)
             save_student(student, path)
     return student
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train students and write ``student_<name>.safetensors`` for each."""
-    parser = parser_for(main.__doc__)
+    parser = make_parser(main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(KINDS)}; all by default")
     parser.add_argument("--steps", type=int, help="instead of each one's own number")
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="how many pictures to train on")
-    parser.add_argument("--resume", action="store_true", help="go on from the existing files")
+    parser.add_argument("--images", type=int, default=IMAGES, help="how many images to train on")
+    parser.add_argument("--resume", action="store_true", help="continue from the existing files")
     options = parser.parse_args(arguments)
-    plan = Plan(options.steps, options.seed, options.pictures, options.resume)
+    plan = Plan(options.steps, options.seed, options.images, options.resume)
     for name in options.names or list(KINDS):
         train(name, plan, options.models)
 

@@ -1,7 +1,7 @@
 """Train the demo VAE: the architecture of the Wan 2.1 VAE at an eighth of its width, with latents that look like Wan's.
 
 Three things differ from an ordinary autoencoder. Noise on the latent makes the decoder forgive a student's small
-errors. In a quarter of the pictures only the first four channels reach the decoder, so that a 4-channel student can
+errors. In a quarter of the images only the first four channels reach the decoder, so that a 4-channel student can
 say what matters. And at the end an affine map per channel is folded into the 1x1 convolutions around the latent, so
 that it has mean 0 and standard deviation 1 under Wan's *published* statistics: exact, and the file stays a plain Wan
 2.1 VAE.
@@ -19,15 +19,15 @@ from torch import Generator, Tensor, nn
 from ...models.wan_vae.vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 from ...models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from .. import demo_file
-from ..pictures import COLOURS, PATTERNS, draw
-from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
+from ..patterns import COLOURS, PATTERNS, draw
+from .loop import EMA, Log, make_optimizer, make_parser, schedule_steps, take_step
 
 __all__ = ["DIM", "KEPT", "fold_statistics", "initialise", "main", "measure_psnr", "train", "train_decoder"]
 
 DIM = 12  # the real one is 96 wide
-KEPT = 4  # channels that carry the picture alone in a quarter of the training
+KEPT = 4  # channels that carry the image alone in a quarter of the training
 RATE = 1.5e-3
-STATISTICS = 1024  # pictures that mean and standard deviation are taken over
+STATISTICS = 1024  # images that mean and standard deviation are taken over
 NOISE = 0.10  # on the latent, relative to each channel's standard deviation
 CLASSES = len(COLOURS) * len(PATTERNS)
 
@@ -43,7 +43,7 @@ def initialise(vae: WanVAE) -> None:
 
 
 def reconstruct(vae: WanVAE, pixels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Encode, disturb and decode pictures ``(b, 3, H, W)``; return the pictures and a penalty on the latent's scale."""
+    """Encode, disturb and decode images ``(b, 3, H, W)``; return the images and a penalty on the latent's scale."""
     z = vae.encode_raw(rearrange(pixels, "b c h w -> b c 1 h w"))
     mean = reduce(z, "b c 1 h w -> 1 c 1 1 1", "mean")
     spread = (reduce((z - mean).square(), "b c 1 h w -> 1 c 1 1 1", "mean") + 1e-8).sqrt()
@@ -57,7 +57,7 @@ def reconstruct(vae: WanVAE, pixels: Tensor, generator: Generator) -> tuple[Tens
 
 @torch.no_grad()
 def measure_psnr(vae: WanVAE, pixels: Tensor, kept: int = 16) -> Tensor:
-    """PSNR in dB of each picture after encoding and decoding, ``(b, 3, H, W)`` in [-1, 1] -> ``(b,)``."""
+    """Return the PSNR in dB of each image after encoding and decoding, ``(b, 3, H, W)`` in [-1, 1] -> ``(b,)``."""
     z = vae.encode_raw(rearrange(pixels, "b c h w -> b c 1 h w"))
     if kept < z.shape[1]:
         z[:, kept:] = reduce(z[:, kept:], "b c 1 h w -> 1 c 1 1 1", "mean")
@@ -80,7 +80,7 @@ def fold_statistics(vae: WanVAE, pixels: Tensor) -> None:
     vae.conv2.weight /= gain.view(1, -1, 1, 1)
 
 
-def _channels_last(vae: WanVAE) -> None:
+def _lay_channels_last(vae: WanVAE) -> None:
     """Lay the kernels out with the channels last, in which a CPU convolves faster; their numbers stay."""
     for kernel in vae.parameters():
         if kernel.ndim == 4:
@@ -88,70 +88,70 @@ def _channels_last(vae: WanVAE) -> None:
 
 
 def train(steps: int, seed: int, models: Path) -> WanVAE:
-    """Train encoder and decoder together: on 32x32 corners for the first quarter, then on whole pictures.
+    """Train encoder and decoder together: on 32x32 corners for the first quarter, then on whole images.
 
-    Corners alone are cheaper, but every place in them is near a border, and the middle of a whole picture is not: a
+    Corners alone are cheaper, but every place in them is near a border, and the middle of a whole image is not: a
     VAE trained on corners only leaves it grey.
     """
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     vae = WanVAE(WanVAEConfig(dim=DIM))
     initialise(vae)
-    _channels_last(vae)
-    optimizer = optimizer_for(vae, RATE, 1e-4)
+    _lay_channels_last(vae)
+    optimizer = make_optimizer(vae, RATE, 1e-4)
     log = Log("vae", steps, models, every=100)
-    for i in train_steps(steps, optimizer):
+    for i in schedule_steps(steps, optimizer):
         size, count = (32, 24) if i < steps // 4 else (64, 8)
-        again, pixels, penalty = _reconstruction(vae, size, count, generator)
-        loss = _distance(again, pixels)
-        value = step(loss + 1e-3 * penalty, vae, optimizer)
-        log.add(i, loss=value, **_measured(vae, i, seed))
-    fold_statistics(vae, _pictures(STATISTICS, Generator().manual_seed(seed)))
+        again, pixels, penalty = _reconstruct_batch(vae, size, count, generator)
+        loss = _compute_loss(again, pixels)
+        value = take_step(loss + 1e-3 * penalty, vae, optimizer)
+        log.add(i, loss=value, **_measure_sometimes(vae, i, seed))
+    fold_statistics(vae, _draw_images(STATISTICS, Generator().manual_seed(seed)))
     return vae
 
 
 def train_decoder(vae: WanVAE, steps: int, seed: int, models: Path) -> WanVAE:
-    """Go on with the decoder alone: the latents stay as they are, so that students can be trained meanwhile."""
+    """Train the decoder alone: the latents stay as they are, so that students can be trained meanwhile."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed + 1)
     vae = vae.float().requires_grad_(False)
-    _channels_last(vae)
+    _lay_channels_last(vae)
     decoder = nn.ModuleList([vae.decoder, vae.conv2]).requires_grad_(True)
-    optimizer = optimizer_for(decoder, RATE, 1e-4)
-    averaged, log = Averaged(decoder), Log("vae_decoder", steps, models, every=100)
-    for i in train_steps(steps, optimizer):
-        again, pixels, _ = _reconstruction(vae, 64, 8, generator)
-        value = step(_distance(again, pixels), decoder, optimizer)
-        averaged.update()
-        log.add(i, loss=value, **_measured(vae, i, seed))
-    averaged.write_back()
+    optimizer = make_optimizer(decoder, RATE, 1e-4)
+    ema, log = EMA(decoder), Log("vae_decoder", steps, models, every=100)
+    for i in schedule_steps(steps, optimizer):
+        again, pixels, _ = _reconstruct_batch(vae, 64, 8, generator)
+        value = take_step(_compute_loss(again, pixels), decoder, optimizer)
+        ema.update()
+        log.add(i, loss=value, **_measure_sometimes(vae, i, seed))
+    ema.write_back()
     return vae
 
 
-def _reconstruction(vae: WanVAE, size: int, count: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    pixels = _corner(_pictures(count, generator), size)
+def _reconstruct_batch(vae: WanVAE, size: int, count: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    pixels = _crop_corner(_draw_images(count, generator), size)
     again, penalty = reconstruct(vae, pixels, generator)
     return again, pixels, penalty
 
 
-def _distance(again: Tensor, pixels: Tensor) -> Tensor:
+def _compute_loss(again: Tensor, pixels: Tensor) -> Tensor:
     error = again - pixels
     return error.abs().mean() + 2 * error.square().mean()
 
 
-def _measured(vae: WanVAE, i: int, seed: int) -> dict[str, float]:
-    """PSNR on pictures of seeds that training does not use, every 400 steps."""
+def _measure_sometimes(vae: WanVAE, i: int, seed: int) -> dict[str, float]:
+    """Return the PSNR on images of seeds that training does not use, every 400 steps."""
     if (i + 1) % 400:
         return {}
     pixels = draw(torch.arange(2 * CLASSES) % CLASSES, Generator().manual_seed(seed + 1000)).pixels
     return {"psnr": float(measure_psnr(vae, pixels).mean())}
 
 
-def _pictures(count: int, generator: Generator) -> Tensor:
+def _draw_images(count: int, generator: Generator) -> Tensor:
     return draw(torch.randint(CLASSES, (count,), generator=generator), generator).pixels
 
 
-def _corner(pixels: Tensor, size: int) -> Tensor:
+def _crop_corner(pixels: Tensor, size: int) -> Tensor:
     """The upper left corner: phases are random, so every corner is as good."""
     return pixels[..., :size, :size]
 
@@ -164,9 +164,9 @@ def save(vae: WanVAE, path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and write ``vae.safetensors``: first both halves, or with ``--decoder`` the decoder of that file."""
-    parser = parser_for(main.__doc__)
+    parser = make_parser(main.__doc__)
     parser.add_argument("--steps", type=int, help="6000 for both halves, 2400 for the decoder")
-    parser.add_argument("--decoder", action="store_true", help="go on with the decoder alone")
+    parser.add_argument("--decoder", action="store_true", help="train the decoder alone, from that file")
     options = parser.parse_args(arguments)
     path = demo_file("vae", options.models)
     path.parent.mkdir(parents=True, exist_ok=True)

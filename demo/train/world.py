@@ -32,12 +32,12 @@ from ...models.world import (
 from ...models.world.networks.latent_actions import to_action_vectors
 from ...pipeline.pictures.convert import to_uint8, to_unit
 from .. import demo_file
-from ..game import ACTIONS, SIZE, effective_actions, play
-from .loop import Averaged, Log, optimizer_for, parser_for, step, train_steps
+from ..game import ACTIONS, SIZE, find_effective_actions, play
+from .loop import EMA, Log, make_optimizer, make_parser, schedule_steps, take_step
 
 __all__ = ["main", "train_actions", "train_dynamics", "train_tokenizer", "write_clip"]
 
-WINDOW = 5  # frames of a training clip: up to four of context and one to predict
+WINDOW = 5  # frames of a training video: up to four of context and one to predict
 PATCH = 4
 BATCH = 16
 TOKENIZER = TokenizerConfig(SIZE, PATCH, 48, 4, 96, 2, latent_dim=4, num_bins=4)
@@ -51,11 +51,11 @@ def train_tokenizer(steps: int, seed: int, models: Path) -> VideoTokenizer:
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     tokenizer = VideoTokenizer(TOKENIZER)
-    optimizer, log = optimizer_for(tokenizer, 3e-3), Log("world_tokenizer", steps, models)
-    for i in train_steps(steps, optimizer):
+    optimizer, log = make_optimizer(tokenizer, 3e-3), Log("world_tokenizer", steps, models)
+    for i in schedule_steps(steps, optimizer):
         frames = play(BATCH, WINDOW, generator).frames
         error = tokenizer(frames) - frames
-        log.add(i, loss=step(error.abs().mean() + 4 * error.square().mean(), tokenizer, optimizer))
+        log.add(i, loss=take_step(error.abs().mean() + 4 * error.square().mean(), tokenizer, optimizer))
     return tokenizer
 
 
@@ -64,34 +64,34 @@ def train_actions(steps: int, seed: int, models: Path) -> LatentActionModel:
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     model = LatentActionModel(ACTION_MODEL)
-    optimizer, log = optimizer_for(model, 2e-3), Log("world_actions", steps, models)
-    for i in train_steps(steps, optimizer):
-        clips = play(BATCH, 4, generator)
-        truth = effective_actions(clips)
+    optimizer, log = make_optimizer(model, 2e-3), Log("world_actions", steps, models)
+    for i in schedule_steps(steps, optimizer):
+        episodes = play(BATCH, 4, generator)
+        truth = find_effective_actions(episodes)
         keep = torch.rand(BATCH, 3, (SIZE // PATCH) ** 2, generator=generator) < 0.7
-        predicted, vectors = model(clips.frames, keep)
+        predicted, vectors = model(episodes.frames, keep)
         signs = to_action_vectors(truth, ACTION_MODEL.action_dim)
         naming = F.softplus(-2 * signs * vectors).mean()
-        painting = (predicted - clips.frames[:, 1:]).square().mean()
+        drawing = (predicted - episodes.frames[:, 1:]).square().mean()
         right = float((model.quantizer.to_tokens(vectors) == truth).float().mean())
-        log.add(i, loss=step(naming + painting, model, optimizer), right=right)
+        log.add(i, loss=take_step(naming + drawing, model, optimizer), right=right)
     return model
 
 
 class Windows:
-    """Clips of the game with their tokens, made once, in memory."""
+    """Videos of the game with their tokens, made once, in memory."""
 
     def __init__(self, tokenizer: VideoTokenizer, count: int, generator: Generator) -> None:
-        clips = play(count, WINDOW, generator)
-        self.frames = clips.frames
-        self.actions = to_action_vectors(effective_actions(clips), DYNAMICS.action_dim)
+        episodes = play(count, WINDOW, generator)
+        self.frames = episodes.frames
+        self.actions = to_action_vectors(find_effective_actions(episodes), DYNAMICS.action_dim)
         with torch.no_grad():
-            self.tokens = torch.cat([tokenizer.tokenize(part) for part in clips.frames.split(64)])
+            self.tokens = torch.cat([tokenizer.tokenize(part) for part in episodes.frames.split(64)])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the dynamics model is trained; ``windows`` is the number of clips it learns from."""
+    """How the dynamics model is trained; ``windows`` is the number of videos it learns from."""
 
     steps: int
     seed: int
@@ -109,24 +109,24 @@ def train_dynamics(tokenizer: VideoTokenizer, plan: Plan, models: Path) -> Dynam
     generator = Generator().manual_seed(plan.seed)
     windows = Windows(tokenizer, plan.windows, generator)
     model = DynamicsModel(DYNAMICS)
-    averaged, optimizer = Averaged(model), optimizer_for(model, 2e-3)
+    ema, optimizer = EMA(model), make_optimizer(model, 2e-3)
     log = Log("world_dynamics_scheduled" if plan.scheduled_sampling else "world_dynamics", plan.steps, models)
-    for i in train_steps(plan.steps, optimizer):
+    for i in schedule_steps(plan.steps, optimizer):
         rows = torch.randint(len(windows.frames), (BATCH,), generator=generator)
         if float(torch.rand((), generator=generator)) < plan.ratio(i):
             context = (2, 2, 3, 4)[int(torch.randint(4, (), generator=generator))]
             tokens, actions = windows.tokens[rows, : context + 1], windows.actions[rows, :context]
         else:
-            tokens, actions = _after_own_prediction(tokenizer, model, windows, rows)
-        loss, right = _masked_loss(tokenizer, model, tokens, actions, generator)
-        value = step(loss, model, optimizer)
-        averaged.update()
+            tokens, actions = _predict_context(tokenizer, model, windows, rows)
+        loss, right = _compute_masked_loss(tokenizer, model, tokens, actions, generator)
+        value = take_step(loss, model, optimizer)
+        ema.update()
         log.add(i, loss=value, right=right, ratio=plan.ratio(i))
-    averaged.write_back()
+    ema.write_back()
     return model
 
 
-def _masked_loss(
+def _compute_masked_loss(
     tokenizer: VideoTokenizer, model: DynamicsModel, tokens: Tensor, actions: Tensor, generator: Generator
 ) -> tuple[Tensor, float]:
     """Cross-entropy of the last frame's masked tokens, and the share that is right. Shapes: tokens (b, t, p)."""
@@ -142,7 +142,7 @@ def _masked_loss(
 
 
 @torch.no_grad()
-def _after_own_prediction(
+def _predict_context(
     tokenizer: VideoTokenizer, model: DynamicsModel, windows: Windows, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Predict frame 2 from frames 0 and 1 in one pass, and put the prediction into the context of frame 3."""
@@ -150,21 +150,24 @@ def _after_own_prediction(
     latents = tokenizer.to_latents(windows.tokens[rows, :2])
     unknown = model.mask_token.expand(len(rows), 1, latents.shape[2], -1)
     guess = model(torch.cat([latents, unknown], dim=1), actions[:, :2])[:, -1:].argmax(-1)
-    painted = tokenizer.decode(torch.cat([latents, tokenizer.to_latents(guess)], dim=1), last=1).clamp(-1, 1)
-    window = torch.cat([frames[:, 1:2], painted, frames[:, 3:4]], dim=1)
+    decoded = tokenizer.decode(torch.cat([latents, tokenizer.to_latents(guess)], dim=1), last=1).clamp(-1, 1)
+    window = torch.cat([frames[:, 1:2], decoded, frames[:, 3:4]], dim=1)
     return tokenizer.tokenize(window), actions[:, 1:3]
 
 
 def write_clip(path: Path, seed: int) -> None:
     """Write ground truth of held-out play: uint8 ``frames`` (b, t, 32, 32, 3) and ``actions`` (b, t - 1)."""
-    clips = play(8, 26, Generator().manual_seed(seed + 1000))
-    frames = to_uint8(to_unit(clips.frames), "round")
-    tensors = {"frames": rearrange(frames, "b t c h w -> b t h w c").contiguous(), "actions": effective_actions(clips)}
+    episodes = play(8, 26, Generator().manual_seed(seed + 1000))
+    frames = to_uint8(to_unit(episodes.frames), "round")
+    tensors = {
+        "frames": rearrange(frames, "b t c h w -> b t h w c").contiguous(),
+        "actions": find_effective_actions(episodes),
+    }
     save_file(tensors, path, metadata={"wan_lite.actions": " ".join(ACTIONS)})
 
 
-def _kept(path: Path) -> tuple[VideoTokenizer, LatentActionModel]:
-    """Tokenizer and latent action model of an earlier training."""
+def _load_kept(path: Path) -> tuple[VideoTokenizer, LatentActionModel]:
+    """Load tokenizer and latent action model of an earlier training."""
     old = load_world(path)
     if not isinstance(old.tokenizer, VideoTokenizer) or not isinstance(old.latent_actions, LatentActionModel):
         raise ValueError(f"--keep: {path} is not a world of the current format with its actions; name one made here.")
@@ -173,17 +176,17 @@ def _kept(path: Path) -> tuple[VideoTokenizer, LatentActionModel]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the three networks and write ``world.safetensors`` and ``world_clip.safetensors``."""
-    parser = parser_for(main.__doc__)
+    parser = make_parser(main.__doc__)
     stages = ("TOKENIZER", "ACTIONS", "DYNAMICS")
     parser.add_argument("--steps", type=int, nargs=3, default=(600, 1200, 2500), metavar=stages)
     parser.add_argument("--scheduled-sampling", action="store_true", help="own predictions in the context, too")
     parser.add_argument("--keep", type=Path, metavar="WORLD", help="take tokenizer and actions from this file")
-    parser.add_argument("--windows", type=int, default=8192, help="clips that the dynamics model learns from")
+    parser.add_argument("--windows", type=int, default=8192, help="videos that the dynamics model learns from")
     parser.add_argument("--output", type=Path, help="file to write, if not world.safetensors in the models folder")
     options = parser.parse_args(arguments)
     folder, seed, steps = options.models, options.seed, options.steps
     if options.keep:
-        tokenizer, actions = _kept(options.keep)
+        tokenizer, actions = _load_kept(options.keep)
     else:
         tokenizer = train_tokenizer(steps[0], seed, folder).eval().requires_grad_(False)
         actions = train_actions(steps[1], seed, folder)

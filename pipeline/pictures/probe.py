@@ -1,4 +1,4 @@
-"""A probe's report as images: what each candidate generates, and how the latent's level runs."""
+"""A probe's report as images: what each candidate generates, and how the latent's size runs."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def draw_probe_grid(report: ProbeReport, decode: Callable[[Tensor], Tensor], *, 
 
 
 def draw_probe_chart(report: ProbeReport) -> Image.Image:
-    """Draw each candidate's level along its run, 1 being right, over the share of the run that is done."""
+    """Draw the latent's size along each candidate's run, 1 being right, over the share of the run that is done."""
     series = {
-        f"{rank}. {item.name}": [((n + 1) / len(item.level), value) for n, value in enumerate(item.level)]
+        f"{rank}. {item.name}": [((n + 1) / len(item.rms_ratio), value) for n, value in enumerate(item.rms_ratio)]
         for rank, item in enumerate(report.ranking, 1)
     }
     title = "Root mean square of the latent, over what it should be (1 is right)"

@@ -7,7 +7,7 @@ import torch
 
 from wan_lite.demo import demo_file
 from wan_lite.demo.captions import embed
-from wan_lite.demo.pictures import captions
+from wan_lite.demo.patterns import list_captions
 from wan_lite.models.student.network import pool_text
 from wan_lite.models.student.student import load_student
 from wan_lite.pipeline.probing import probe
@@ -18,7 +18,7 @@ SEEDS = range(5)  # twenty were run when the probe was made; five keep the suite
 
 @pytest.mark.parametrize("name", ["ddim", "flow", "4ch"])
 def test_a_trained_student_is_read_as_it_was_trained(name: str) -> None:
-    student, texts = load_student(demo_file(f"student_{name}")), captions()
+    student, texts = load_student(demo_file(f"student_{name}")), list_captions()
     side = student.config.latent_size
     candidates = {key: PRESETS[key] for key in ("ddim-20 run_inference", "flow_unipc-20 shift 5")}
     for seed in SEEDS:
@@ -31,5 +31,5 @@ def test_a_trained_student_is_read_as_it_was_trained(name: str) -> None:
                 seed=100 * seed,
                 finish=student.to_vae_latent,
             )
-        assert report.best.reading == student.contract.prediction, str(report)
+        assert report.best.prediction == student.contract.prediction, str(report)
         assert "clearly ahead" in report.sentence

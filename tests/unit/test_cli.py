@@ -232,7 +232,7 @@ def test_inspect_says_the_true_picture_size(folder: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert printed.startswith("a distilled Wan student\n")
     assert "4 channels, 64x64" in printed
-    assert "512x512 pixels (image_size 1024 in the config is not the picture's size)" in printed
+    assert "512x512 pixels (image_size 1024 in the config is not the image's size)" in printed
     assert "none: nothing in the checkpoint says how to sample it" in printed
     assert "to 16 channels, once after sampling" in printed
 
@@ -277,7 +277,7 @@ def test_inspect_reads_the_contract_of_a_picture(
     capsys.readouterr()
     assert main(["inspect", str(ours), str(hosts), str(plain)]) == 0
     blocks = capsys.readouterr().out.split("\n\n")
-    assert all(block.startswith("a picture\n") for block in blocks)
+    assert all(block.startswith("an image\n") for block in blocks)
     assert ["ddim, 3 steps, shift 1" in block for block in blocks] == [True, True, False]
     plain.write_bytes(b"no picture")
     assert main(["inspect", str(plain)]) == 2

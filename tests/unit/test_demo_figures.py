@@ -33,12 +33,12 @@ def test_the_chart_is_drawn_again_without_measuring(folder: Path) -> None:
 
 def test_every_world_and_feedback_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, list[tuple[float, float]]] = {}
-    monkeypatch.setattr(figures, "line_chart", lambda series, axes: drawn.update(series))
-    figures.rollout_chart({"world": WORLD})
+    monkeypatch.setattr(figures, "draw_line_chart", lambda series, axes: drawn.update(series))
+    figures.draw_rollout_chart({"world": WORLD})
     assert list(drawn) == ["pixels, scheduled sampling", "tokens, scheduled sampling", "last true frame repeated"]
     assert drawn["pixels, scheduled sampling"][0] == (1, 30.0)
     assert drawn["pixels, scheduled sampling"][-1] == (20, 20.5)
-    figures.rollout_chart({"world": WORLD, "world_plain": WORLD})
+    figures.draw_rollout_chart({"world": WORLD, "world_plain": WORLD})
     assert {"pixels, plain training", "tokens, plain training"} < set(drawn)
 
 

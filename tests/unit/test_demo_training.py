@@ -14,11 +14,10 @@ from torch import Generator, nn
 
 from wan_lite.demo import demo_file
 from wan_lite.demo.captions import embed
-from wan_lite.demo.pictures import captions as texts
-from wan_lite.demo.pictures import draw
+from wan_lite.demo.patterns import draw, list_captions
 from wan_lite.demo.train import __main__ as command
 from wan_lite.demo.train import captions, students, vae, world
-from wan_lite.demo.train.loop import Averaged, Log, optimizer_for, train_steps
+from wan_lite.demo.train.loop import EMA, Log, make_optimizer, schedule_steps
 from wan_lite.models import load_student, load_wan_vae, load_world
 from wan_lite.models.wan_vae.vae import WanVAE, WanVAEConfig
 
@@ -45,13 +44,13 @@ def test_a_vae_then_its_decoder_then_students(models: Path) -> None:
     assert changed <= {"decoder", "conv2"}  # the latents stayed as they were
     assert "decoder" in changed
     assert load_wan_vae(demo_file("vae", models), clips=False).config.dim == 4
-    students.main([*common, "--pictures", "8", "flow", "ddim", "4ch"])
+    students.main([*common, "--images", "8", "flow", "ddim", "4ch"])
     student = load_student(demo_file("student_4ch", models))
     assert student.contract is not None
     assert student.contract.latent == (4, 8, 8)
     assert student.contract.output_projection
     assert student.to_vae_latent(torch.zeros(1, 4, 8, 8)).shape == (1, 16, 8, 8)
-    students.main([*common, "--pictures", "8", "ddim", "--resume"])
+    students.main([*common, "--images", "8", "ddim", "--resume"])
     assert len(rows(models, "student_ddim_resumed")) == 1
     ddim = load_student(demo_file("student_ddim", models))
     assert ddim.contract is not None
@@ -79,7 +78,7 @@ def test_a_batch_behind_an_own_prediction_has_the_right_shape(models: Path) -> N
     tokenizer = world.VideoTokenizer(world.TOKENIZER).requires_grad_(False)
     model = world.DynamicsModel(world.DYNAMICS)
     windows = world.Windows(tokenizer, 4, Generator().manual_seed(0))
-    tokens, actions = world._after_own_prediction(tokenizer, model, windows, torch.arange(4))
+    tokens, actions = world._predict_context(tokenizer, model, windows, torch.arange(4))
     assert tokens.shape == (4, 3, 64)
     assert actions.shape == (4, 2, 2)
     assert world.Plan(100, 0, scheduled_sampling=True).ratio(100) == 0.5
@@ -93,7 +92,7 @@ def test_training_is_seeded(tmp_path: Path) -> None:
 def test_captions_are_written_with_their_texts(models: Path) -> None:
     captions.main(["--models", str(models)])
     rows = load_file(demo_file("captions", models))
-    assert torch.equal(rows["text.7"], embed(texts()[7]))
+    assert torch.equal(rows["text.7"], embed(list_captions()[7]))
 
 
 def test_folding_the_statistics_changes_latents_only() -> None:
@@ -113,7 +112,7 @@ def test_folding_the_statistics_changes_latents_only() -> None:
 
 def test_ddim_batches_begin_where_sampling_begins() -> None:
     x0 = torch.randn(60, 16, 8, 8, generator=Generator().manual_seed(0))
-    shown = students.noised_for_ddim(x0, Generator().manual_seed(1))
+    shown = students.make_ddim_batch(x0, Generator().manual_seed(1))
     assert (shown.timestep[:8] == 999).all()
     assert (shown.timestep[8:30] > 900).any() and (shown.timestep[30:] < 500).any()
     assert shown.weight.max() <= 50 and shown.weight.min() >= 1
@@ -123,7 +122,7 @@ def test_ddim_batches_begin_where_sampling_begins() -> None:
 
 def test_a_teacher_that_knows_the_picture_teaches_the_true_noise() -> None:
     x0 = torch.randn(40, 16, 8, 8, generator=Generator().manual_seed(0))
-    shown = students.noised_for_ddim(x0, Generator().manual_seed(1))
+    shown = students.make_ddim_batch(x0, Generator().manual_seed(1))
 
     def knows(x: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         signal = (1 - shown.timestep / 1000).clamp(1e-3, 0.999).view(-1, 1, 1, 1)
@@ -131,13 +130,13 @@ def test_a_teacher_that_knows_the_picture_teaches_the_true_noise() -> None:
         assert (timestep == (sigma.flatten().double() * 1000).long()).all()
         return (x - x0) / sigma
 
-    taught = students.taught(shown, torch.zeros(40, 64), knows)  # type: ignore[arg-type]
-    torch.testing.assert_close(taught, shown.target, atol=2e-3, rtol=1e-3)
+    noise = students.predict_teacher_noise(shown, torch.zeros(40, 64), knows)  # type: ignore[arg-type]
+    torch.testing.assert_close(noise, shown.target, atol=2e-3, rtol=1e-3)
 
 
 def test_flow_batches_are_truncated_timesteps() -> None:
     x0 = torch.randn(200, 4, 2, 2, generator=Generator().manual_seed(0))
-    shown = students.noised_for_flow(x0, Generator().manual_seed(1))
+    shown = students.make_flow_batch(x0, Generator().manual_seed(1))
     assert shown.timestep.dtype == torch.int64
     assert shown.timestep.min() >= 0 and shown.timestep.max() <= 999
     # latent = x0 + s * velocity, so s can be read back: its thousandfold, truncated, is the timestep
@@ -150,32 +149,32 @@ def test_a_projection_finds_an_affine_map() -> None:
     known = torch.randn(5, 4, 8, 8, generator=generator)
     mixing = torch.randn(12, 4, generator=generator)
     latents = torch.cat([known, torch.einsum("oc,bchw->bohw", mixing, known) + 0.5], dim=1)
-    torch.testing.assert_close(students.projection_to_vae(latents)(known), latents, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(students.fit_projection(latents)(known), latents, atol=1e-3, rtol=1e-3)
 
 
 def test_the_rate_rises_and_falls(tmp_path: Path) -> None:
-    optimizer = optimizer_for(nn.Linear(2, 2), 1.0)
-    rates = [optimizer.param_groups[0]["lr"] for _ in train_steps(200, optimizer)]
+    optimizer = make_optimizer(nn.Linear(2, 2), 1.0)
+    rates = [optimizer.param_groups[0]["lr"] for _ in schedule_steps(200, optimizer)]
     assert rates[0] < 0.02 and max(rates) > 0.5 and rates[-1] < 0.03
 
 
 def test_an_average_follows_its_module() -> None:
     module = nn.Linear(1, 1)
-    averaged = Averaged(module, decay=0.5)
+    ema = EMA(module, decay=0.5)
     with torch.no_grad():
         module.weight.fill_(8.0)
     for _ in range(50):
-        averaged.update()
-    averaged.write_back()
+        ema.update()
+    ema.write_back()
     assert module.weight.item() == pytest.approx(8.0, abs=1e-3)
 
 
-def test_a_log_keeps_means_and_shows_a_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_log_keeps_means_and_leaves_no_bar_in_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = Log("x", 4, tmp_path / "models", every=2)
     for i in range(4):
         log.add(i, loss=float(i))
     assert [row["loss"] for row in rows(tmp_path / "models", "x")] == ["0.5", "2.5"]
-    assert "4/4" in capfd.readouterr().err
+    assert capfd.readouterr().err == ""
 
 
 def test_one_command_trains_in_an_order_that_can_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from wan_lite.demo import MODELS, demo_file, measure
 from wan_lite.demo.captions import embed
 from wan_lite.demo.figures import FIGURES
-from wan_lite.demo.pictures import captions
+from wan_lite.demo.patterns import list_captions
 from wan_lite.demo.run import probe_student
 from wan_lite.models.student.student import Student
 from wan_lite.models.wan_vae.vae import WanVAE
@@ -24,17 +24,17 @@ SAMPLE = 36  # every caption once
 
 @pytest.fixture(scope="module")
 def vae() -> WanVAE:
-    return measure.demo_vae()
+    return measure.load_demo_vae()
 
 
 @pytest.fixture(scope="module")
 def students() -> dict[str, Student]:
-    return {name: measure.demo_student(name) for name in STUDENTS}
+    return {name: measure.load_demo_student(name) for name in STUDENTS}
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return measure.demo_world()
+    return measure.load_demo_world()
 
 
 def test_everything_fits_into_16_megabytes_and_nothing_is_pickled() -> None:
@@ -45,8 +45,8 @@ def test_everything_fits_into_16_megabytes_and_nothing_is_pickled() -> None:
 
 def test_captions_are_the_rows_that_students_were_trained_on() -> None:
     with safe_open(demo_file("captions"), "pt") as file:
-        assert json.loads(file.metadata()["wan_lite.captions"]) == captions()
-        for i, text in enumerate(captions()):
+        assert json.loads(file.metadata()["wan_lite.captions"]) == list_captions()
+        for i, text in enumerate(list_captions()):
             assert torch.equal(file.get_tensor(f"text.{i}"), embed(text))
 
 
@@ -57,7 +57,7 @@ def test_the_written_figures_meet_what_is_asked() -> None:
     world = written["world"]
     least = {
         "vae_psnr": (written["vae_psnr"], 28),
-        "judge_on_training_pictures": (written["judge_on_training_pictures"], 0.98),
+        "classifier_on_training_images": (written["classifier_on_training_images"], 0.98),
         "tokenizer_psnr": (world["tokenizer_psnr"], 26),
         "one_step_psnr": (world["one_step_psnr"], world["copy_last_frame_psnr"] + 3),
         "actions_obeyed": (world["actions_obeyed"], 0.9),
@@ -72,7 +72,7 @@ def test_the_written_figures_meet_what_is_asked() -> None:
 
 
 def test_the_vae_keeps_held_out_pictures(vae: WanVAE) -> None:
-    assert float(measure.vae_psnr(vae, 72).mean()) >= 28
+    assert float(measure.measure_vae_psnr(vae, 72).mean()) >= 28
 
 
 def test_latents_look_like_wans(vae: WanVAE) -> None:
@@ -87,13 +87,13 @@ def test_students_paint_their_captions_by_their_own_contract(
     name: str, vae: WanVAE, students: dict[str, Student]
 ) -> None:
     # 0.9 is asked of 200 pictures, which the written figures hold; 36 of them may fall a little below by chance
-    assert measure.right_share(measure.paint(students[name], vae, SAMPLE)) >= 0.85
+    assert measure.measure_accuracy(measure.sample_captions(students[name], vae, SAMPLE)) >= 0.85
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_the_wrong_sampler_spoils_the_pictures(name: str, vae: WanVAE, students: dict[str, Student]) -> None:
-    wrong = measure.other_contract(students[name])
-    assert measure.right_share(measure.paint(students[name], vae, SAMPLE, contract=wrong)) <= 0.3
+    wrong = measure.make_wrong_contract(students[name])
+    assert measure.measure_accuracy(measure.sample_captions(students[name], vae, SAMPLE, contract=wrong)) <= 0.3
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -109,29 +109,29 @@ def test_contracts_are_declared_and_name_their_process(name: str, students: dict
 @pytest.mark.parametrize("name", STUDENTS)
 def test_the_probe_finds_the_right_reading(name: str, students: dict[str, Student]) -> None:
     for seed in (0, 1):
-        assert probe_student(students[name], seed=100 * seed).best.reading == students[name].contract.prediction
+        assert probe_student(students[name], seed=100 * seed).best.prediction == students[name].contract.prediction
 
 
 def test_the_tokenizer_keeps_frames(world: World) -> None:
-    assert float(measure.tokenizer_psnr(world, 32).mean()) >= 26
+    assert float(measure.measure_tokenizer_psnr(world, 32).mean()) >= 26
 
 
 def test_a_step_beats_repeating_the_last_frame(world: World) -> None:
-    ahead, repeated = measure.one_step_psnr(world, 64)
+    ahead, repeated = measure.measure_one_step_psnr(world, 64)
     assert ahead >= repeated + 3
 
 
 def test_actions_move_the_paddle(world: World) -> None:
-    assert measure.action_share(world, 32) >= 0.9
+    assert measure.measure_obedience(world, 32) >= 0.9
 
 
 def test_true_actions_are_recognised(world: World) -> None:
-    assert measure.recognised_share(world, 64) >= 0.9
+    assert measure.measure_recognition(world, 64) >= 0.9
 
 
 def test_rollouts_stay_above_a_still_frame(world: World) -> None:
-    frames, actions = measure.clip()
+    frames, actions = measure.load_demo_video()
     frames, actions = frames[:, :12], actions[:, :11]
-    still = measure.copy_psnr(frames, 2)
+    still = measure.measure_copy_psnr(frames, 2)
     for feedback in ("pixels", "tokens"):
-        assert float((measure.rollout_psnr(world, frames, actions, feedback) - still).mean()) >= 3
+        assert float((measure.measure_rollout_psnr(world, frames, actions, feedback) - still).mean()) >= 3

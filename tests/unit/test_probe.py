@@ -1,4 +1,4 @@
-"""The probe on networks whose right reading is known: exact denoisers of smooth random fields, epsilon and velocity."""
+"""The probe on networks of a known prediction type: exact denoisers of smooth random fields, epsilon and velocity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wan_lite.pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
-from wan_lite.pipeline.probing import latent_statistics, probe
+from wan_lite.pipeline.probing import measure_latent, probe
 from wan_lite.samplers import PRESETS, Network, SamplingContract, per_item_noise
 
 SHAPE = (4, 16, 8, 8)
@@ -42,35 +42,35 @@ def velocity_network(x: Tensor, timestep: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(0, 100, 5))
-@pytest.mark.parametrize(("network", "reading"), [(epsilon_network, "epsilon"), (velocity_network, "velocity")])
-def test_the_right_reading_comes_first(network: Network, reading: str, seed: int) -> None:
+@pytest.mark.parametrize(("network", "prediction"), [(epsilon_network, "epsilon"), (velocity_network, "velocity")])
+def test_the_right_prediction_type_comes_first(network: Network, prediction: str, seed: int) -> None:
     report = probe(network, PRESETS, SHAPE, seed=seed)
-    assert [item.reading == reading for item in report.ranking] == [True, True, False, False]
-    assert report.best.name == (DDIM20 if reading == "epsilon" else FLOW20)
-    assert f"looks like {reading}" in report.sentence
+    assert [item.prediction == prediction for item in report.ranking] == [True, True, False, False]
+    assert report.best.name == (DDIM20 if prediction == "epsilon" else FLOW20)
+    assert f"looks like {prediction}" in report.sentence
     assert "clearly ahead" in report.sentence
 
 
 def test_one_item_is_enough_here() -> None:
-    for network, reading in ((epsilon_network, "epsilon"), (velocity_network, "velocity")):
-        assert probe(network, PRESETS, (1, 16, 8, 8)).best.reading == reading
+    for network, prediction in ((epsilon_network, "epsilon"), (velocity_network, "velocity")):
+        assert probe(network, PRESETS, (1, 16, 8, 8)).best.prediction == prediction
 
 
-def test_within_one_reading_the_cheapest_run_that_equals_the_finest_comes_first() -> None:
+def test_within_one_prediction_type_the_cheapest_run_that_equals_the_finest_comes_first() -> None:
     steps = (40, 2, 20, 30)
     candidates = {f"{n} steps": replace(PRESETS[FLOW20], steps=n) for n in steps}
     report = probe(velocity_network, candidates, SHAPE)
     assert [item.contract.steps for item in report.ranking] == [20, 30, 40, 2]
     distances = {item.contract.steps: item.distance for item in report.ranking}
     assert distances[40] == 0 < distances[30] < distances[20] < 0.06 < distances[2]
-    assert "no candidate with another reading" in report.sentence
+    assert "no candidate of another prediction type" in report.sentence
 
 
 def test_the_report_explains_itself() -> None:
     report = probe(velocity_network, PRESETS, SHAPE)
     worst = report.ranking[-1]
     assert worst.score == sum(worst.penalties.values())
-    assert max(worst.level) > 1.5
+    assert max(worst.rms_ratio) > 1.5
     lines = str(report).splitlines()
     assert lines[0] == report.sentence
     assert lines[1].startswith(f"1. {report.best.name}: score ")
@@ -87,22 +87,22 @@ def test_hopeless_networks_are_said_to_be() -> None:
 
 def test_statistics_are_those_of_the_finished_latent() -> None:
     report = probe(velocity_network, {"one": PRESETS[FLOW20]}, SHAPE, finish=lambda latent: 2 * latent + 1)
-    plain = latent_statistics(report.best.latent)
+    plain = measure_latent(report.best.latent)
     assert report.best.statistics.std == pytest.approx([2 * value for value in plain.std], rel=1e-4)
     assert report.best.statistics.mean == pytest.approx([2 * value + 1 for value in plain.mean], abs=1e-4)
     assert report.best.statistics.autocorrelation == pytest.approx(plain.autocorrelation, abs=1e-4)
 
 
 def test_statistics_of_known_fields() -> None:
-    white = latent_statistics(per_item_noise((2, 16, 64, 64), 0))
+    white = measure_latent(per_item_noise((2, 16, 64, 64), 0))
     assert white.autocorrelation == pytest.approx(0, abs=0.01)
     assert white.high_frequency == pytest.approx(0.73, abs=0.02)
     assert sum(white.std) / 16 == pytest.approx(1, abs=0.02)
-    ramp = latent_statistics(torch.linspace(-1, 1, 64).expand(1, 2, 64, 64))
+    ramp = measure_latent(torch.linspace(-1, 1, 64).expand(1, 2, 64, 64))
     assert ramp.autocorrelation > 0.9
     assert ramp.high_frequency < 0.1
     checks = (torch.arange(64)[:, None] + torch.arange(64)[None]) % 2 * 2.0 - 1
-    board = latent_statistics(checks.expand(1, 1, 64, 64))
+    board = measure_latent(checks.expand(1, 1, 64, 64))
     assert board.autocorrelation == pytest.approx(-1)
     assert board.high_frequency == pytest.approx(1)
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan_lite.cli import main
-from wan_lite.cli.clips import read_clip, write_clip
+from wan_lite.cli.videos import read_video, write_video
 from wan_lite.models.world import find_checkpoints, load_world
 
 HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
@@ -26,7 +26,7 @@ def truth() -> Tensor:
 
 @pytest.fixture
 def clip(tmp_path: Path, truth: Tensor) -> str:
-    write_clip(truth.permute(0, 2, 3, 1) / 2 + 0.5, tmp_path / "true.webp", fps=4)
+    write_video(truth.permute(0, 2, 3, 1) / 2 + 0.5, tmp_path / "true.webp", fps=4)
     return str(tmp_path / "true.webp")
 
 
@@ -59,7 +59,7 @@ def test_rollout_as_video(tmp_path: Path, clip: str) -> None:
     pytest.importorskip("av")
     out = tmp_path / "r.mp4"
     assert run("rollout", "--world", WORLD, "--clip", clip, "--steps", "3", "--out", out, "--scale", "3") == 0
-    assert read_clip(out).shape == (5, 3, 96, 96)
+    assert read_video(out).shape == (5, 3, 96, 96)
 
 
 def test_actions_of_the_clip(tmp_path: Path, clip: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_another_frame_size_is_refused_or_resized(
     tmp_path: Path, truth: Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     large = tmp_path / "large.webp"
-    write_clip(truth.permute(0, 2, 3, 1).repeat_interleave(2, 1).repeat_interleave(2, 2) / 2 + 0.5, large, fps=4)
+    write_video(truth.permute(0, 2, 3, 1).repeat_interleave(2, 1).repeat_interleave(2, 2) / 2 + 0.5, large, fps=4)
     words = ["rollout", "--world", WORLD, "--clip", large, "--steps", "1", "--out", tmp_path / "r.gif"]
     assert run(*words) == 2
     said = capsys.readouterr().err
@@ -92,36 +92,36 @@ def test_clips_survive_the_disk(tmp_path: Path, truth: Tensor) -> None:
     frames = truth.permute(0, 2, 3, 1) / 2 + 0.5
     eight_bit = (frames * 255).to(torch.uint8).float() / 127.5 - 1
     for ending in (".webp", ".png"):
-        write_clip(frames, tmp_path / f"c{ending}", fps=4)
-        torch.testing.assert_close(read_clip(tmp_path / f"c{ending}"), eight_bit.permute(0, 3, 1, 2))
-    part = read_clip(tmp_path / "c.webp", start=1, every=2, limit=2)
-    torch.testing.assert_close(part, read_clip(tmp_path / "c.webp")[[1, 3]])
+        write_video(frames, tmp_path / f"c{ending}", fps=4)
+        torch.testing.assert_close(read_video(tmp_path / f"c{ending}"), eight_bit.permute(0, 3, 1, 2))
+    part = read_video(tmp_path / "c.webp", start=1, every=2, limit=2)
+    torch.testing.assert_close(part, read_video(tmp_path / "c.webp")[[1, 3]])
 
 
 def test_a_folder_of_pictures(tmp_path: Path) -> None:
     for i in range(3):
         Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"{i}.png")
-    assert read_clip(tmp_path)[:, 0, 0, 0].tolist() == pytest.approx([i / 127.5 - 1 for i in range(3)])
+    assert read_video(tmp_path)[:, 0, 0, 0].tolist() == pytest.approx([i / 127.5 - 1 for i in range(3)])
     Image.new("RGB", (9, 8)).save(tmp_path / "9.png")
     with pytest.raises(ValueError, match="2 different sizes"):
-        read_clip(tmp_path)
+        read_video(tmp_path)
 
 
 def test_clips_that_cannot_be_read(tmp_path: Path, clip: str) -> None:
     (tmp_path / "x.png").write_text("no picture")
-    for path, said in ((tmp_path / "x.png", "not a picture"), (tmp_path / "none.gif", "no such clip")):
+    for path, said in ((tmp_path / "x.png", "not an image"), (tmp_path / "none.gif", "no such video")):
         with pytest.raises(ValueError, match=said):
-            read_clip(path)
+            read_video(path)
     with pytest.raises(ValueError, match="no frame from number 99"):
-        read_clip(clip, start=99)
+        read_video(clip, start=99)
     with pytest.raises(ValueError, match="not an ending"):
-        write_clip(torch.zeros(1, 8, 8, 3), tmp_path / "x.txt", fps=1)
+        write_video(torch.zeros(1, 8, 8, 3), tmp_path / "x.txt", fps=1)
 
 
 def test_videos_need_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match="pip install av"):
-        write_clip(torch.zeros(1, 8, 8, 3), tmp_path / "x.mp4", fps=1)
+        write_video(torch.zeros(1, 8, 8, 3), tmp_path / "x.mp4", fps=1)
 
 
 def test_convert_to_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_convert_to_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--fps", "0"], "fps is 0.0; allowed"), (["--out", "a.xyz"], "a.xyz: not an ending of a clip"),
+        (["--fps", "0"], "fps is 0.0; allowed"), (["--out", "a.xyz"], "a.xyz: not an ending of a video"),
         (["--scale", "0"], "--scale is 0"), (["--sheet", "s.xyz"], "--sheet is 's.xyz'"),
         (["--start", "-1"], "start is -1"), (["--every", "0"], "every is 0"), (["--frames", "0"], "frames is 0"),
         (["--steps", "0"], "steps: 0 given"), (["--steps", "99999999999"], "from 1 to 100000"),
@@ -172,7 +172,7 @@ def test_a_damaged_clip(tmp_path: Path, clip: str, capsys: pytest.CaptureFixture
         (tmp_path / name).write_bytes(content)
         words = ["--clip", tmp_path / name, "--steps", "1", "--out", tmp_path / "r.gif"]
         assert run("rollout", "--world", WORLD, *words) == 2
-        assert f"{name}: is not a picture" in capsys.readouterr().err
+        assert f"{name}: is not an image" in capsys.readouterr().err
 
 
 def test_options_of_worlds_are_refused_for_vaes_and_the_reverse(

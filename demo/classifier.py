@@ -1,6 +1,6 @@
-"""Says which caption a picture shows, or none: a template rule with a distance limit, so that garbage is rejected.
+"""Names the caption that an image shows, or none: a template rule with a distance limit, so that garbage is rejected.
 
-The rule fits the picture as ``ground + mask * (colour - ground)`` over all masks of the picture set (every pattern,
+The rule fits the image as ``ground + mask * (colour - ground)`` over all masks of the image set (every pattern,
 a few widths, all half-pixel phases), with the two colours free. It accepts only when the fit leaves little
 over, the colour is near one of the palette and the ground is near the set's ground.
 """
@@ -15,50 +15,51 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from ..pipeline.pictures.convert import to_unit
-from .pictures import COLOURS, GROUND, PATTERNS, SIZE, mask_of
+from .patterns import COLOURS, GROUND, PATTERNS, SIZE, draw_mask
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Classification", "classify"]
 
 RESIDUAL_LIMIT = 0.12  # root mean square of what the fit leaves over, in [0, 1] pixel units
 COLOUR_LIMIT = 0.22  # distance in RGB, [0, 1] units, from the palette
 GROUND_LIMIT = 0.22
-PLAIN_CONTRAST = 0.20  # below this distance between the two fitted colours a picture is one plain colour
+PLAIN_CONTRAST = 0.20  # below this distance between the two fitted colours an image is one plain colour
 _WIDTHS = (0.36, 0.42, 0.48, 0.54, 0.60, 0.65)
 _HALVES = (0.0, 0.5)  # phases between two pixels
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What each picture shows: class indices ``(b,)`` (-1 where rejected) and the residual of the fit ``(b,)``."""
+class Classification:
+    """What each image shows: class indices ``(b,)`` (-1 where rejected) and the residual of the fit ``(b,)``."""
 
     colour: Tensor
     pattern: Tensor
     residual: Tensor
 
     def agrees(self, colour: Tensor, pattern: Tensor) -> Tensor:
-        """Tell for each picture whether both colour and pattern are the ones asked for, ``(b,)`` bool."""
+        """Return for each image whether both colour and pattern are the ones asked for, ``(b,)`` bool."""
         return (self.colour == colour) & (self.pattern == pattern)
 
 
-def judge(pixels: Tensor) -> Verdict:
-    """Name colour and pattern of every picture, or -1.
+def classify(pixels: Tensor) -> Classification:
+    """Name colour and pattern of every image, or -1.
 
-    Shapes: pixels ``(b, 3, 64, 64)`` in [-1, 1].
+    Args:
+        pixels: ``(b, 3, 64, 64)`` in [-1, 1].
     """
-    verdicts = [_judge_one(to_unit(picture.float())) for picture in pixels]
-    colour, pattern, residual = zip(*verdicts, strict=True)
-    return Verdict(torch.tensor(colour), torch.tensor(pattern), torch.tensor(residual))
+    found = [_classify_one(to_unit(image.float())) for image in pixels]
+    colour, pattern, residual = zip(*found, strict=True)
+    return Classification(torch.tensor(colour), torch.tensor(pattern), torch.tensor(residual))
 
 
-def _judge_one(picture: Tensor) -> tuple[int, int, float]:
-    """Judge one picture ``(3, 64, 64)`` in [0, 1]."""
-    if not torch.isfinite(picture).all():
+def _classify_one(image: Tensor) -> tuple[int, int, float]:
+    """Classify one image ``(3, 64, 64)`` in [0, 1]."""
+    if not torch.isfinite(image).all():
         return -1, -1, float("inf")
-    mean = reduce(picture, "c h w -> c", "mean")
-    spread = float((picture - mean[:, None, None]).square().mean().sqrt())
-    pattern, front, ground, residual = _best_fit(picture)
+    mean = reduce(image, "c h w -> c", "mean")
+    spread = float((image - mean[:, None, None]).square().mean().sqrt())
+    pattern, front, ground, residual = _fit_best(image)
     plain = list(PATTERNS).index("plain")
-    # A plain picture is not a faint pattern: the fitted colours of grain lie close together.
+    # A plain image is not a faint pattern: the fitted colours of grain lie close together.
     if float((front - ground).norm()) < PLAIN_CONTRAST:
         pattern, front, ground, residual = plain, mean, torch.tensor(GROUND), spread
     palette = torch.tensor(list(COLOURS.values()))
@@ -71,12 +72,12 @@ def _judge_one(picture: Tensor) -> tuple[int, int, float]:
     return (int(distance.argmin()), pattern, residual) if accepted else (-1, -1, residual)
 
 
-def _best_fit(picture: Tensor) -> tuple[int, Tensor, Tensor, float]:
+def _fit_best(image: Tensor) -> tuple[int, Tensor, Tensor, float]:
     """Return the pattern whose mask explains most, the colours of its two sides, and the rms left over."""
-    owners, masks, spectra, norms = _templates()
-    mean = reduce(picture, "c h w -> c", "mean")
-    centred = picture - rearrange(mean, "c -> c 1 1")
-    # Two colours lie on one line in RGB: the search needs only the picture's place along its longest axis.
+    owners, masks, spectra, norms = _make_templates()
+    mean = reduce(image, "c h w -> c", "mean")
+    centred = image - rearrange(mean, "c -> c 1 1")
+    # Two colours lie on one line in RGB: the search needs only the image's place along its longest axis.
     columns = rearrange(centred, "c h w -> c (h w)")
     axis = torch.linalg.eigh(columns @ columns.T).eigenvectors[:, -1]
     axis = axis if axis.sum() > 0 else -axis
@@ -94,8 +95,8 @@ def _best_fit(picture: Tensor) -> tuple[int, Tensor, Tensor, float]:
 
 
 @lru_cache(maxsize=1)
-def _templates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All masks: owners ``(n,)``, masks ``(n, 64, 64)``, their spectra ``(n, 64, 33)`` and norms ``(n,)``."""
+def _make_templates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return all masks: owners ``(n,)``, masks ``(n, 64, 64)``, their spectra ``(n, 64, 33)`` and norms ``(n,)``."""
     owners: list[int] = []
     masks: list[Tensor] = []
     for index in range(len(PATTERNS)):
@@ -103,7 +104,7 @@ def _templates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
             continue
         grid = torch.cartesian_prod(torch.tensor(_WIDTHS), torch.tensor(_HALVES), torch.tensor(_HALVES))
         width, shift_x, shift_y = grid.unbind(1)
-        masks.append(mask_of(index, width, shift_x, shift_y))
+        masks.append(draw_mask(index, width, shift_x, shift_y))
         owners += [index] * len(grid)
     stack = torch.cat(masks)
     centred = stack - reduce(stack, "n h w -> n 1 1", "mean")

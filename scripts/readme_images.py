@@ -1,6 +1,6 @@
-"""Make the README's pictures: the page with a workflow and its result, a rollout and a diagnosis of the demo world.
+"""Make the README's images: the page with a workflow and its result, a rollout and a diagnosis of the demo world.
 
-    python scripts/readme_pictures.py [SHEET]
+    python scripts/readme_images.py [SHEET]
 
 ``SHEET`` is ``out/demo/pictures.png``, as ``make demo`` writes it. Needs a ComfyUI and a Chromium, as the tests do.
 """
@@ -27,7 +27,7 @@ WIDEST = 1400
 
 
 def main() -> int:
-    """Write the files; returns the exit code."""
+    """Write the files and return the exit code."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -37,7 +37,7 @@ def main() -> int:
         page, client = new_page(browser, server.url), Client(server)
         run(page, client, "student_flow_unipc")
         write("page.jpg", page.screenshot(Path(folder) / "page.png").read_bytes())
-        (PICTURES / "rollout.webp").write_bytes(of_kind(run(page, client, "world_rollout"), "WEBP"))
+        (PICTURES / "rollout.webp").write_bytes(find_format(run(page, client, "world_rollout"), "WEBP"))
         chart, comparison = run(page, client, "world_diagnose")[:2]
     write("diagnosis.jpg", chart)
     write("comparison.jpg", comparison)
@@ -47,22 +47,22 @@ def main() -> int:
 
 
 def run(page: ComfyPage, client: Client, name: str) -> list[bytes]:
-    """The files that a shipped workflow saves, in the order in which its nodes stand on the canvas."""
+    """Return the files that a shipped workflow saves, in the order in which its nodes stand on the canvas."""
     workflow = WORKFLOWS / f"{name}.json"
     page.drop(workflow)
     return [client.view(entry) for entry in pictures_of(page.run(), workflow)]
 
 
-def of_kind(files: list[bytes], kind: str) -> bytes:
-    """The first file of an image format."""
+def find_format(files: list[bytes], kind: str) -> bytes:
+    """Return the first file of an image format."""
     return next(data for data in files if Image.open(io.BytesIO(data)).format == kind)
 
 
 def write(name: str, data: bytes) -> None:
-    """Write a picture as a JPEG no wider than 1400 pixels."""
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
-    picture.save(PICTURES / name, "JPEG", quality=82, optimize=True)
+    """Write an image as a JPEG no wider than 1400 pixels."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+    image.save(PICTURES / name, "JPEG", quality=82, optimize=True)
 
 
 if __name__ == "__main__":
