@@ -260,7 +260,7 @@ def test_inspect_knows_world_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert whole.startswith("a world model\n")
     assert "32x32 pixels" in whole
     assert "4, ids 0 to 3" in whole
-    assert part.startswith("one network of a world model: dynamics model (the format of July 2025)")
+    assert part.startswith("one network of a world model: dynamics model (the legacy format of July 2025)")
 
 
 def test_inspect_reads_the_contract_of_a_picture(

@@ -213,13 +213,13 @@ def test_guidance_of_one_calls_one_network() -> None:
 
 @pytest.mark.parametrize("solver", [FlowUniPC(), FlowUniPC(3), FlowDPMpp(), DDIM(), DDIM(eta=0.5)], ids=repr)
 def test_no_allocation_is_larger_than_one_latent(solver) -> None:
-    from wan_lite.benchmarks.samplers import allocations
+    from wan_lite.benchmarks.samplers import measure_allocations
+    from wan_lite.benchmarks.timing import Call
 
     noise = per_item_noise((1, 16, 1, 32, 32), 0)
     output = noise.clone()
-    largest, alive = allocations(
-        lambda: sample(lambda x, t: output, noise, flow_schedule(6), solver, prediction=Prediction.VELOCITY), noise
-    )
+    run = Call(lambda: sample(lambda x, t: output, noise, flow_schedule(6), solver, prediction=Prediction.VELOCITY))
+    largest, alive = measure_allocations(run, noise)
     assert largest <= 1
     # the old and the new history, the latent before and after, two differences (and the timesteps, a few bytes)
     assert alive <= 2 * solver.order + 4.1
