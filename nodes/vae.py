@@ -13,23 +13,30 @@ from torch import Tensor
 from ..models.wan_vae.tiling import MODES, Tiling
 from ..models.wan_vae.vae import load_wan_vae
 from .host.folders import fingerprint, list_models, model_path
-from .host.schema import ADVANCED, CATEGORY, PRECISIONS, schema
+from .host.schema import CATEGORY, PRECISIONS, choice_input, int_input, schema
 from .host.vae_model import HostVAE, to_pixels
 
 
 def tiling_inputs() -> list[io.Input]:
     """The two inputs that say how much memory the VAE may use."""
     return [
-        io.Combo.Input(
-            "tiling", options=list(MODES), default="auto", **ADVANCED,
-            tooltip="auto: in pieces where the memory does not do for the whole picture. off: always in one piece. "
+        choice_input(
+            "tiling",
+            MODES,
+            "auto: in pieces where the memory does not do for the whole picture. off: always in one piece. "
             "budget: in pieces that fit into budget_mb. The picture is the same each time, without seams.",
+            default="auto",
+            advanced=True,
         ),
-        io.Int.Input(
-            "budget_mb", default=1024, min=64, max=1048576, step=64, **ADVANCED,
-            tooltip="Working memory in MB, above the weights; used where tiling is budget.",
+        int_input(
+            "budget_mb",
+            1024,
+            (64, 1048576),
+            "Working memory in MB, above the weights; used where tiling is budget.",
+            step=64,
+            advanced=True,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def chosen_tiling(tiling: str, budget_mb: int) -> Tiling:
@@ -61,19 +68,21 @@ class WanLiteVAELoader(io.ComfyNode):
             "diffusers files. Works in core's VAE Decode, VAE Encode and their tiled versions too.",
             search_aliases=["wan vae", "vae loader", "wan 2.1 vae", "wan 2.2 vae"],
             inputs=[
-                io.Combo.Input(
-                    "vae_name", options=list_models("vae"),
-                    tooltip="From models/vae. Wan 2.2 A14B and the students use the Wan 2.1 VAE; only TI2V-5B uses "
-                    "Wan 2.2's.",
+                choice_input(
+                    "vae_name",
+                    list_models("vae"),
+                    "From models/vae. Wan 2.2 A14B and the students use the Wan 2.1 VAE; only TI2V-5B uses Wan 2.2's.",
                 ),
-                io.Combo.Input(
-                    "precision", options=list(PRECISIONS), default="auto", **ADVANCED,
-                    tooltip="auto: bf16 where the graphics card is good at it, else fp32. fp32 gives the official "
-                    "numbers.",
+                choice_input(
+                    "precision",
+                    PRECISIONS,
+                    "auto: bf16 where the graphics card is good at it, else fp32. fp32 gives the official numbers.",
+                    default="auto",
+                    advanced=True,
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="For the VAE nodes of Wan Lite, of core and of other packs.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def fingerprint_inputs(cls, vae_name: str, precision: str = "auto") -> str:
@@ -105,7 +114,7 @@ class WanLiteVAEEncode(io.ComfyNode):
                 *tiling_inputs(),
             ],
             outputs=[io.Latent.Output(tooltip="One frame for each picture; for img2img or core's nodes.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, image: Tensor, vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
@@ -130,13 +139,14 @@ class WanLiteVAEDecode(io.ComfyNode):
             "memory that there is, without seams.",
             search_aliases=["decode", "latent to image", "wan decode", "tiled decode"],
             inputs=[
-                io.Latent.Input("samples", tooltip="From a sampler or VAE Encode: 16 channels for the Wan 2.1 VAE, "
-                "48 for 2.2."),
+                io.Latent.Input(
+                    "samples", tooltip="From a sampler or VAE Encode: 16 channels for the Wan 2.1 VAE, 48 for 2.2."
+                ),
                 io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
                 *tiling_inputs(),
             ],
             outputs=[io.Image.Output(tooltip="One picture for each latent (each frame of a clip).")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, samples: dict[str, Any], vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:

@@ -19,7 +19,7 @@ from ...samplers.contract import ContractMismatch, Mismatch, SamplingContract, c
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import TRAIN_TIMESTEPS
 from .model_sampling import LinearEpsilon, TruncatedFlow, format_sampling, get_process
-from .schema import ADVANCED
+from .schema import choice_input
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,14 @@ def get_contract(model: Any) -> SamplingContract | None:
 
 def mismatch_input() -> io.Combo.Input:
     """Return the ``on_mismatch`` input, the same on every node that checks."""
-    return io.Combo.Input(
-        "on_mismatch", options=list(ON_MISMATCH), default="error", **ADVANCED,
-        tooltip="What to do when model, schedule and solver do not fit together: stop with the reason, write it to the "
-        "log, or go on.",
-    )  # fmt: skip
+    return choice_input(
+        "on_mismatch",
+        ON_MISMATCH,
+        "What to do when model, schedule and solver do not fit together: stop with the reason, write it "
+        "to the log, or go on.",
+        default="error",
+        advanced=True,
+    )
 
 
 # Shift ---------------------------------------------------------------------------------------------------------------

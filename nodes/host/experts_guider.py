@@ -92,9 +92,18 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
             self._release()
 
     def inner_sample(
-        self, noise: Tensor, latent_image: Tensor | None, device: Any, sampler: Any, sigmas: Tensor,
-        denoise_mask: Tensor | None, callback: Any, disable_pbar: bool, seed: int | None, **kwargs: Any,
-    ) -> Any:  # fmt: skip
+        self,
+        noise: Tensor,
+        latent_image: Tensor | None,
+        device: Any,
+        sampler: Any,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None,
+        callback: Any,
+        disable_pbar: bool,
+        seed: int | None,
+        **kwargs: Any,
+    ) -> Any:
         """Run as the host's, which makes the first expert's conditioning; keep what the second will need."""
         conds = {key: [cond.copy() for cond in value] for key, value in self.conds.items()}
         self._sampling = HostSampling(

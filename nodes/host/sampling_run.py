@@ -22,11 +22,11 @@ from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver
 from .checks import check_contract, check_process, check_shift, get_contract, raise_or_warn
 from .model_sampling import get_model_process, make_fixed_schedule, patch_sampling, to_ddim_sigmas
+from .schema import SEEDS
 from .solver_adapter import SolverRun, make_sampler
 from .student_model import STUDENT_ATTACHMENT, ProjectedLatent
 
 PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU = "per item (CPU)", "official (CPU)", "official (GPU)"
-SEEDS = 2**64
 
 
 @dataclass(frozen=True)

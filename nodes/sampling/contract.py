@@ -11,7 +11,7 @@ from ...samplers.contract import SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT, check_contract, check_shift, get_contract, mismatch_input, raise_or_warn
 from ..host.metadata import record_contract
 from ..host.model_sampling import make_model_sampling, patch_sampling, to_sigmas
-from ..host.schema import ADVANCED, CATEGORY, schema
+from ..host.schema import CATEGORY, float_input, int_input, schema
 from ..host.solver_adapter import SolverRun, make_sampler
 from ..student.loader import Contract
 from .schedules import denoise_input
@@ -46,15 +46,19 @@ class WanLiteContractSampling(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The student (or another model that the contract is meant for)."),
                 Contract.Input(
-                    "contract", optional=True, tooltip="From the loader or Wan Lite Make Contract. Empty: the MODEL's "
-                    "own."
+                    "contract",
+                    optional=True,
+                    tooltip="From the loader or Wan Lite Make Contract. Empty: the MODEL's own.",
                 ),
-                io.Int.Input(
-                    "steps", default=FROM_CONTRACT, min=0, max=1000, tooltip="0 takes the contract's number of steps."
-                ),
-                io.Float.Input(
-                    "shift", default=float(FROM_CONTRACT), min=0.0, max=100.0, step=0.01, round=0.001, **ADVANCED,
-                    tooltip="0 takes the contract's shift. Another value replaces it, once, here.",
+                int_input("steps", FROM_CONTRACT, (0, 1000), "0 takes the contract's number of steps."),
+                float_input(
+                    "shift",
+                    float(FROM_CONTRACT),
+                    (0.0, 100.0),
+                    "0 takes the contract's shift. Another value replaces it, once, here.",
+                    step=0.01,
+                    round=0.001,
+                    advanced=True,
                 ),
                 denoise_input(),
                 mismatch_input(),
@@ -65,13 +69,18 @@ class WanLiteContractSampling(io.ComfyNode):
                 io.Sigmas.Output(tooltip="The contract's noise levels."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, model: Any, contract: SamplingContract | None = None, steps: int = FROM_CONTRACT,
-        shift: float = FROM_CONTRACT, denoise: float = 1.0, on_mismatch: str = "error",
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: Any,
+        contract: SamplingContract | None = None,
+        steps: int = FROM_CONTRACT,
+        shift: float = FROM_CONTRACT,
+        denoise: float = 1.0,
+        on_mismatch: str = "error",
+    ) -> io.NodeOutput:
         carried = get_contract(model)
         declared = require_contract(contract or carried)
         used = apply_overrides(declared, steps, shift)

@@ -8,15 +8,18 @@ from comfy_api.latest import io
 
 from ..host.checks import mismatch_input
 from ..host.experts_guider import ExpertsGuider, make_expert
-from ..host.schema import CATEGORY, schema
+from ..host.schema import CATEGORY, float_input, schema
 
 
 def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
-    return io.Float.Input(
-        name, default=default, min=0.0, max=100.0, step=0.1, round=0.01,
-        tooltip=f"Guidance of the {which}-noise model; {default:g} is the teacher's own. 1 leaves the negative prompt "
-        "out.",
-    )  # fmt: skip
+    return float_input(
+        name,
+        default,
+        (0.0, 100.0),
+        f"Guidance of the {which}-noise model; {default:g} is the teacher's own. 1 leaves the negative prompt out.",
+        step=0.1,
+        round=0.01,
+    )
 
 
 class WanLiteExpertsGuider(io.ComfyNode):
@@ -37,23 +40,34 @@ class WanLiteExpertsGuider(io.ComfyNode):
                 io.Model.Input("model_low_noise", tooltip="Wan 2.2 T2V A14B low noise."),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
                 io.Conditioning.Input("negative", tooltip="What to avoid. The teacher has a long text of its own."),
-                io.Float.Input(
-                    "boundary", default=0.875, min=0.0, max=1.0, step=0.001, round=0.001,
-                    tooltip="The high-noise model runs while the truncated timestep is at least this times 1000. "
-                    "0.875 for text to video, 0.9 for image to video.",
+                float_input(
+                    "boundary",
+                    0.875,
+                    (0.0, 1.0),
+                    "The high-noise model runs while the truncated timestep is at least this times 1000. 0.875 for "
+                    "text to video, 0.9 for image to video.",
+                    step=0.001,
+                    round=0.001,
                 ),
                 cfg_input("cfg_high_noise", 4.0, "high"),
                 cfg_input("cfg_low_noise", 3.0, "low"),
                 mismatch_input(),
             ],
             outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, model_high_noise: Any, model_low_noise: Any, positive: list[Any], negative: list[Any], boundary: float,
-        cfg_high_noise: float, cfg_low_noise: float, on_mismatch: str = "error",
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model_high_noise: Any,
+        model_low_noise: Any,
+        positive: list[Any],
+        negative: list[Any],
+        boundary: float,
+        cfg_high_noise: float,
+        cfg_low_noise: float,
+        on_mismatch: str = "error",
+    ) -> io.NodeOutput:
         high, low = make_expert(model_high_noise, cfg_high_noise), make_expert(model_low_noise, cfg_low_noise)
         guider = ExpertsGuider(high, low, boundary, on_mismatch)
         guider.set_conds(positive, negative)

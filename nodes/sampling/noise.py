@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host.sampling_run import OFFICIAL_CPU, OFFICIAL_GPU, PER_ITEM, SEEDS, ItemNoise
-from ..host.schema import ADVANCED, CATEGORY, schema
+from ..host.sampling_run import OFFICIAL_CPU, OFFICIAL_GPU, PER_ITEM, ItemNoise
+from ..host.schema import CATEGORY, choice_input, schema, seed_input
 
 
 class WanLiteNoise(io.ComfyNode):
@@ -21,18 +21,18 @@ class WanLiteNoise(io.ComfyNode):
             "gives alone, so a batch can be repeated one by one and on another machine.",
             search_aliases=["random noise", "batch seed", "per item noise"],
             inputs=[
-                io.Int.Input(
-                    "noise_seed", default=0, min=0, max=SEEDS - 1, control_after_generate=True,
-                    tooltip="Picture i of the batch uses this seed + i.",
-                ),
-                io.Combo.Input(
-                    "mode", options=[PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU], default=PER_ITEM, **ADVANCED,
-                    tooltip="per item (CPU): the same on every machine, and Wan's own noise when its generator is on "
-                    "the CPU. official (GPU): Wan's own noise when its generator is on the graphics card.",
+                seed_input("noise_seed", "Picture i of the batch uses this seed + i."),
+                choice_input(
+                    "mode",
+                    [PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU],
+                    "per item (CPU): the same on every machine, and Wan's own noise when its generator is on the "
+                    "CPU. official (GPU): Wan's own noise when its generator is on the graphics card.",
+                    default=PER_ITEM,
+                    advanced=True,
                 ),
             ],
             outputs=[io.Noise.Output(tooltip="For SamplerCustomAdvanced.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, noise_seed: int, mode: str = PER_ITEM) -> io.NodeOutput:

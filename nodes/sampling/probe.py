@@ -12,8 +12,7 @@ from ...pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.probe_run import complete_contract, make_decoder, make_latents, run_probe
 from ..host.progress import show_text
-from ..host.sampling_run import SEEDS
-from ..host.schema import ADVANCED, CATEGORY, schema
+from ..host.schema import CATEGORY, int_input, schema, seed_input, text_input
 from ..student.loader import Contract
 
 
@@ -37,25 +36,22 @@ class WanLiteSamplingProbe(io.ComfyNode):
                     "vae",
                     tooltip="To show what each candidate paints; the ranking does not look at pictures.",
                 ),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=SEEDS - 1, control_after_generate=True,
-                    tooltip="Of the noise that every candidate starts from.",
-                ),
-                io.String.Input(
-                    "candidates", default="\n".join(PRESETS), multiline=True, tooltip="Presets to try, one a line."
-                ),
+                seed_input("seed", "Of the noise that every candidate starts from."),
+                text_input("candidates", "\n".join(PRESETS), "Presets to try, one a line.", multiline=True),
                 Contract.Input("contract", optional=True, tooltip="One more candidate."),
-                io.Int.Input(
-                    "pictures", default=4, min=1, max=64, **ADVANCED,
-                    tooltip="How many latents each candidate makes; more is steadier evidence.",
+                int_input(
+                    "pictures",
+                    4,
+                    (1, 64),
+                    "How many latents each candidate makes; more is steadier evidence.",
+                    advanced=True,
                 ),
                 io.Latent.Input(
-                    "latent", optional=True,
+                    "latent",
+                    optional=True,
                     tooltip="Its height and width are probed instead of the student's own.",
                 ),
-                io.Int.Input(
-                    "cell", default=256, min=32, max=2048, step=8, **ADVANCED, tooltip="Size of a picture on the grid."
-                ),
+                int_input("cell", 256, (32, 2048), "Size of a picture on the grid.", step=8, advanced=True),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="What each candidate paints, the best first."),
@@ -64,14 +60,21 @@ class WanLiteSamplingProbe(io.ComfyNode):
                 Contract.Output(display_name="best", tooltip="For Wan Lite Contract Sampling or Save Student."),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, model: Any, positive: list[Any], vae: Any, seed: int, candidates: str,
-        contract: SamplingContract | None = None, pictures: int = 4, latent: dict[str, Any] | None = None,
+        cls,
+        model: Any,
+        positive: list[Any],
+        vae: Any,
+        seed: int,
+        candidates: str,
+        contract: SamplingContract | None = None,
+        pictures: int = 4,
+        latent: dict[str, Any] | None = None,
         cell: int = 256,
-    ) -> io.NodeOutput:  # fmt: skip
+    ) -> io.NodeOutput:
         zeros = make_latents(model, latent, pictures)
         report = run_probe(model, positive, parse_candidates(candidates, contract), zeros, seed)
         show_text(cls.hidden, report.sentence)

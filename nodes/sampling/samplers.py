@@ -13,38 +13,45 @@ from ...samplers.schedule import ddim_schedule, flow_schedule
 from ...samplers.unipc import FlowUniPC
 from ..host.checks import ON_MISMATCH
 from ..host.metadata import record_contract
-from ..host.sampling_run import SEEDS, SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
-from ..host.schema import ADVANCED, CATEGORY, schema
+from ..host.sampling_run import SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema, seed_input
 
 
 def sample_inputs(steps: int, shift: float, shift_help: str) -> list[io.Input]:
     """The inputs that both samplers share, in the order in which saved workflows store them."""
     return [
         io.Model.Input("model", tooltip="A student from Wan Lite Load Student; core's Wan works too."),
-        io.Conditioning.Input("positive", tooltip="The prompt: CLIP Text Encode with Wan's umT5, or Wan Lite Load "
-        "Text Embeds."),
+        io.Conditioning.Input(
+            "positive", tooltip="The prompt: CLIP Text Encode with Wan's umT5, or Wan Lite Load Text Embeds."
+        ),
         io.Conditioning.Input("negative", optional=True, tooltip="Needed only where cfg is not 1."),
         io.Latent.Input("latent_image", tooltip="Wan Lite Empty Latent, or an encoded picture (with denoise below 1)."),
-        io.Int.Input(
-            "seed", default=0, min=0, max=SEEDS - 1, control_after_generate=True,
-            tooltip="Picture i of a batch uses this seed + i, so it is the picture that seed + i gives alone.",
+        seed_input("seed", "Picture i of a batch uses this seed + i, so it is the picture that seed + i gives alone."),
+        int_input("steps", steps, (1, 1000), "How many times the network is called."),
+        float_input(
+            "cfg",
+            1.0,
+            (0.0, 100.0),
+            "Guidance. Students are trained without it: 1. Other values call the network twice a step.",
+            step=0.1,
+            round=0.01,
         ),
-        io.Int.Input("steps", default=steps, min=1, max=1000, tooltip="How many times the network is called."),
-        io.Float.Input(
-            "cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01,
-            tooltip="Guidance. Students are trained without it: 1. Other values call the network twice a step.",
+        float_input("shift", shift, (0.01, 100.0), shift_help, step=0.01, round=0.001),
+        float_input(
+            "denoise",
+            1.0,
+            (0.01, 1.0),
+            "1 starts from pure noise. Below 1 only the last part of the schedule runs, on latent_image.",
+            step=0.01,
         ),
-        io.Float.Input("shift", default=shift, min=0.01, max=100.0, step=0.01, round=0.001, tooltip=shift_help),
-        io.Float.Input(
-            "denoise", default=1.0, min=0.01, max=1.0, step=0.01,
-            tooltip="1 starts from pure noise. Below 1 only the last part of the schedule runs, on latent_image.",
+        choice_input(
+            "on_mismatch",
+            ON_MISMATCH,
+            "Where this differs from the checkpoint's sampling contract, or the MODEL carries another "
+            "shift: stop with the reason, write it to the log, or go on.",
+            default="error",
         ),
-        io.Combo.Input(
-            "on_mismatch", options=list(ON_MISMATCH), default="error",
-            tooltip="Where this differs from the checkpoint's sampling contract, or the MODEL carries another shift: "
-            "stop with the reason, write it to the log, or go on.",
-        ),
-    ]  # fmt: skip
+    ]
 
 
 def sample_outputs() -> list[io.Output]:
@@ -85,9 +92,18 @@ class WanLiteFlowUniPCSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, positive: list, latent_image: dict[str, Any], seed: int, steps: int, cfg: float, shift: float,
-        denoise: float, on_mismatch: str, negative: list | None = None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: Any,
+        positive: list,
+        latent_image: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        shift: float,
+        denoise: float,
+        on_mismatch: str,
+        negative: list | None = None,
+    ) -> io.NodeOutput:
         inputs = SampleInputs(positive, negative, latent_image, seed, cfg)
         requested = make_requested_contract(
             model, inputs, solver="flow_unipc", prediction="velocity", steps=steps, shift=shift
@@ -105,8 +121,10 @@ class WanLiteDDIMSampler(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        shift_help = "1 is the schedule of training, evenly spaced from timestep 999 to 0. Other values bend it by " \
-            "s t / (1 + (s - 1) t), applied once, here."  # fmt: skip
+        shift_help = (
+            "1 is the schedule of training, evenly spaced from timestep 999 to 0. Other values bend it by "
+            "s t / (1 + (s - 1) t), applied once, here."
+        )
         return schema(
             node_id="WanLiteDDIMSampler",
             display_name="Wan Lite DDIM Sampler",
@@ -116,24 +134,43 @@ class WanLiteDDIMSampler(io.ComfyNode):
             search_aliases=["ksampler", "ddim", "training preview", "student sampler", "wandistiller"],
             inputs=[
                 *sample_inputs(20, 1.0, shift_help),
-                io.Float.Input(
-                    "eta", default=0.0, min=0.0, max=1.0, step=0.01, **ADVANCED,
-                    tooltip="0: no new noise, as in training. 1: as much as DDPM adds at every step.",
+                float_input(
+                    "eta",
+                    0.0,
+                    (0.0, 1.0),
+                    "0: no new noise, as in training. 1: as much as DDPM adds at every step.",
+                    step=0.01,
+                    advanced=True,
                 ),
-                io.Float.Input(
-                    "clip_x0", default=0.0, min=0.0, max=1000.0, step=0.1, **ADVANCED,
-                    tooltip="Limit the predicted clean latent to [-clip_x0, clip_x0]. 0: no limit, as in training.",
+                float_input(
+                    "clip_x0",
+                    0.0,
+                    (0.0, 1000.0),
+                    "Limit the predicted clean latent to [-clip_x0, clip_x0]. 0: no limit, as in training.",
+                    step=0.1,
+                    advanced=True,
                 ),
             ],
             outputs=sample_outputs(),
             hidden=_HIDDEN,
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, model: Any, positive: list, latent_image: dict[str, Any], seed: int, steps: int, cfg: float, shift: float,
-        denoise: float, on_mismatch: str, eta: float = 0.0, clip_x0: float = 0.0, negative: list | None = None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: Any,
+        positive: list,
+        latent_image: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        shift: float,
+        denoise: float,
+        on_mismatch: str,
+        eta: float = 0.0,
+        clip_x0: float = 0.0,
+        negative: list | None = None,
+    ) -> io.NodeOutput:
         inputs = SampleInputs(positive, negative, latent_image, seed, cfg)
         requested = make_requested_contract(
             model, inputs, solver="ddim", prediction="epsilon", steps=steps, shift=shift

@@ -11,28 +11,35 @@ from comfy_api.latest import io
 
 from ...samplers.schedule import ddim_schedule, dpmpp_schedule, flow_schedule
 from ..host.model_sampling import to_ddim_sigmas, to_flow_sigmas
-from ..host.schema import ADVANCED, CATEGORY, schema
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema
 
 FLOW_SCHEDULES = {"FlowUniPC": flow_schedule, "FlowDPM++": dpmpp_schedule}
 
 
 def steps_input(default: int) -> io.Int.Input:
-    return io.Int.Input("steps", default=default, min=1, max=1000, tooltip="How many times the model is called.")
+    return int_input("steps", default, (1, 1000), "How many times the model is called.")
 
 
 def shift_input(default: float) -> io.Float.Input:
-    return io.Float.Input(
-        "shift", default=default, min=0.01, max=100.0, step=0.01, round=0.001,
-        tooltip="s t / (1 + (s - 1) t): above 1 more steps go to high noise; 1 leaves the steps evenly spaced. It is "
-        "applied once, here: take ModelSamplingSD3 and similar nodes out.",
-    )  # fmt: skip
+    return float_input(
+        "shift",
+        default,
+        (0.01, 100.0),
+        "s t / (1 + (s - 1) t): above 1 more steps go to high noise; 1 leaves the steps evenly spaced. "
+        "It is applied once, here: take ModelSamplingSD3 and similar nodes out.",
+        step=0.01,
+        round=0.001,
+    )
 
 
 def denoise_input() -> io.Float.Input:
-    return io.Float.Input(
-        "denoise", default=1.0, min=0.01, max=1.0, step=0.01,
-        tooltip="Below 1 only the last part of the schedule runs, on a picture given as latent (image to image).",
-    )  # fmt: skip
+    return float_input(
+        "denoise",
+        1.0,
+        (0.01, 1.0),
+        "Below 1 only the last part of the schedule runs, on a picture given as latent (image to image).",
+        step=0.01,
+    )
 
 
 class WanLiteFlowSchedule(io.ComfyNode):
@@ -51,14 +58,17 @@ class WanLiteFlowSchedule(io.ComfyNode):
                 steps_input(20),
                 shift_input(5.0),
                 denoise_input(),
-                io.Combo.Input(
-                    "made_for", options=list(FLOW_SCHEDULES), default="FlowUniPC", **ADVANCED,
-                    tooltip="Wan's two solvers start differently: FlowUniPC just below 1 (timestep 999), FlowDPM++ "
-                    "at 1 exactly (timestep 1000).",
+                choice_input(
+                    "made_for",
+                    FLOW_SCHEDULES,
+                    "Wan's two solvers start differently: FlowUniPC just below 1 (timestep 999), FlowDPM++ at 1 "
+                    "exactly (timestep 1000).",
+                    default="FlowUniPC",
+                    advanced=True,
                 ),
             ],
             outputs=[io.Sigmas.Output(tooltip="Sigma from 1 (noise), or just below, to 0 (picture).")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, steps: int, shift: float, denoise: float, made_for: str = "FlowUniPC") -> io.NodeOutput:

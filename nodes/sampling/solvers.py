@@ -11,22 +11,31 @@ from ...samplers.dpmpp import FlowDPMpp
 from ...samplers.threshold import DynamicThreshold
 from ...samplers.unipc import FlowUniPC
 from ..host.checks import mismatch_input
-from ..host.schema import ADVANCED, CATEGORY, schema
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema
 from ..host.solver_adapter import SolverRun, make_sampler
 
 
 def threshold_inputs() -> list[Any]:
     return [
-        io.Float.Input(
-            "dynamic_threshold", default=0.0, min=0.0, max=1.0, step=0.001, round=0.0001, **ADVANCED,
-            tooltip="0 is off. Otherwise each picture's prediction is limited to this quantile of its own values "
+        float_input(
+            "dynamic_threshold",
+            0.0,
+            (0.0, 1.0),
+            "0 is off. Otherwise each picture's prediction is limited to this quantile of its own values "
             "(0.995 is usual). Made for pixel models; it flattens latents.",
+            step=0.001,
+            round=0.0001,
+            advanced=True,
         ),
-        io.Float.Input(
-            "threshold_max", default=1.0, min=1.0, max=100.0, step=0.1, **ADVANCED,
-            tooltip="The largest limit that dynamic_threshold may find; 1 clamps to [-1, 1].",
+        float_input(
+            "threshold_max",
+            1.0,
+            (1.0, 100.0),
+            "The largest limit that dynamic_threshold may find; 1 clamps to [-1, 1].",
+            step=0.1,
+            advanced=True,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def make_threshold(ratio: float, largest: float) -> DynamicThreshold | None:
@@ -46,29 +55,42 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
             "for flow models; with SDXL and other epsilon or v models it steps in their own noise levels.",
             search_aliases=["unipc", "uni_pc", "unipc_bh2", "wan sampler"],
             inputs=[
-                io.Int.Input(
-                    "order", default=2, min=1, max=3,
-                    tooltip="How many predictions it combines. 2 is Wan's; 1 has no memory; 3 is for smooth models.",
+                int_input(
+                    "order",
+                    2,
+                    (1, 3),
+                    "How many predictions it combines. 2 is Wan's; 1 has no memory; 3 is for smooth models.",
                 ),
-                io.Combo.Input(
-                    "kind", options=["bh2", "bh1"], default="bh2", **ADVANCED,
-                    tooltip="The weighting B(h) of the UniPC paper. bh2 is Wan's.",
+                choice_input(
+                    "kind",
+                    ["bh2", "bh1"],
+                    "The weighting B(h) of the UniPC paper. bh2 is Wan's.",
+                    default="bh2",
+                    advanced=True,
                 ),
-                io.Int.Input(
-                    "skip_corrector", default=0, min=0, max=1000, **ADVANCED,
-                    tooltip="The first this many steps are not corrected afterwards (steadier with strong guidance).",
+                int_input(
+                    "skip_corrector",
+                    0,
+                    (0, 1000),
+                    "The first this many steps are not corrected afterwards (steadier with strong guidance).",
+                    advanced=True,
                 ),
                 *threshold_inputs(),
                 mismatch_input(),
             ],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, order: int, kind: str = "bh2", skip_corrector: int = 0, dynamic_threshold: float = 0.0,
-        threshold_max: float = 1.0, on_mismatch: str = "error",
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        order: int,
+        kind: str = "bh2",
+        skip_corrector: int = 0,
+        dynamic_threshold: float = 0.0,
+        threshold_max: float = 1.0,
+        on_mismatch: str = "error",
+    ) -> io.NodeOutput:
         threshold = make_threshold(dynamic_threshold, threshold_max)
         solver = FlowUniPC(order, kind, tuple(range(skip_corrector)), threshold, process=None)
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
@@ -86,7 +108,7 @@ class WanLiteSolverFlowDPMpp(io.ComfyNode):
             description="Wan's second solver, DPM++ 2M in the flow process: like FlowUniPC without its corrector.",
             search_aliases=["dpm++", "dpmpp_2m", "wan dpm"],
             inputs=[
-                io.Int.Input("order", default=2, min=1, max=2, tooltip="How many predictions it combines. 2 is Wan's."),
+                int_input("order", 2, (1, 2), "How many predictions it combines. 2 is Wan's."),
                 *threshold_inputs(),
                 mismatch_input(),
             ],
@@ -114,41 +136,74 @@ class WanLiteSolverDDIM(io.ComfyNode):
             "WanLiteDDIMSchedule. On a flow model it is Euler's method.",
             search_aliases=["ddim", "ddpm", "ancestral", "eta"],
             inputs=[
-                io.Float.Input(
-                    "eta", default=0.0, min=0.0, max=1.0, step=0.01,
-                    tooltip="Share of fresh noise in each step: 0 none (training), 1 as much as DDPM.",
+                float_input(
+                    "eta",
+                    0.0,
+                    (0.0, 1.0),
+                    "Share of fresh noise in each step: 0 none (training), 1 as much as DDPM.",
+                    step=0.01,
                 ),
-                io.Float.Input(
-                    "clip_x0", default=0.0, min=0.0, max=100.0, step=0.1, **ADVANCED,
-                    tooltip="0 is off. Otherwise the predicted latent is clamped to plus and minus this.",
+                float_input(
+                    "clip_x0",
+                    0.0,
+                    (0.0, 100.0),
+                    "0 is off. Otherwise the predicted latent is clamped to plus and minus this.",
+                    step=0.1,
+                    advanced=True,
                 ),
-                io.Float.Input(
-                    "s_noise", default=1.0, min=0.0, max=10.0, step=0.01, **ADVANCED,
-                    tooltip="Factor on the noise that eta and s_churn add.",
+                float_input(
+                    "s_noise",
+                    1.0,
+                    (0.0, 10.0),
+                    "Factor on the noise that eta and s_churn add.",
+                    step=0.01,
+                    advanced=True,
                 ),
-                io.Float.Input(
-                    "s_churn", default=0.0, min=0.0, max=100.0, step=0.1, **ADVANCED,
-                    tooltip="0 is off. Otherwise noise is raised before each step by this over the number of steps.",
+                float_input(
+                    "s_churn",
+                    0.0,
+                    (0.0, 100.0),
+                    "0 is off. Otherwise noise is raised before each step by this over the number of steps.",
+                    step=0.1,
+                    advanced=True,
                 ),
-                io.Float.Input(
-                    "s_tmin", default=0.0, min=0.0, max=1000.0, step=0.001, round=False, **ADVANCED,
-                    tooltip="s_churn acts only where sigma is at least this.",
+                float_input(
+                    "s_tmin",
+                    0.0,
+                    (0.0, 1000.0),
+                    "s_churn acts only where sigma is at least this.",
+                    step=0.001,
+                    round=False,
+                    advanced=True,
                 ),
-                io.Float.Input(
-                    "s_tmax", default=1000.0, min=0.0, max=1000.0, step=0.001, round=False, **ADVANCED,
-                    tooltip="s_churn acts only where sigma is at most this.",
+                float_input(
+                    "s_tmax",
+                    1000.0,
+                    (0.0, 1000.0),
+                    "s_churn acts only where sigma is at most this.",
+                    step=0.001,
+                    round=False,
+                    advanced=True,
                 ),
                 *threshold_inputs(),
                 mismatch_input(),
             ],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, eta: float, clip_x0: float = 0.0, s_noise: float = 1.0, s_churn: float = 0.0, s_tmin: float = 0.0,
-        s_tmax: float = 1000.0, dynamic_threshold: float = 0.0, threshold_max: float = 1.0, on_mismatch: str = "error",
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        eta: float,
+        clip_x0: float = 0.0,
+        s_noise: float = 1.0,
+        s_churn: float = 0.0,
+        s_tmin: float = 0.0,
+        s_tmax: float = 1000.0,
+        dynamic_threshold: float = 0.0,
+        threshold_max: float = 1.0,
+        on_mismatch: str = "error",
+    ) -> io.NodeOutput:
         churn = Churn(s_churn, s_tmin, s_tmax) if s_churn > 0 else None
         threshold = make_threshold(dynamic_threshold, threshold_max)
         solver = DDIM(eta, clip_x0 or None, s_noise, threshold, churn)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...models.text_embeds import read_text_embeds, save_text_embeds, trim_padding
 from ..host.folders import fingerprint, list_models, model_path, save_path
-from ..host.schema import CATEGORY, schema
+from ..host.schema import CATEGORY, choice_input, int_input, schema, text_input
 
 KIND = "wan_lite_embeds"
 ALL = -1
@@ -47,17 +47,20 @@ class WanLiteTextEmbedsLoad(io.ComfyNode):
             "Wan's umT5 text encoder, without loading its 11 GB. A file can hold several prompts.",
             search_aliases=["prompt embeds", "text embeddings", "load conditioning", "umt5"],
             inputs=[
-                io.Combo.Input(
-                    "name", options=list_models(KIND),
-                    tooltip="A file in models/wan_lite_embeds, or one saved by Wan Lite Save Text Embeds.",
+                choice_input(
+                    "name",
+                    list_models(KIND),
+                    "A file in models/wan_lite_embeds, or one saved by Wan Lite Save Text Embeds.",
                 ),
-                io.Int.Input(
-                    "index", default=ALL, min=ALL, max=9999,
-                    tooltip="Which prompt of the file, from 0. -1 takes all: picture i of a batch gets prompt i.",
+                int_input(
+                    "index",
+                    ALL,
+                    (ALL, 9999),
+                    "Which prompt of the file, from 0. -1 takes all: picture i of a batch gets prompt i.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="For the positive or negative input of a sampler.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def fingerprint_inputs(cls, name: str, index: int = ALL) -> str:
@@ -86,17 +89,20 @@ class WanLiteTextEmbedsSave(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="From CLIPTextEncode with Wan's umT5 text encoder."),
-                io.String.Input(
-                    "filename_prefix", default=f"{KIND}/prompt",
-                    tooltip="Folder and beginning of the name, inside the output folder; a number is added.",
+                text_input(
+                    "filename_prefix",
+                    f"{KIND}/prompt",
+                    "Folder and beginning of the name, inside the output folder; a number is added.",
                 ),
-                io.String.Input(
-                    "captions", default="", multiline=True,
-                    tooltip="The words, one line for each prompt, kept in the file so that you know later what it is.",
+                text_input(
+                    "captions",
+                    "",
+                    "The words, one line for each prompt, kept in the file so that you know later what it is.",
+                    multiline=True,
                 ),
             ],
             outputs=[],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, conditioning: list, filename_prefix: str, captions: str = "") -> io.NodeOutput:

@@ -14,7 +14,7 @@ from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT
 from ..host.folders import fingerprint, list_models, model_path, save_path
 from ..host.progress import show_text
-from ..host.schema import ADVANCED, CATEGORY, PRECISIONS, schema
+from ..host.schema import CATEGORY, PRECISIONS, choice_input, float_input, int_input, schema, text_input
 from ..host.student_model import STUDENT_ATTACHMENT, StudentInfo, build_model, to_student
 
 KIND = "wan_students"
@@ -50,19 +50,25 @@ class WanLiteStudentLoader(io.ComfyNode):
             "it wants to be sampled.",
             search_aliases=["wandistiller", "distilled", "load diffusion model", "unet loader"],
             inputs=[
-                io.Combo.Input(
-                    "student_name", options=list_models(KIND),
-                    tooltip="From models/wan_students. A folder as the training run saved it is one entry.",
+                choice_input(
+                    "student_name",
+                    list_models(KIND),
+                    "From models/wan_students. A folder as the training run saved it is one entry.",
                 ),
-                io.Combo.Input(
-                    "precision", options=[*PRECISIONS, "fp8_e4m3fn"], default="auto", **ADVANCED,
-                    tooltip="How the weights are kept. auto: as in the file. fp32 gives the numbers of training; fp8 "
-                    "saves memory and loses quality.",
+                choice_input(
+                    "precision",
+                    [*PRECISIONS, "fp8_e4m3fn"],
+                    "How the weights are kept. auto: as in the file. fp32 gives the numbers of training; fp8 saves "
+                    "memory and loses quality.",
+                    default="auto",
+                    advanced=True,
                 ),
-                io.Combo.Input(
-                    "contract_preset", options=list(PRESETS), default=DEFAULT_PRESET,
-                    tooltip="How to sample a checkpoint that does not say so itself; marked as assumed. Where the "
+                choice_input(
+                    "contract_preset",
+                    PRESETS,
+                    "How to sample a checkpoint that does not say so itself; marked as assumed. Where the "
                     "checkpoint carries a contract, that one counts.",
+                    default=DEFAULT_PRESET,
                 ),
             ],
             outputs=[
@@ -70,7 +76,7 @@ class WanLiteStudentLoader(io.ComfyNode):
                 Contract.Output(display_name="SAMPLING_CONTRACT", tooltip="How this checkpoint wants to be sampled."),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, student_name: Any = None) -> bool | str:
@@ -111,21 +117,25 @@ class WanLiteEmptyLatent(io.ComfyNode):
             "512x512 picture.",
             search_aliases=["empty latent image", "latent size", "resolution"],
             inputs=[
-                io.Model.Input("model", optional=True, tooltip="Gives the channels and, where a side is 0, the "
-                "trained size."),
+                io.Model.Input(
+                    "model", optional=True, tooltip="Gives the channels and, where a side is 0, the trained size."
+                ),
                 *(
-                    io.Int.Input(
-                        side, default=OWN_SIZE, min=OWN_SIZE, max=MAX_SIZE, step=8,
-                        tooltip=f"Pixels; 0 is the size that the student was trained at ({SIZE_WITHOUT_MODEL} "
+                    int_input(
+                        side,
+                        OWN_SIZE,
+                        (OWN_SIZE, MAX_SIZE),
+                        f"Pixels; 0 is the size that the student was trained at ({SIZE_WITHOUT_MODEL} "
                         f"without one). Other sizes run, with no promise of quality.",
+                        step=8,
                     )
                     for side in ("width", "height")
                 ),
-                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures."),
+                int_input("batch_size", 1, (1, 4096), "How many pictures."),
             ],
             outputs=[io.Latent.Output(tooltip="For latent_image of a sampler.")],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, width: int, height: int, batch_size: int, model: Any = None) -> io.NodeOutput:
@@ -158,20 +168,28 @@ class WanLiteMakeContract(io.ComfyNode):
             "latent.",
             search_aliases=["sampling contract", "metadata", "modelspec"],
             inputs=[
-                io.Combo.Input("preset", options=list(PRESETS), default=DEFAULT_PRESET, tooltip="Where to begin."),
-                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Steps of a run; 0 keeps the preset's."),
-                io.Float.Input(
-                    "shift", default=0.0, min=0.0, max=100.0, step=0.01, round=0.001,
-                    tooltip="The rational shift of its schedule; 0 keeps the preset's, 1 is none.",
+                choice_input("preset", PRESETS, "Where to begin.", default=DEFAULT_PRESET),
+                int_input("steps", 0, (0, 1000), "Steps of a run; 0 keeps the preset's."),
+                float_input(
+                    "shift",
+                    0.0,
+                    (0.0, 100.0),
+                    "The rational shift of its schedule; 0 keeps the preset's, 1 is none.",
+                    step=0.01,
+                    round=0.001,
                 ),
-                io.Float.Input(
-                    "cfg", default=0.0, min=0.0, max=100.0, step=0.1, round=0.01,
-                    tooltip="Guidance; 0 keeps the preset's. Students are trained without it: 1.",
+                float_input(
+                    "cfg",
+                    0.0,
+                    (0.0, 100.0),
+                    "Guidance; 0 keeps the preset's. Students are trained without it: 1.",
+                    step=0.1,
+                    round=0.01,
                 ),
                 io.Model.Input("model", optional=True, tooltip="A student: its latent size goes into the contract."),
             ],
             outputs=[Contract.Output(display_name="SAMPLING_CONTRACT", tooltip="For Wan Lite Save Student.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, preset: str, steps: int, shift: float, cfg: float, model: Any = None) -> io.NodeOutput:
@@ -198,17 +216,19 @@ class WanLiteSaveStudent(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="A student, with or without LoRA."),
-                io.String.Input(
-                    "filename_prefix", default=f"{KIND}/student",
-                    tooltip="Folder and beginning of the name, inside the output folder; a number is added.",
+                text_input(
+                    "filename_prefix",
+                    f"{KIND}/student",
+                    "Folder and beginning of the name, inside the output folder; a number is added.",
                 ),
                 Contract.Input(
-                    "contract", optional=True, tooltip="What to write as its contract; without it, the one it was "
-                    "loaded with."
+                    "contract",
+                    optional=True,
+                    tooltip="What to write as its contract; without it, the one it was loaded with.",
                 ),
             ],
             outputs=[],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, model: Any, filename_prefix: str, contract: SamplingContract | None = None) -> io.NodeOutput:

@@ -13,9 +13,8 @@ from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
 from ...pipeline.pictures.layout import make_contact_sheet, put_side_by_side
 from ..host.progress import show_text
-from ..host.schema import ADVANCED, CATEGORY, schema
+from ..host.schema import CATEGORY, choice_input, int_input, schema, seed_input, switch_input
 from ..host.world_model import HostedWorld, RolloutWatch, WorldModel, to_frames
-from ..sampling.noise import SEEDS
 from .loader import resize_input
 from .rollout import decoding_inputs
 
@@ -39,27 +38,24 @@ class WanLiteWorldDiagnose(io.ComfyNode):
                     tooltip="A true clip, one picture per frame, oldest first, longer than context_window. "
                     "Its actions are read from it.",
                 ),
-                io.Int.Input(
-                    "context_window", default=2, min=1, max=64,
-                    tooltip="How many frames a prediction sees; the clip's first ones start the rollouts.",
+                int_input(
+                    "context_window",
+                    2,
+                    (1, 64),
+                    "How many frames a prediction sees; the clip's first ones start the rollouts.",
                 ),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=SEEDS - 1, control_after_generate=True,
-                    tooltip="Of drawn tokens; without a temperature nothing is random.",
-                ),
+                seed_input("seed", "Of drawn tokens; without a temperature nothing is random."),
                 *decoding_inputs(),
                 resize_input(),
-                io.Combo.Input(
-                    "layout", options=["contact sheet", "frames"], default="contact sheet",
-                    tooltip="contact sheet: a row for each way on one page. frames: one picture per frame, the ways "
-                    "side by side, for a video.",
+                choice_input(
+                    "layout",
+                    ["contact sheet", "frames"],
+                    "contact sheet: a row for each way on one page. frames: one picture per frame, the ways side by "
+                    "side, for a video.",
+                    default="contact sheet",
                 ),
-                io.Int.Input(
-                    "scale", default=2, min=1, max=16, **ADVANCED, tooltip="Repeat each pixel this often: no blur."
-                ),
-                io.Boolean.Input(
-                    "overlay", default=True, **ADVANCED, tooltip="Write frame number and PSNR above each frame."
-                ),
+                int_input("scale", 2, (1, 16), "Repeat each pixel this often: no blur.", advanced=True),
+                switch_input("overlay", True, "Write frame number and PSNR above each frame.", advanced=True),
             ],
             outputs=[
                 io.Image.Output(display_name="chart", tooltip="PSNR of each way over the frames."),
@@ -67,19 +63,41 @@ class WanLiteWorldDiagnose(io.ComfyNode):
                 io.String.Output(display_name="report", tooltip="The cause in a sentence, then every number."),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, world: HostedWorld, frames: Tensor, context_window: int, seed: int, temperature: float,
-        maskgit_steps: int, schedule_k: float, top_k: int, top_p: float, action_guidance: float, clamp: bool,
-        latent_noise: float, draw: Any, resize: str, layout: str, scale: int, overlay: bool,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        world: HostedWorld,
+        frames: Tensor,
+        context_window: int,
+        seed: int,
+        temperature: float,
+        maskgit_steps: int,
+        schedule_k: float,
+        top_k: int,
+        top_p: float,
+        action_guidance: float,
+        clamp: bool,
+        latent_noise: float,
+        draw: Any,
+        resize: str,
+        layout: str,
+        scale: int,
+        overlay: bool,
+    ) -> io.NodeOutput:
         config = RolloutConfig(
-            context_window=context_window, temperature=temperature, maskgit_steps=maskgit_steps,
-            schedule_k=schedule_k, top_k=top_k, top_p=top_p, action_guidance=action_guidance, clamp=clamp,
-            latent_noise=latent_noise, draw=draw,
-        )  # fmt: skip
+            context_window=context_window,
+            temperature=temperature,
+            maskgit_steps=maskgit_steps,
+            schedule_k=schedule_k,
+            top_k=top_k,
+            top_p=top_p,
+            action_guidance=action_guidance,
+            clamp=clamp,
+            latent_noise=latent_noise,
+            draw=draw,
+        )
         clip = to_frames(frames, world.sizes, resize)
         found = diagnose(world.ready(clip.shape[1]), clip, config=config, seed=seed, on_progress=RolloutWatch())
         show_text(cls.hidden, found.cause)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...models.world import infer_actions, parse_actions
 from ..host.folders import model_path
 from ..host.progress import show_text
-from ..host.schema import ADVANCED, CATEGORY, PRECISIONS, schema
+from ..host.schema import CATEGORY, PRECISIONS, choice_input, schema, text_input
 from ..host.world_model import (
     IN_THE_WORLD,
     KIND,
@@ -50,23 +50,31 @@ class WanLiteWorldLoader(io.ComfyNode):
             "three checkpoints (July 2025, published .pth, or current folders). Nothing in a file is run.",
             search_aliases=["tinyworlds", "genie", "world model", "load dynamics"],
             inputs=[
-                io.Combo.Input(
-                    "world_name", options=worlds,
-                    tooltip="A whole world (one file or a folder of checkpoints). If the dynamics model is chosen "
-                    "below, the video tokenizer's checkpoint.",
+                choice_input(
+                    "world_name",
+                    worlds,
+                    "A whole world (one file or a folder of checkpoints). If the dynamics model is chosen below, "
+                    "the video tokenizer's checkpoint.",
                 ),
-                io.Combo.Input(
-                    "actions_name", options=[IN_THE_WORLD, NONE, *worlds], default=IN_THE_WORLD,
-                    tooltip="The latent action model's checkpoint, where it is not part of the world above.",
+                choice_input(
+                    "actions_name",
+                    [IN_THE_WORLD, NONE, *worlds],
+                    "The latent action model's checkpoint, where it is not part of the world above.",
+                    default=IN_THE_WORLD,
                 ),
-                io.Combo.Input(
-                    "dynamics_name", options=[IN_THE_WORLD, *worlds], default=IN_THE_WORLD,
-                    tooltip="The dynamics model's checkpoint, where it is not part of the world above.",
+                choice_input(
+                    "dynamics_name",
+                    [IN_THE_WORLD, *worlds],
+                    "The dynamics model's checkpoint, where it is not part of the world above.",
+                    default=IN_THE_WORLD,
                 ),
-                io.Combo.Input(
-                    "precision", options=list(PRECISIONS), default="auto", **ADVANCED,
-                    tooltip="How weights are kept and used. auto and fp32 give the original's numbers; a rollout is "
-                    "small enough for fp32 nearly everywhere.",
+                choice_input(
+                    "precision",
+                    PRECISIONS,
+                    "How weights are kept and used. auto and fp32 give the original's numbers; a rollout is small "
+                    "enough for fp32 nearly everywhere.",
+                    default="auto",
+                    advanced=True,
                 ),
             ],
             outputs=[
@@ -79,7 +87,7 @@ class WanLiteWorldLoader(io.ComfyNode):
                 WorldActions.Output(display_name="clip_actions", tooltip="What was done between its frames."),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def fingerprint_inputs(cls, world_name: str, actions_name: str, dynamics_name: str, precision: str) -> str:
@@ -146,27 +154,31 @@ class WanLiteWorldActions(io.ComfyNode):
             "reading them from a clip. What an id does is learned, not named: try them.",
             search_aliases=["action list", "controls", "latent actions", "keyboard"],
             inputs=[
-                io.Combo.Input(
-                    "source", options=list(RULES), default="list",
-                    tooltip="list: the ids below. diversity: mostly random, now and then one of the least used of "
-                    "the last five. repeat: one action all along. infer from frames: needs world and "
-                    "frames.",
+                choice_input(
+                    "source",
+                    RULES,
+                    "list: the ids below. diversity: mostly random, now and then one of the least used of the last "
+                    "five. repeat: one action all along. infer from frames: needs world and frames.",
+                    default="list",
                 ),
-                io.String.Input(
-                    "text", default="0, 1, 2, 3", multiline=True,
-                    tooltip="Ids, with counts if you like: 0, 3, 3x4. A list that is too short repeats its last id. "
-                    "Several lines are several rollouts.",
+                text_input(
+                    "text",
+                    "0, 1, 2, 3",
+                    "Ids, with counts if you like: 0, 3, 3x4. A list that is too short repeats its last id. Several "
+                    "lines are several rollouts.",
+                    multiline=True,
                 ),
                 WorldModel.Input("world", optional=True, tooltip="For 'infer from frames' only."),
                 io.Image.Input(
-                    "frames", optional=True,
+                    "frames",
+                    optional=True,
                     tooltip="For 'infer from frames': a clip, one picture per frame.",
                 ),
                 resize_input(),
             ],
             outputs=[WorldActions.Output(display_name="WORLD_ACTIONS", tooltip="For Wan Lite World Rollout.")],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -196,10 +208,13 @@ def actions_text(choice: ActionChoice) -> str:
 
 def resize_input() -> io.Combo.Input:
     """What to do with pictures that do not have the world's frame size."""
-    return io.Combo.Input(
-        "resize", options=["error", "fit"], default="error", **ADVANCED,
-        tooltip="Pictures of another size than the world's frames: stop and say so, or crop to a square and resize.",
-    )  # fmt: skip
+    return choice_input(
+        "resize",
+        ["error", "fit"],
+        "Pictures of another size than the world's frames: stop and say so, or crop to a square and resize.",
+        default="error",
+        advanced=True,
+    )
 
 
 NODES = [WanLiteWorldLoader, WanLiteWorldActions]

@@ -12,118 +12,132 @@ from torch import Tensor
 
 from ...models.world import Rollout, RolloutConfig, World, rollout
 from ...pipeline.pictures.layout import draw_labels, enlarge, make_contact_sheet, put_side_by_side
-from ..host.schema import ADVANCED, CATEGORY, schema
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema, seed_input, switch_input
 from ..host.world_model import ActionChoice, HostedWorld, RolloutWatch, WorldActions, WorldModel, to_frames, to_images
-from ..sampling.noise import SEEDS
 from .loader import actions_text, resize_input
 
 
 def rollout_inputs() -> list[Any]:
     """The inputs that decide which frames come out, in the order in which saved workflows store them."""
     return [
-        io.Int.Input(
-            "steps", default=10, min=1, max=100_000,
-            tooltip="How often the world is asked for what comes next.",
+        int_input("steps", 10, (1, 100_000), "How often the world is asked for what comes next."),
+        seed_input("seed", "Of chosen actions and drawn tokens. Rollout i of several uses this seed + i."),
+        int_input(
+            "context_window",
+            2,
+            (0, 64),
+            "How many frames a prediction sees; at most what training used (4). 0 is all so far (July 2025 format).",
         ),
-        io.Int.Input(
-            "seed", default=0, min=0, max=SEEDS - 1, control_after_generate=True,
-            tooltip="Of chosen actions and drawn tokens. Rollout i of several uses this seed + i.",
+        choice_input(
+            "feedback",
+            ["pixels", "tokens"],
+            "What goes back in: the decoded picture, tokenised again (the original), or the tokens "
+            "themselves (loses nothing).",
+            default="pixels",
         ),
-        io.Int.Input(
-            "context_window", default=2, min=0, max=64,
-            tooltip="How many frames a prediction sees; at most what training used (4). 0 is all so far (July 2025 "
-            "format).",
+        float_input(
+            "action_diversity",
+            0.1,
+            (0.0, 1.0),
+            "For the rule diversity: how often one of the least used of the last five actions is taken.",
+            step=0.01,
+            round=0.001,
         ),
-        io.Combo.Input(
-            "feedback", options=["pixels", "tokens"], default="pixels",
-            tooltip="What goes back in: the decoded picture, tokenised again (the original), or the tokens themselves "
-            "(loses nothing).",
-        ),
-        io.Float.Input(
-            "action_diversity", default=0.1, min=0.0, max=1.0, step=0.01, round=0.001,
-            tooltip="For the rule diversity: how often one of the least used of the last five actions is taken.",
-        ),
-        io.Int.Input(
-            "rollouts", default=1, min=1, max=64,
-            tooltip="How many rollouts of the same start, each its own seed.",
-        ),
+        int_input("rollouts", 1, (1, 64), "How many rollouts of the same start, each its own seed."),
         *decoding_inputs(),
-        io.Int.Input(
-            "horizon", default=1, min=1, max=16, **ADVANCED,
-            tooltip="New frames predicted together in a step.",
+        int_input("horizon", 1, (1, 16), "New frames predicted together in a step.", advanced=True),
+        choice_input(
+            "context_actions",
+            ["history", "inferred"],
+            "Actions between the frames of the window: those that were chosen, or read anew from the frames.",
+            default="history",
+            advanced=True,
         ),
-        io.Combo.Input(
-            "context_actions", options=["history", "inferred"], default="history", **ADVANCED,
-            tooltip="Actions between the frames of the window: those that were chosen, or read anew from the frames.",
-        ),
-        io.Boolean.Input(
-            "teacher_forced", default=False, **ADVANCED,
-            tooltip="Predict each frame from the true frames before it (context must hold them all) instead of its "
-            "own.",
+        switch_input(
+            "teacher_forced",
+            False,
+            "Predict each frame from the true frames before it (context must hold them all) instead of its own.",
+            advanced=True,
         ),
         resize_input(),
-    ]  # fmt: skip
+    ]
 
 
 def decoding_inputs() -> list[Any]:
     """The inputs that decide how one frame's tokens are chosen; a diagnosis has them too."""
     return [
-        io.Float.Input(
-            "temperature", default=0.0, min=0.0, max=10.0, step=0.05, round=0.001,
-            tooltip="0 takes the likeliest token every time; 1 draws as the model was trained; the original's default "
-            "is 0.5.",
+        float_input(
+            "temperature",
+            0.0,
+            (0.0, 10.0),
+            "0 takes the likeliest token every time; 1 draws as the model was trained; the original's default is 0.5.",
+            step=0.05,
+            round=0.001,
         ),
-        io.Int.Input(
-            "maskgit_steps", default=10, min=1, max=1000,
-            tooltip="Passes in which the tokens of a frame are chosen, the surest first. 10 is the original's.",
+        int_input(
+            "maskgit_steps",
+            10,
+            (1, 1000),
+            "Passes in which the tokens of a frame are chosen, the surest first. 10 is the original's.",
         ),
-        io.Float.Input(
-            "schedule_k", default=5.0, min=0.01, max=50.0, step=0.1, **ADVANCED,
-            tooltip="Steepness of the schedule by which passes choose tokens; with 10 passes it changes little.",
+        float_input(
+            "schedule_k",
+            5.0,
+            (0.01, 50.0),
+            "Steepness of the schedule by which passes choose tokens; with 10 passes it changes little.",
+            step=0.1,
+            advanced=True,
         ),
-        io.Int.Input(
-            "top_k", default=0, min=0, max=65536, **ADVANCED,
-            tooltip="Draw among the k likeliest tokens; 0 is all.",
+        int_input("top_k", 0, (0, 65536), "Draw among the k likeliest tokens; 0 is all.", advanced=True),
+        float_input(
+            "top_p",
+            1.0,
+            (0.0, 1.0),
+            "Draw among the likeliest tokens that together reach this probability; 1 is all.",
+            step=0.01,
+            advanced=True,
         ),
-        io.Float.Input(
-            "top_p", default=1.0, min=0.0, max=1.0, step=0.01, **ADVANCED,
-            tooltip="Draw among the likeliest tokens that together reach this probability; 1 is all.",
+        float_input(
+            "action_guidance",
+            1.0,
+            (0.0, 10.0),
+            "Above 1 the action counts for more than the model thinks; doubles the work. 1 is off.",
+            step=0.1,
+            advanced=True,
         ),
-        io.Float.Input(
-            "action_guidance", default=1.0, min=0.0, max=10.0, step=0.1, **ADVANCED,
-            tooltip="Above 1 the action counts for more than the model thinks; doubles the work. 1 is off.",
+        switch_input("clamp", True, "Limit frames to the valid range before they go back in.", advanced=True),
+        float_input(
+            "latent_noise",
+            0.0,
+            (0.0, 10.0),
+            "July 2025 format only: what its program called temperature T is (T - 1) * 0.1 here.",
+            step=0.01,
+            round=0.0001,
+            advanced=True,
         ),
-        io.Boolean.Input(
-            "clamp", default=True, **ADVANCED,
-            tooltip="Limit frames to the valid range before they go back in.",
+        choice_input(
+            "draw",
+            ["masked", "all"],
+            "all draws random numbers for every token of the window, as the original: its samples, seed for seed.",
+            default="masked",
+            advanced=True,
         ),
-        io.Float.Input(
-            "latent_noise", default=0.0, min=0.0, max=10.0, step=0.01, round=0.0001, **ADVANCED,
-            tooltip="July 2025 format only: what its program called temperature T is (T - 1) * 0.1 here.",
-        ),
-        io.Combo.Input(
-            "draw", options=["masked", "all"], default="masked", **ADVANCED,
-            tooltip="all draws random numbers for every token of the window, as the original: its samples, seed for "
-            "seed.",
-        ),
-    ]  # fmt: skip
+    ]
 
 
 def display_inputs() -> list[Any]:
     """The inputs that decide how frames are shown."""
     return [
-        io.Combo.Input(
+        choice_input(
             "layout",
-            options=["frames", "side by side", "contact sheet"],
-            default="frames",
-            tooltip="frames: one picture per frame, rollout after rollout, for Create Video. side by side: all "
+            ["frames", "side by side", "contact sheet"],
+            "frames: one picture per frame, rollout after rollout, for Create Video. side by side: all "
             "rollouts in one picture. contact sheet: everything on one page.",
+            default="frames",
         ),
-        io.Int.Input("scale", default=1, min=1, max=16, **ADVANCED, tooltip="Repeat each pixel this often: no blur."),
-        io.Boolean.Input(
-            "overlay", default=False, **ADVANCED, tooltip="Write step and action above each frame (14 pixels higher)."
-        ),
-        io.Boolean.Input("with_context", default=True, **ADVANCED, tooltip="Put the context frames in front."),
+        int_input("scale", 1, (1, 16), "Repeat each pixel this often: no blur.", advanced=True),
+        switch_input("overlay", False, "Write step and action above each frame (14 pixels higher).", advanced=True),
+        switch_input("with_context", True, "Put the context frames in front.", advanced=True),
     ]
 
 
@@ -175,18 +189,52 @@ class WanLiteWorldRollout(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, world: HostedWorld, steps: int, seed: int, context_window: int, feedback: Any, action_diversity: float,
-        rollouts: int, temperature: float, maskgit_steps: int, schedule_k: float, top_k: int, top_p: float,
-        action_guidance: float, clamp: bool, latent_noise: float, draw: Any, horizon: int, context_actions: Any,
-        teacher_forced: bool, resize: str, layout: str, scale: int, overlay: bool, with_context: bool,
-        context: Tensor | None = None, actions: ActionChoice | None = None, continue_from: ActionChoice | None = None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        world: HostedWorld,
+        steps: int,
+        seed: int,
+        context_window: int,
+        feedback: Any,
+        action_diversity: float,
+        rollouts: int,
+        temperature: float,
+        maskgit_steps: int,
+        schedule_k: float,
+        top_k: int,
+        top_p: float,
+        action_guidance: float,
+        clamp: bool,
+        latent_noise: float,
+        draw: Any,
+        horizon: int,
+        context_actions: Any,
+        teacher_forced: bool,
+        resize: str,
+        layout: str,
+        scale: int,
+        overlay: bool,
+        with_context: bool,
+        context: Tensor | None = None,
+        actions: ActionChoice | None = None,
+        continue_from: ActionChoice | None = None,
+    ) -> io.NodeOutput:
         config = RolloutConfig(
-            horizon=horizon, maskgit_steps=maskgit_steps, schedule_k=schedule_k, temperature=temperature, top_k=top_k,
-            top_p=top_p, action_guidance=action_guidance, draw=draw, context_window=context_window, feedback=feedback,
-            clamp=clamp, action_diversity=action_diversity, context_actions=context_actions,
-            teacher_forced=teacher_forced, latent_noise=latent_noise,
-        )  # fmt: skip
+            horizon=horizon,
+            maskgit_steps=maskgit_steps,
+            schedule_k=schedule_k,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            action_guidance=action_guidance,
+            draw=draw,
+            context_window=context_window,
+            feedback=feedback,
+            clamp=clamp,
+            action_diversity=action_diversity,
+            context_actions=context_actions,
+            teacher_forced=teacher_forced,
+            latent_noise=latent_noise,
+        )
         start = starting_point(world.sizes, context, continue_from, resize)
         run = Run(steps, seed, rollouts, config)
         result = rolled_out(world, start, actions, run)
