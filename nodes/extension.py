@@ -11,7 +11,7 @@ from .sampling import contract, experts, noise, plot, probe, schedules, solvers
 from .sampling import samplers as sampling
 from .student import embeds
 from .student import loader as student
-from .world import diagnose, rollout
+from .world import actions, diagnose, rollout
 from .world import loader as world
 
 MODULES = (
@@ -27,6 +27,7 @@ MODULES = (
     experts,
     probe,
     world,
+    actions,
     rollout,
     diagnose,
 )

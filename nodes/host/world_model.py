@@ -16,12 +16,23 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...models.checkpoint import read_tensors
-from ...models.world import RolloutProgress, RolloutState, World, find_checkpoints, fit_frames, load_world
+from ...models.world import (
+    Rollout,
+    RolloutConfig,
+    RolloutProgress,
+    RolloutState,
+    World,
+    find_checkpoints,
+    fit_frames,
+    infer_actions,
+    load_world,
+    rollout,
+)
 from ...models.world.actions import ActionPolicy
 from ...models.world.discovery import WEIGHTS_FILE, is_inside_checkpoint
 from ...pipeline.pictures.convert import to_pil, to_signed, to_unit
 from ...pipeline.pictures.layout import enlarge
-from .folders import file_names
+from .folders import file_names, model_path
 
 KIND = "world_models"
 IN_THE_WORLD = "(in the world)"
@@ -72,21 +83,21 @@ class HostedWorld:
         """The world wherever it is now: for its sizes, not for running it."""
         return self._world
 
-    def ready(self, frames: int) -> World:
-        """The world with its weights on the device, after the host has made room for work on ``frames`` frames."""
-        bytes_needed = frames * self._world.frame_size**2 * _bytes_per_pixel(self._world)
+    def load(self, frames: int) -> World:
+        """Return the world with its weights on the device, and room made for work on ``frames`` frames."""
+        bytes_needed = frames * self._world.frame_size**2 * _count_bytes_per_pixel(self._world)
         comfy.model_management.load_models_gpu([self.patcher], memory_required=bytes_needed, force_full_load=True)
         return self._world
 
 
-def _bytes_per_pixel(world: World) -> int:
-    """Working memory of a frame: its patches' activations in a block, float32, about a dozen of them at a time."""
+def _count_bytes_per_pixel(world: World) -> int:
+    """Return a frame's working memory: its patches' activations in a block, float32, about a dozen of them at once."""
     config = world.tokenizer.config
     return max(64, 12 * 4 * config.embed_dim // config.patch_size**2)
 
 
 def list_worlds() -> list[str]:
-    """What the loader offers: single files, checkpoint folders, and folders that hold a whole world."""
+    """Return what the loader offers: single files, checkpoint folders, and folders that hold a whole world."""
     names = [Path(name) for name in file_names(KIND)]
     files = [name for name in names if not is_inside_checkpoint(name) and not name.stem.endswith(_CLIP)]
     checkpoints = [name.parent for name in names if name.name == WEIGHTS_FILE]
@@ -104,6 +115,17 @@ def _is_world(folder: Path) -> bool:
     return {"tokenizer", "dynamics"} <= found
 
 
+def find_parts(world_name: str, actions_name: str, dynamics_name: str) -> dict[str, Path | None]:
+    """Return the files that the loader's three names stand for.
+
+    Raises:
+        ValueError: A name is not inside of the models folder.
+    """
+    names = {"world": world_name, "actions": actions_name, "dynamics": dynamics_name}
+    unnamed = (IN_THE_WORLD, NONE)
+    return {what: None if name in unnamed else model_path(KIND, name, f"{what}_name") for what, name in names.items()}
+
+
 def open_world(paths: dict[str, Path | None], dtype: torch.dtype | None) -> HostedWorld:
     """Load a whole world, or its parts where ``actions`` or ``dynamics`` are named."""
     if paths["dynamics"] is None and paths["actions"] is None:
@@ -112,8 +134,8 @@ def open_world(paths: dict[str, Path | None], dtype: torch.dtype | None) -> Host
     return HostedWorld(load_world(tokenizer=tokenizer, actions=actions, dynamics=dynamics, dtype=dtype))
 
 
-def clip_beside(path: Path | None) -> Clip | None:
-    """The clip that lies beside a world's file, ``NAME_clip.safetensors``, or None.
+def read_clip_beside(path: Path | None) -> Clip | None:
+    """Return the clip that lies beside a world's file, ``NAME_clip.safetensors``, or None.
 
     It holds ``frames`` (b, t, S, S, 3) uint8 and ``actions`` (b, t - 1) int64; the first of the b clips is taken.
     """
@@ -126,8 +148,8 @@ def clip_beside(path: Path | None) -> Clip | None:
     return Clip(tensors["frames"][0].float() / 255.0, ActionChoice(tensors["actions"][:1].tolist()))
 
 
-def newest_change(path: Path | None) -> str:
-    """A text that changes with any file of a checkpoint, for the host's cache."""
+def fingerprint_checkpoint(path: Path | None) -> str:
+    """Return a text that changes with any file of a checkpoint, for the host's cache."""
     if path is None:
         return ""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -138,10 +160,10 @@ def newest_change(path: Path | None) -> str:
 
 
 def to_frames(image: Tensor, world: World, resize: str) -> Tensor:
-    """IMAGE (t, H, W, 3 or 4) in [0, 1] -> frames (1, t, 3, S, S) in [-1, 1] of the world's size.
+    """Turn an IMAGE (t, H, W, 3 or 4) in [0, 1] into frames (1, t, 3, S, S) in [-1, 1] of the world's size.
 
     Raises:
-        ValueError: the pictures have another size and ``resize`` is ``error``.
+        ValueError: The images have another size and ``resize`` is ``error``.
     """
     frames = to_signed(rearrange(image[..., :3], "t h w c -> 1 t c h w").float())
     size = world.frame_size
@@ -154,14 +176,80 @@ def to_frames(image: Tensor, world: World, resize: str) -> Tensor:
 
 
 def to_images(frames: Tensor) -> Tensor:
-    """Frames (b, t, 3, S, S) in [-1, 1] -> (b, t, S, S, 3) in [0, 1], clamped."""
+    """Turn frames (b, t, 3, S, S) in [-1, 1] into (b, t, S, S, 3) in [0, 1], clamped."""
     return to_unit(rearrange(frames, "b t c h w -> b t h w c").float()).clamp(0.0, 1.0)
 
 
-class RolloutWatch:
-    """The host's progress bar for a rollout: one tick for each MaskGIT pass, a preview of each finished frame.
+# Running -------------------------------------------------------------------------------------------------------------
 
-    It also lets the user interrupt between passes.
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """How many steps, from which seed, how many at once and in which way a world is rolled out."""
+
+    steps: int
+    seed: int
+    rollouts: int
+    config: RolloutConfig
+
+
+def choose_start(
+    world: World, context: Tensor | None, continue_from: ActionChoice | None, resize: str
+) -> Tensor | RolloutState:
+    """Return the context frames, or the state of an earlier rollout.
+
+    Raises:
+        ValueError: Both or neither are connected, or the WORLD_ACTIONS are not those of a rollout.
+    """
+    if context is not None and continue_from is None:
+        return to_frames(context, world, resize)
+    if context is not None or continue_from is None:
+        given = "neither is" if context is None else "both are"
+        raise ValueError(f"context, continue_from: {given} connected; a rollout starts from one of them.")
+    if continue_from.state is None:
+        raise ValueError(
+            "continue_from: these WORLD_ACTIONS were written down, so there is no rollout to continue; connect the "
+            "WORLD_ACTIONS output of a Wan Lite World Rollout."
+        )
+    return continue_from.state
+
+
+def run_rollout(
+    world: HostedWorld, start: Tensor | RolloutState, actions: ActionChoice | None, plan: RolloutPlan
+) -> tuple[Rollout, ActionChoice]:
+    """Run the library's rollout with the host's memory, progress bar and interrupt; also return what was done."""
+    result = rollout(
+        world.load(plan.rollouts * (max(plan.config.context_window, 4) + plan.config.horizon)),
+        start,
+        steps=plan.steps,
+        actions="diversity" if actions is None else actions.actions,
+        batch=None if plan.rollouts == 1 else plan.rollouts,
+        seed=plan.seed,
+        on_progress=RolloutWatch(),
+        config=plan.config,
+    )
+    return result, ActionChoice(None if result.actions is None else result.actions.tolist(), result.state)
+
+
+def infer_action_choice(world: HostedWorld | None, frames: Tensor | None, resize: str) -> ActionChoice:
+    """Return the actions that the world's latent action model sees between the frames of a video.
+
+    Raises:
+        ValueError: The world or the frames are not connected, or the world has no latent action model.
+    """
+    if world is None or frames is None:
+        missing = "world" if world is None else "frames"
+        raise ValueError(
+            f"{missing}: nothing is connected; 'infer from frames' needs a WORLD_MODEL and a video (IMAGE)."
+        )
+    clip = to_frames(frames, world.sizes, resize)
+    return ActionChoice(infer_actions(world.load(clip.shape[1]), clip).tolist())
+
+
+class RolloutWatch:
+    """The host's progress bar for a rollout: one tick for each MaskGIT step, a preview of each finished frame.
+
+    It also lets the user interrupt between steps.
     """
 
     def __init__(self) -> None:
@@ -171,11 +259,11 @@ class RolloutWatch:
         comfy.model_management.throw_exception_if_processing_interrupted()
         total = progress.steps * progress.maskgit_steps
         self._bar = self._bar or comfy.utils.ProgressBar(total)
-        preview = None if progress.finished is None else _preview(progress.finished)
+        preview = None if progress.finished is None else _make_preview(progress.finished)
         self._bar.update_absolute(progress.step * progress.maskgit_steps + progress.maskgit_step, total, preview)
 
 
-def _preview(frames: Tensor) -> tuple[str, Any, int]:
+def _make_preview(frames: Tensor) -> tuple[str, Any, int]:
     newest = to_images(frames)[:1, -1]
     picture = to_pil(enlarge(newest, max(1, _PREVIEW_SIDE // newest.shape[1]))[0])
     return ("JPEG", picture, _PREVIEW_SIDE)

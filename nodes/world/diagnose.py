@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
-from einops import rearrange
 from torch import Tensor
 
 from ...models.world import RolloutConfig, diagnose
 from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
-from ...pipeline.pictures.layout import make_contact_sheet, put_side_by_side
+from ...pipeline.pictures.layout import arrange_frames
 from ..host.progress import show_text
 from ..host.schema import CATEGORY, choice_input, int_input, schema, seed_input, switch_input
 from ..host.world_model import HostedWorld, RolloutWatch, WorldModel, to_frames
-from .loader import resize_input
-from .rollout import decoding_inputs
+from .inputs import Decoding, decoding_inputs, resize_input
 
 
 class WanLiteWorldDiagnose(io.ComfyNode):
@@ -86,30 +84,16 @@ class WanLiteWorldDiagnose(io.ComfyNode):
         scale: int,
         overlay: bool,
     ) -> io.NodeOutput:
-        config = RolloutConfig(
-            context_window=context_window,
-            temperature=temperature,
-            maskgit_steps=maskgit_steps,
-            schedule_k=schedule_k,
-            top_k=top_k,
-            top_p=top_p,
-            action_guidance=action_guidance,
-            clamp=clamp,
-            latent_noise=latent_noise,
-            draw=draw,
+        decoding = Decoding(
+            temperature, maskgit_steps, schedule_k, top_k, top_p, action_guidance, clamp, latent_noise, draw
         )
+        config = RolloutConfig(**decoding._asdict(), context_window=context_window)
         clip = to_frames(frames, world.sizes, resize)
-        found = diagnose(world.ready(clip.shape[1]), clip, config=config, seed=seed, on_progress=RolloutWatch())
+        found = diagnose(world.load(clip.shape[1]), clip, config=config, seed=seed, on_progress=RolloutWatch())
         show_text(cls.hidden, found.cause)
         rows = compare_arms(found, scale=scale, labels=overlay)
-        return io.NodeOutput(from_pil(draw_diagnosis_chart(found))[None], laid_out(rows, layout), found.report())
-
-
-def laid_out(rows: Tensor, layout: str) -> Tensor:
-    """Rows (arms, n, H, W, 3) as one page, or as n pictures with the arms side by side."""
-    if layout == "frames":
-        return put_side_by_side(rows)
-    return make_contact_sheet(rearrange(rows, "a n h w c -> (a n) h w c"), columns=rows.shape[1])
+        comparison = arrange_frames(rows, "side by side" if layout == "frames" else "contact sheet")
+        return io.NodeOutput(from_pil(draw_diagnosis_chart(found))[None], comparison, found.report())
 
 
 NODES = [WanLiteWorldDiagnose]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from comfy_api.latest import io
-from einops import rearrange
 from torch import Tensor
 
-from ...models.world import Rollout, RolloutConfig, World, rollout
-from ...pipeline.pictures.layout import draw_labels, enlarge, make_contact_sheet, put_side_by_side
+from ...models.world import RolloutConfig
+from ...pipeline.pictures.layout import arrange_frames, enlarge
+from ...pipeline.rollouts import label_frames, report_rollout
 from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema, seed_input, switch_input
-from ..host.world_model import ActionChoice, HostedWorld, RolloutWatch, WorldActions, WorldModel, to_frames, to_images
-from .loader import actions_text, resize_input
+from ..host.world_model import (
+    ActionChoice,
+    HostedWorld,
+    RolloutPlan,
+    WorldActions,
+    WorldModel,
+    choose_start,
+    run_rollout,
+    to_images,
+)
+from .inputs import Decoding, decoding_inputs, resize_input
 
 
 def rollout_inputs() -> list[Any]:
@@ -63,68 +70,6 @@ def rollout_inputs() -> list[Any]:
     ]
 
 
-def decoding_inputs() -> list[Any]:
-    """The inputs that decide how one frame's tokens are chosen; a diagnosis has them too."""
-    return [
-        float_input(
-            "temperature",
-            0.0,
-            (0.0, 10.0),
-            "0 takes the likeliest token every time; 1 draws as the model was trained; the original's default is 0.5.",
-            step=0.05,
-            round=0.001,
-        ),
-        int_input(
-            "maskgit_steps",
-            10,
-            (1, 1000),
-            "Passes in which the tokens of a frame are chosen, the surest first. 10 is the original's.",
-        ),
-        float_input(
-            "schedule_k",
-            5.0,
-            (0.01, 50.0),
-            "Steepness of the schedule by which passes choose tokens; with 10 passes it changes little.",
-            step=0.1,
-            advanced=True,
-        ),
-        int_input("top_k", 0, (0, 65536), "Draw among the k likeliest tokens; 0 is all.", advanced=True),
-        float_input(
-            "top_p",
-            1.0,
-            (0.0, 1.0),
-            "Draw among the likeliest tokens that together reach this probability; 1 is all.",
-            step=0.01,
-            advanced=True,
-        ),
-        float_input(
-            "action_guidance",
-            1.0,
-            (0.0, 10.0),
-            "Above 1 the action counts for more than the model thinks; doubles the work. 1 is off.",
-            step=0.1,
-            advanced=True,
-        ),
-        switch_input("clamp", True, "Limit frames to the valid range before they go back in.", advanced=True),
-        float_input(
-            "latent_noise",
-            0.0,
-            (0.0, 10.0),
-            "July 2025 format only: what its program called temperature T is (T - 1) * 0.1 here.",
-            step=0.01,
-            round=0.0001,
-            advanced=True,
-        ),
-        choice_input(
-            "draw",
-            ["masked", "all"],
-            "all draws random numbers for every token of the window, as the original: its samples, seed for seed.",
-            default="masked",
-            advanced=True,
-        ),
-    ]
-
-
 def display_inputs() -> list[Any]:
     """The inputs that decide how frames are shown."""
     return [
@@ -141,14 +86,15 @@ def display_inputs() -> list[Any]:
     ]
 
 
-@dataclass(frozen=True)
-class Run:
-    """How often, how many at once, from which seed and in which way a world is rolled out."""
+class Windowing(NamedTuple):
+    """What each prediction of a rollout sees and makes, by the names that a :class:`RolloutConfig` has for it."""
 
-    steps: int
-    seed: int
-    rollouts: int
-    config: RolloutConfig
+    context_window: int
+    feedback: Any
+    action_diversity: float
+    horizon: int
+    context_actions: Any
+    teacher_forced: bool
 
 
 class WanLiteWorldRollout(io.ComfyNode):
@@ -210,7 +156,7 @@ class WanLiteWorldRollout(io.ComfyNode):
         context_actions: Any,
         teacher_forced: bool,
         resize: str,
-        layout: str,
+        layout: Any,
         scale: int,
         overlay: bool,
         with_context: bool,
@@ -218,105 +164,16 @@ class WanLiteWorldRollout(io.ComfyNode):
         actions: ActionChoice | None = None,
         continue_from: ActionChoice | None = None,
     ) -> io.NodeOutput:
-        config = RolloutConfig(
-            horizon=horizon,
-            maskgit_steps=maskgit_steps,
-            schedule_k=schedule_k,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            action_guidance=action_guidance,
-            draw=draw,
-            context_window=context_window,
-            feedback=feedback,
-            clamp=clamp,
-            action_diversity=action_diversity,
-            context_actions=context_actions,
-            teacher_forced=teacher_forced,
-            latent_noise=latent_noise,
+        decoding = Decoding(
+            temperature, maskgit_steps, schedule_k, top_k, top_p, action_guidance, clamp, latent_noise, draw
         )
-        start = starting_point(world.sizes, context, continue_from, resize)
-        run = Run(steps, seed, rollouts, config)
-        result = rolled_out(world, start, actions, run)
-        frames = to_images(result.frames if with_context else result.new_frames)
-        shown = laid_out(enlarged(frames, scale), labels_of(result, with_context) if overlay else None, layout)
-        done = ActionChoice(None if result.actions is None else result.actions.tolist(), result.state)
-        return io.NodeOutput(shown, done, report_of(world.sizes, result, done, run))
-
-
-def starting_point(world: World, context: Tensor | None, continue_from: ActionChoice | None, resize: str) -> Any:
-    """Context frames, or the state of an earlier rollout.
-
-    Raises:
-        ValueError: both or neither are connected, or the WORLD_ACTIONS are no rollout's.
-    """
-    if context is not None and continue_from is None:
-        return to_frames(context, world, resize)
-    if context is not None or continue_from is None:
-        given = "neither is" if context is None else "both are"
-        raise ValueError(f"context, continue_from: {given} connected; a rollout starts from one of them.")
-    if continue_from.state is None:
-        raise ValueError(
-            "continue_from: these WORLD_ACTIONS were written down, so there is no rollout to go on from; connect the "
-            "WORLD_ACTIONS output of a Wan Lite World Rollout."
-        )
-    return continue_from.state
-
-
-def rolled_out(world: HostedWorld, start: Any, actions: ActionChoice | None, run: Run) -> Rollout:
-    """The library's rollout with the host's memory, progress bar and interrupt."""
-    return rollout(
-        world.ready(run.rollouts * (max(run.config.context_window, 4) + run.config.horizon)),
-        start,
-        steps=run.steps,
-        actions="diversity" if actions is None else actions.actions,
-        batch=None if run.rollouts == 1 else run.rollouts,
-        seed=run.seed,
-        on_progress=RolloutWatch(),
-        config=run.config,
-    )
-
-
-def enlarged(frames: Tensor, scale: int) -> Tensor:
-    """(b, t, H, W, 3) with every pixel repeated."""
-    return rearrange(
-        enlarge(rearrange(frames, "b t h w c -> (b t) h w c"), scale), "(b t) h w c -> b t h w c", b=len(frames)
-    )
-
-
-def labels_of(result: Rollout, with_context: bool) -> list[list[str]]:
-    """Step and action of every frame, context first: the action is the one that led to the frame."""
-    context = ["context"] * result.context_frames if with_context else []
-    count = result.new_frames.shape[1]
-    rows = [[""] * count] * len(result.frames) if result.actions is None else result.actions.tolist()
-    return [[*context, *(f"{step + 1}: {action}" for step, action in enumerate(row))] for row in rows]
-
-
-def laid_out(frames: Tensor, labels: list[list[str]] | None, layout: str) -> Tensor:
-    """Frames (b, t, H, W, 3), with their labels, as an IMAGE (n, H', W', 3)."""
-    if labels is not None:
-        frames = torch.stack([draw_labels(row, texts) for row, texts in zip(frames, labels, strict=True)])
-    if layout == "side by side":
-        return put_side_by_side(frames)
-    flat = rearrange(frames, "b t h w c -> (b t) h w c")
-    columns = frames.shape[1] if len(frames) > 1 else None
-    return make_contact_sheet(flat, columns) if layout == "contact sheet" else flat
-
-
-def report_of(world: World, result: Rollout, done: ActionChoice, run: Run) -> str:
-    """What was done, in words: the world, the settings that matter, the actions, how far values left their range."""
-    new, config = result.new_frames, run.config
-    outside = float((new.abs() > 1).float().mean())
-    moved = (new[:, 1:] - new[:, :-1]).abs().mean() / 2 if new.shape[1] > 1 else torch.zeros(())
-    lines = [
-        world.describe(),
-        f"{new.shape[0]} rollout(s) of {new.shape[1]} frames from {result.context_frames} context frames; seed "
-        f"{run.seed}, temperature {config.temperature:g}, feedback {config.feedback}, window {config.context_window}, "
-        f"{config.maskgit_steps} MaskGIT steps.",
-        f"Mean change from frame to frame {float(moved):.4f} of the range; {outside:.1%} of the values outside it.",
-        f"Actions: {actions_text(done)}",
-    ]
-    return "\n".join(lines)
+        windowing = Windowing(context_window, feedback, action_diversity, horizon, context_actions, teacher_forced)
+        config = RolloutConfig(**decoding._asdict(), **windowing._asdict())
+        start = choose_start(world.sizes, context, continue_from, resize)
+        result, done = run_rollout(world, start, actions, RolloutPlan(steps, seed, rollouts, config))
+        frames = enlarge(to_images(result.frames if with_context else result.new_frames), scale)
+        shown = arrange_frames(frames, layout, label_frames(result, with_context) if overlay else None)
+        return io.NodeOutput(shown, done, report_rollout(world.sizes, result, config, seed))
 
 
 NODES = [WanLiteWorldRollout]

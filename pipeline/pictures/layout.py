@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -17,12 +18,17 @@ from .fonts import TEXT_SIZE, TITLE_SIZE, load_font, wrap_text
 __all__ = [
     "LABEL_HEIGHT",
     "ContactSheet",
+    "Layout",
+    "arrange_frames",
     "draw_image_grid",
     "draw_labels",
     "enlarge",
     "make_contact_sheet",
     "put_side_by_side",
 ]
+
+Layout = Literal["frames", "side by side", "contact sheet"]
+"""How :func:`arrange_frames` puts the frames of several rollouts together."""
 
 LABEL_HEIGHT = 14
 """Pixels that :func:`draw_labels` adds above a frame."""
@@ -76,8 +82,8 @@ class ContactSheet:
 
 
 def enlarge(frames: Tensor, factor: int) -> Tensor:
-    """Repeat every pixel, without blur: (n, H, W, 3) -> (n, factor H, factor W, 3)."""
-    return repeat(frames, "n h w c -> n (h a) (w b) c", a=factor, b=factor)
+    """Repeat every pixel, without blur: (..., H, W, 3) -> (..., factor H, factor W, 3)."""
+    return repeat(frames, "... h w c -> ... (h a) (w b) c", a=factor, b=factor)
 
 
 def draw_labels(frames: Tensor, texts: Sequence[str]) -> Tensor:
@@ -119,6 +125,27 @@ def make_contact_sheet(frames: Tensor, columns: int | None = None) -> Tensor:
         left, top = sheet.locate(i)
         page[0, top : top + h, left : left + w] = frame
     return page
+
+
+def arrange_frames(frames: Tensor, layout: Layout, labels: Sequence[Sequence[str]] | None = None) -> Tensor:
+    """Arrange the frames of several rollouts: (b, t, H, W, 3) in [0, 1] -> (n, H', W', 3).
+
+    Args:
+        frames: A row for each rollout.
+        layout: ``frames`` one after another, rollout after rollout; ``side by side`` with one image per frame number;
+            ``contact sheet`` with all on one page, a row for each rollout (a single one makes a square page).
+        labels: A text above each frame, or None.
+
+    Raises:
+        ValueError: There is not one text for each frame.
+    """
+    if labels is not None:
+        frames = torch.stack([draw_labels(row, texts) for row, texts in zip(frames, labels, strict=True)])
+    if layout == "side by side":
+        return put_side_by_side(frames)
+    flat = rearrange(frames, "b t h w c -> (b t) h w c")
+    columns = frames.shape[1] if len(frames) > 1 else None
+    return make_contact_sheet(flat, columns) if layout == "contact sheet" else flat
 
 
 def draw_image_grid(

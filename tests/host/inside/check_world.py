@@ -242,8 +242,8 @@ def check_progress_previews_and_interrupt_between_passes() -> None:
                 comfy.model_management.interrupt_current_processing(True)
 
         world.sizes.dynamics.register_forward_hook(stop)
-        original = world.sizes.dynamics.logits
-        world.sizes.dynamics.logits = lambda *a, **k: (stop(), original(*a, **k))[1]
+        original = world.sizes.dynamics.decode_step
+        world.sizes.dynamics.decode_step = lambda *a, **k: (stop(), original(*a, **k))[1]
         raises(comfy.model_management.InterruptProcessingException, rolled, world, context, steps=50, maskgit_steps=10)
         assert len(calls) == 2, "it must stop before the next pass"
     finally:

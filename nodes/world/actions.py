@@ -1,0 +1,76 @@
+"""Who chooses the actions of a rollout."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...models.world import parse_actions
+from ...pipeline.rollouts import format_actions, parse_action_lists
+from ..host.progress import show_text
+from ..host.schema import CATEGORY, choice_input, schema, text_input
+from ..host.world_model import ActionChoice, HostedWorld, WorldActions, WorldModel, infer_action_choice
+from .inputs import resize_input
+
+RULES = ("list", "diversity", "random", "repeat", "none", "infer from frames")
+
+
+class WanLiteWorldActions(io.ComfyNode):
+    """A list, a rule or a clip -> WORLD_ACTIONS."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="WanLiteWorldActions",
+            display_name="Wan Lite World Actions",
+            category=f"{CATEGORY}/world",
+            description="Who chooses the actions of a rollout: your list, a rule, or the world's latent action model "
+            "reading them from a clip. What an id does is learned, not named: try them.",
+            search_aliases=["action list", "controls", "latent actions", "keyboard"],
+            inputs=[
+                choice_input(
+                    "source",
+                    RULES,
+                    "list: the ids below. diversity: mostly random, now and then one of the least used of the last "
+                    "five. repeat: one action all along. infer from frames: needs world and frames.",
+                    default="list",
+                ),
+                text_input(
+                    "text",
+                    "0, 1, 2, 3",
+                    "Ids, with counts if you like: 0, 3, 3x4. A list that is too short repeats its last id. Several "
+                    "lines are several rollouts.",
+                    multiline=True,
+                ),
+                WorldModel.Input("world", optional=True, tooltip="For 'infer from frames' only."),
+                io.Image.Input(
+                    "frames",
+                    optional=True,
+                    tooltip="For 'infer from frames': a clip, one picture per frame.",
+                ),
+                resize_input(),
+            ],
+            outputs=[WorldActions.Output(display_name="WORLD_ACTIONS", tooltip="For Wan Lite World Rollout.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        source: str,
+        text: str,
+        world: HostedWorld | None = None,
+        frames: Tensor | None = None,
+        resize: str = "error",
+    ) -> io.NodeOutput:
+        if source == "list":
+            choice = ActionChoice(parse_action_lists(text))
+        elif source == "infer from frames":
+            choice = infer_action_choice(world, frames, resize)
+            show_text(cls.hidden, format_actions(choice.actions))
+        else:
+            choice = ActionChoice(parse_actions(source))  # type: ignore[arg-type]
+        return io.NodeOutput(choice)
+
+
+NODES = [WanLiteWorldActions]
