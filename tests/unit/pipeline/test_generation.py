@@ -21,7 +21,7 @@ from wan_lite.pipeline.generation import Prompts, decode_images, generate, sampl
 from wan_lite.pipeline.pictures.convert import to_uint8
 from wan_lite.samplers.contract import PRESETS, ContractMismatch
 
-VECTORS = Path(__file__).parents[1] / "vectors"
+VECTORS = Path(__file__).parents[2] / "vectors"
 DDIM = "ddim-10 training preview"
 FLOW = "flow_unipc-20 shift 5"
 

@@ -13,7 +13,7 @@ from wan_lite.check.levels import sampling
 from wan_lite.check.levels import sigma_nodes as nodes
 from wan_lite.check.levels.schedulers import SCHEDULERS, UnknownLevels, karras_levels, schedule_levels
 
-RECORDING = json.loads((Path(__file__).parents[1] / "vectors" / "check" / "levels.json").read_text("utf-8"))
+RECORDING = json.loads((Path(__file__).parents[2] / "vectors" / "check" / "levels.json").read_text("utf-8"))
 
 
 def model(kind: str, settings: dict[str, float]) -> Any:

@@ -22,7 +22,7 @@ from wan_lite.models.text_embeds import save_text_embeds
 from wan_lite.pipeline import generation
 from wan_lite.pipeline.generation import save_png
 
-VECTORS = Path(__file__).parents[1] / "vectors"
+VECTORS = Path(__file__).parents[2] / "vectors"
 VAE = str(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors")
 STUDENT = VECTORS / "student_4ch"
 FLOW = "flow_unipc-20 shift 5"

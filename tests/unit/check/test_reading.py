@@ -14,7 +14,7 @@ from wan_lite.check.graph.graph import Graph, Link, WorkflowError
 from wan_lite.check.graph.node_table import find_type
 from wan_lite.check.graph.read import read_graph
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((ROOT / "workflows").glob("*.json"))
 
 

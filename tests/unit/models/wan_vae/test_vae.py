@@ -21,7 +21,7 @@ from wan_lite.models.wan_vae.streaming.feature_map import Extent, extra_bytes
 from wan_lite.models.wan_vae.tiling import with_smaller_pieces
 from wan_lite.models.wan_vae.vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 
-VECTORS = Path(__file__).parents[1] / "vectors" / "wan_vae"
+VECTORS = Path(__file__).parents[3] / "vectors" / "wan_vae"
 VARIANTS = ("wan21", "wan22")
 
 

@@ -61,7 +61,7 @@ def test_a_diffusers_folder_has_two_parts(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_line_paints_words(folder: Path, tmp_path: Path) -> None:
-    vectors = Path(__file__).parents[1] / "vectors"
+    vectors = Path(__file__).parents[2] / "vectors"
     vae = str(vectors / "wan_vae" / "wan21_tiny_official.safetensors")
     arguments = ["sample", "--student", str(vectors / "student_4ch"), "--vae", vae, "--text-encoder", str(folder)]
     words = ["--prompt", "a red circle", "--prompt", "a blue ground", "--negative", "on", "--cfg", "2"]

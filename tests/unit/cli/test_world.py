@@ -15,7 +15,7 @@ from wan_lite.cli import main
 from wan_lite.cli.videos import read_video, write_video
 from wan_lite.models.world import find_checkpoints, load_world
 
-HERE = Path(__file__).parent.parent / "vectors" / "tinyworlds"
+HERE = Path(__file__).parents[2] / "vectors" / "tinyworlds"
 WORLD = HERE / "current" / "checkpoints_current"
 
 

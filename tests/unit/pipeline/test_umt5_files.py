@@ -20,7 +20,7 @@ from wan_lite.pipeline.umt5_files import open_text_encoder, rename_to_transforme
 transformers = pytest.importorskip("transformers")
 sentencepiece = pytest.importorskip("sentencepiece")
 
-OFFICIAL = Path(__file__).parents[1] / "vectors" / "umt5" / "official.safetensors"
+OFFICIAL = Path(__file__).parents[2] / "vectors" / "umt5" / "official.safetensors"
 PTH = "models_t5_umt5-xxl-enc-bf16.pth"
 WORDS = "a red circle on blue ground"
 
@@ -163,7 +163,7 @@ def test_a_folder_without_either_is_a_sentence(tmp_path: Path) -> None:
 def test_the_command_line_needs_only_the_teachers_folder(
     wan_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    vectors = Path(__file__).parents[1] / "vectors"
+    vectors = Path(__file__).parents[2] / "vectors"
     shutil.copy(vectors / "wan_vae" / "wan21_tiny_official.safetensors", tmp_path / "vae.safetensors")
     torch.save(load_file(tmp_path / "vae.safetensors"), wan_folder / "Wan2.1_VAE.pth")
     arguments = ["sample", "--student", str(vectors / "student_4ch"), "--prompt", "a red circle", "--steps", "2"]

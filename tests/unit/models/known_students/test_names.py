@@ -20,7 +20,7 @@ from wan_lite.models.known_students import (
 from wan_lite.models.known_students.names import LEVELS_UP, name_parts, normal_name
 from wan_lite.pipeline.known import find_model_names, recognise_all
 
-NAMES = json.loads((Path(__file__).parents[1] / "vectors/known/names.json").read_text("utf-8"))
+NAMES = json.loads((Path(__file__).parents[3] / "vectors/known/names.json").read_text("utf-8"))
 KNOWN: dict[str, list[Any]] = {name: row for rows in NAMES["known"].values() for name, row in rows.items()}
 OTHERS: list[str] = [name for names in NAMES["others"].values() for name in names]
 NO_FAMILIES = ("Wuli-Qwen-Image-2512-Turbo-LoRA-2steps-V1.0-bf16", "anima-turbo-lora-v0.2", "krea2_turbo_fp8_scaled")
