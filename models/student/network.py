@@ -230,7 +230,8 @@ def pool_text(text: Text) -> Tensor:
         text: (b, l, d) zero-padded to any length, or a list of (l_i, d).
 
     Returns:
-        (b, d) in float32; a prompt of zeros only gives zeros.
+        (b, d) in float32; a prompt of zeros only gives zeros. Means of bfloat16 and float16 rows are rounded once to
+        that type, because training takes the mean in the type of its rows (Wan's text encoder works in bfloat16).
 
     Raises:
         ValueError: the text has another number of dimensions, or the list is empty.
@@ -245,7 +246,8 @@ def pool_text(text: Text) -> Tensor:
         )
     position = torch.arange(1, text.shape[1] + 1, device=text.device)
     length = ((text != 0).any(dim=2) * position).amax(dim=1) if text.shape[1] else text.new_zeros(text.shape[0])
-    return text.float().sum(dim=1) / rearrange(length.clamp(min=1), "b -> b 1")
+    mean = text.float().sum(dim=1) / rearrange(length.clamp(min=1), "b -> b 1")
+    return mean.to(text.dtype).float() if text.dtype in (torch.bfloat16, torch.float16) else mean
 
 
 _IN_PROJ = ((".attn.in_proj_weight", ".attn.in_proj.weight"), (".attn.in_proj_bias", ".attn.in_proj.bias"))

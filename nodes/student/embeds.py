@@ -16,7 +16,8 @@ ALL = -1
 
 def to_conditioning(texts: list[Tensor]) -> list[list]:
     """Put prompts (l_i, d) into one CONDITIONING (n, longest, d), zero-padded: picture i gets prompt i."""
-    rows = torch.nn.utils.rnn.pad_sequence([text.float() for text in texts], batch_first=True)
+    dtype = texts[0].dtype if len({text.dtype for text in texts}) == 1 else torch.float32
+    rows = torch.nn.utils.rnn.pad_sequence([text.to(dtype) for text in texts], batch_first=True)
     return [[rows, {"pooled_output": None}]]
 
 

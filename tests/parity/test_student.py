@@ -77,3 +77,35 @@ def test_trajectory(case: tuple[Student, dict[str, Tensor]], run: str) -> None:
     if f"{run}.vae_input" in golden:
         projected = golden[f"{run}.vae_input"]
         assert (student.to_vae_latent(final) - projected).abs().max() <= TRAJECTORY_TOLERANCE * projected.abs().max()
+
+
+@pytest.fixture(params=[4, 16])
+def spoken(request: pytest.FixtureRequest) -> tuple[Student, dict[str, Tensor]]:
+    """A student and what the training repository made of two prompts in bfloat16."""
+    vectors = load_file(VECTORS / "text" / "bf16.safetensors")
+    own = {key.removeprefix(f"{request.param}."): value for key, value in vectors.items()}
+    return load_student(VECTORS / f"student_{request.param}ch"), own
+
+
+def test_text_in_bfloat16_is_averaged_in_its_own_type(spoken: tuple[Student, dict[str, Tensor]]) -> None:
+    student, golden = spoken
+    prompts = [golden["rows_25"], golden["rows_6"]]
+    pooled = pool_text(prompts)
+    assert torch.equal(pooled, golden["pooled"])
+    in_float32 = pool_text([rows.float() for rows in prompts])
+    assert (in_float32 - golden["pooled"]).abs().max() > 1e-4, "the vectors would not notice the rounding"
+    out = student.network(golden["latent"], golden["timestep"], prompts)
+    assert (out - golden["forward"]).abs().max() <= FORWARD_TOLERANCE
+
+
+@pytest.mark.parametrize("item", [0, 1])
+def test_previews_of_text_in_bfloat16(spoken: tuple[Student, dict[str, Tensor]], item: int) -> None:
+    student, golden = spoken
+    rows, expected = [golden["rows_25"], golden["rows_6"]][item], golden[f"alone_{item}"]
+
+    def network(x: Tensor, timestep: Tensor) -> Tensor:
+        return student.network(x, timestep, [rows])
+
+    schedule = ddim_schedule(10, shift=1.0)
+    final = sample(network, golden["noise"][item : item + 1], schedule, DDIM(), prediction=Prediction.EPSILON)[0]
+    assert (final - expected).abs().max() <= TRAJECTORY_TOLERANCE * expected.abs().max()
