@@ -117,10 +117,8 @@ class _Flattener:
             link = instance.definition.links.get(slot.link) if slot.link is not None else None
             if link is None:
                 return None
-            if link.origin == INPUT_NODE and instance.parent is not None:
-                found = self._leave(instance, link)
-            else:
-                found = self._pass(instance, link, kind)
+            is_outer = link.origin == INPUT_NODE and instance.parent is not None
+            found = self._leave(instance, link) if is_outer else self._pass(instance, link, kind)
             if not isinstance(found, tuple) or isinstance(found, Link | _Stored):
                 return found
             here = found
@@ -139,7 +137,7 @@ class _Flattener:
     def _pass(self, instance: _Instance, link: RawLink, kind: str) -> tuple[_Instance, RawNode, Slot] | Link | None:
         """From a link to the node behind it, and through it where it does not run itself."""
         slot = link.slot
-        for _ in range(MOST_NODES):
+        for _ in range(DEEPEST + 1):
             raw = instance.definition.nodes.get(link.origin)
             if raw is None or raw.mode == MUTED:
                 return None
@@ -147,8 +145,10 @@ class _Flattener:
                 passed = _bypass(raw, slot, kind)
                 return None if passed is None else (instance, raw, passed)
             inner = self.instances.get(instance.prefix + raw.id)
+            if inner is None and raw.type in VIRTUAL:
+                return (instance, raw, raw.slots[slot]) if 0 <= slot < len(raw.slots) else None
             if inner is None:
-                break
+                return Link(instance.prefix + raw.id, slot)
             ends = inner.definition.outputs
             number = ends[slot] if 0 <= slot < len(ends) else None
             found = inner.definition.links.get(number) if number is not None else None
@@ -157,9 +157,7 @@ class _Flattener:
             instance, link, slot = inner, found, found.slot
             if link.origin in (INPUT_NODE, OUTPUT_NODE):
                 return None
-        if raw.type in VIRTUAL:
-            return (instance, raw, raw.slots[slot]) if 0 <= slot < len(raw.slots) else None
-        return Link(instance.prefix + raw.id, slot)
+        return None
 
 
 def flatten(document: Mapping[str, Any]) -> Graph:

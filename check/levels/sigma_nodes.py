@@ -30,6 +30,8 @@ __all__ = ["FROM_MODEL", "FROM_NUMBERS", "FROM_SIGMAS", "basic_levels", "ksample
 
 Values = Mapping[str, Any]
 
+LONGEST = 100_000  # levels of one schedule
+
 DROPS_PENULTIMATE = ("dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2")
 """Samplers for which KSampler takes one step more and leaves its last level before 0 out."""
 
@@ -60,7 +62,7 @@ def ksampler_levels(
     """
     if denoise > 0.9999:
         return _ksampler_table(model, sampler, scheduler, steps)
-    return _ksampler_table(model, sampler, scheduler, int(steps / denoise))[-(steps + 1) :] if denoise > 0 else []
+    return _ksampler_table(model, sampler, scheduler, _total(steps, denoise))[-(steps + 1) :] if denoise > 0 else []
 
 
 def _ksampler_table(model: ModelSampling, sampler: str, scheduler: str, steps: int) -> list[float]:
@@ -75,8 +77,14 @@ def basic_levels(model: ModelSampling, values: Values) -> list[float]:
     steps, denoise = int(values["steps"]), float(values["denoise"])
     if denoise <= 0:
         return []
-    total = int(steps / denoise) if denoise < 1 else steps
+    total = _total(steps, denoise) if denoise < 1 else steps
     return schedule_levels(str(values["scheduler"]), total, model)[-(steps + 1) :]
+
+
+def _total(steps: int, denoise: float) -> int:
+    if steps / denoise > LONGEST:
+        raise UnknownLevels(f"denoise {denoise:g} makes a schedule of more than {LONGEST} steps")
+    return int(steps / denoise)
 
 
 def _sd_turbo(model: ModelSampling, values: Values) -> list[float]:
@@ -180,6 +188,8 @@ SPACINGS: dict[str, Callable[[float], float]] = {
 
 def _extend(levels: list[float], values: Values, slot: int) -> list[float]:
     start, end = float(values["start_at_sigma"]), float(values["end_at_sigma"])
+    if int(values["steps"]) * len(levels) > LONGEST:
+        raise UnknownLevels(f"there would be more than {LONGEST} levels")
     start = math.inf if start < 0 else start
     parts = [SPACINGS[str(values["spacing"])](x) for x in linspace(0, 1, int(values["steps"]) + 1)[1:-1]]
     found: list[float] = []

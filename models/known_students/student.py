@@ -7,10 +7,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...samplers.contract import ContractError, SamplingContract
 from .names import LEVELS_UP, NameRule, expert_role, name_parts, normal_name
+
+if TYPE_CHECKING:
+    from ...samplers.contract import SamplingContract
 
 __all__ = ["Alternative", "KnownStudent", "KnownStudents", "KnownStudentsError", "Recognition", "Source"]
 
@@ -78,6 +80,9 @@ class KnownStudent:
         """
         if self.fields is None:
             return None
+        # imported here: recognising names needs no torch
+        from ...samplers.contract import ContractError, SamplingContract
+
         own = {**self.fields, **({"role": role} if role else {})}
         others = [self._changed(own, other.changes) for other in self.alternatives]
         text = json.dumps({"version": 2, **own, **({"alternatives": others} if others else {})})

@@ -1,0 +1,1 @@
+"""What reaches each sampler of a graph: model, levels, guidance, noise and latents, followed back along the links."""

@@ -1,0 +1,241 @@
+"""Every sampler of a graph with all that reaches it: the levels it visits and what it does at each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..graph.graph import Graph, Node
+from ..graph.node_table import find_type
+from ..levels.sampling import ModelSampling
+from ..levels.sigma_nodes import ksampler_levels
+from .follow import CannotTell, Follower, Value
+from .latents import LatentTrace, LatentTracer
+from .models import ModelTrace, ModelTracer
+from .sigmas import SigmasTrace, SigmasTracer, compute
+from .updates import SAMPLER_NODES, UpdateRule, find_rule
+
+__all__ = ["SamplerUse", "Survey", "survey"]
+
+
+@dataclass(frozen=True)
+class SamplerUse:
+    """One sampler.
+
+    Attributes:
+        node: the node that samples.
+        sigmas: levels with the model that the scheduler reads, and its widgets.
+        model: the MODEL that is sampled.
+        rule: the update, or None where it cannot be told.
+        cfg: guidance; None where it cannot be told. ``is_guided`` is False where there is no negative pass at all.
+        seed: of the noise.
+        adds_noise: whether noise is added to the latent; None where it cannot be told.
+        latent: where the latent comes from.
+        values: the node's own widgets.
+        positive: the node and the input whose CONDITIONING is sampled.
+        whole: the levels before start and end cut them.
+    """
+
+    node: Node
+    sigmas: SigmasTrace
+    model: ModelTrace
+    rule: UpdateRule | None = None
+    cfg: Value | None = None
+    seed: Value | None = None
+    adds_noise: bool | None = True
+    latent: LatentTrace = field(default_factory=LatentTrace)
+    values: dict[str, Value] = field(default_factory=dict)
+    positive: tuple[Node, str] | None = None
+    whole: tuple[float, ...] | None = None
+
+    @property
+    def levels(self) -> tuple[float, ...] | None:
+        """Levels at which the network is called, or None where they cannot be told."""
+        return None if self.sigmas.levels is None else self.sigmas.levels[:-1]
+
+    @property
+    def last_level(self) -> float | None:
+        """The level at which the sampler stops; above 0 its output still holds noise."""
+        return self.sigmas.levels[-1] if self.sigmas.levels else None
+
+    @property
+    def timesteps(self) -> list[float] | None:
+        """What the network is fed, or None where it cannot be told."""
+        sampling = self.model.sampling
+        if isinstance(sampling, CannotTell) or self.levels is None or (self.rule and not self.rule.is_single):
+            return None
+        return [sampling.timestep(level) for level in self.levels]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A graph's samplers with the tracers that found them."""
+
+    graph: Graph
+    follow: Follower
+    models: ModelTracer
+    latents: LatentTracer
+    samplers: tuple[SamplerUse, ...]
+    unknown: tuple[Node, ...] = ()
+    """Nodes that probably sample, but are not known here."""
+
+
+def survey(graph: Graph) -> Survey:
+    """Return all samplers of a graph."""
+    follow = Follower(graph)
+    models, latents = ModelTracer(follow), LatentTracer(follow)
+    reader = _Reader(follow, models, SigmasTracer(follow, models), latents)
+    found = tuple(READERS[node.type](reader, node) for node in graph if node.type in READERS)
+    return Survey(graph, follow, models, latents, found, tuple(_unknown_samplers(graph)))
+
+
+def _unknown_samplers(graph: Graph) -> Iterator[Node]:
+    """Nodes of other packs that call themselves samplers and take a model or latents."""
+    for node in graph:
+        takes = {"model", "guider", "latent_image", "latent", "samples"} & set(node.inputs)
+        if find_type(node.type) is None and "sampler" in node.type.lower() and takes:
+            yield node
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the nodes that sample."""
+
+    follow: Follower
+    models: ModelTracer
+    sigmas: SigmasTracer
+    latents: LatentTracer
+
+    def ksampler(self, node: Node) -> SamplerUse:
+        values, model = self._values(node), self.models.of_input(node)
+        levels = self._ksampler_levels(model, values)
+        whole = None if isinstance(levels, CannotTell) else tuple(levels)
+        found = levels if isinstance(levels, CannotTell) else _cut(tuple(levels), values)
+        cut, reason = (None, found.reason) if isinstance(found, CannotTell) else (found, "")
+        name = values.get("sampler_name")
+        noise = values.get("add_noise")
+        return SamplerUse(
+            node=node,
+            sigmas=SigmasTrace(cut, reason, model, node, values),
+            model=model,
+            rule=find_rule(str(name.value)) if name else None,
+            cfg=values.get("cfg"),
+            seed=values.get("noise_seed", values.get("seed")),
+            adds_noise=(noise.value != "disable" if noise else None) if "add_noise" in node.inputs else True,
+            latent=self.latents.latent(node, "latent_image"),
+            values=values,
+            positive=(node, "positive"),
+            whole=whole,
+        )
+
+    def _values(self, node: Node) -> dict[str, Value]:
+        known = find_type(node.type)
+        names = [entry.name for entry in known.inputs if entry.widgets] if known else []
+        found = {name: self.follow.value(node, name) for name in names}
+        return {name: value for name, value in found.items() if isinstance(value, Value)}
+
+    def _ksampler_levels(self, model: ModelTrace, values: dict[str, Value]) -> list[float] | CannotTell:
+        missing = [name for name in ("sampler_name", "scheduler", "steps") if name not in values]
+        if missing:
+            return CannotTell(f"{missing[0]} is computed by another node")
+        sampling: ModelSampling | CannotTell = model.sampling
+        if isinstance(sampling, CannotTell):
+            return sampling
+        scheduler, sampler = str(values["scheduler"].value), str(values["sampler_name"].value)
+        try:
+            steps, denoise = int(values["steps"].value), float(values["denoise"].value if "denoise" in values else 1)
+        except (TypeError, ValueError):
+            return CannotTell("steps or denoise is not a number")
+        return compute(lambda: ksampler_levels(sampling, sampler, scheduler, steps, denoise), steps)
+
+    def custom(self, node: Node) -> SamplerUse:
+        values, model = self._values(node), self.models.of_input(node)
+        noise = values.get("add_noise")
+        trace = self.sigmas.of_input(node)
+        return SamplerUse(
+            node=node,
+            sigmas=trace,
+            model=model,
+            rule=self._rule(node),
+            cfg=values.get("cfg"),
+            seed=values.get("noise_seed"),
+            adds_noise=bool(noise.value) if noise else None,
+            latent=self.latents.latent(node, "latent_image"),
+            values=values,
+            positive=(node, "positive"),
+            whole=trace.levels,
+        )
+
+    def advanced(self, node: Node) -> SamplerUse:
+        noise = self.follow.origin(node, "noise")
+        maker = noise[0] if isinstance(noise, tuple) else None
+        seed = self.follow.value(maker, "noise_seed") if maker and "noise_seed" in maker.inputs else None
+        trace = self.sigmas.of_input(node)
+        model, cfg, positive = self._guider(node)
+        return SamplerUse(
+            node=node,
+            sigmas=trace,
+            model=model,
+            rule=self._rule(node),
+            cfg=cfg,
+            seed=seed if isinstance(seed, Value) else None,
+            adds_noise=None if maker is None else maker.type != "DisableNoise",
+            latent=self.latents.latent(node, "latent_image"),
+            positive=positive,
+            whole=trace.levels,
+        )
+
+    def _guider(self, node: Node) -> tuple[ModelTrace, Value | None, tuple[Node, str] | None]:
+        origin = self.follow.origin(node, "guider")
+        if not isinstance(origin, tuple):
+            return ModelTrace(unknown=f"the guider of node {node.id} cannot be followed"), None, None
+        guider = origin[0]
+        known = find_type(guider.type)
+        if known is None or "model" not in guider.inputs:
+            return (
+                ModelTrace(unknown=f"node {guider.id} ({guider.type}) is not a guider that is known here"),
+                None,
+                None,
+            )
+        model = self.models.of_input(guider)
+        if guider.type == "BasicGuider":
+            return model, Value(1.0), (guider, "conditioning")
+        cfg = self.follow.value(guider, "cfg") if known.input("cfg") else None
+        return model, cfg if isinstance(cfg, Value) else None, (guider, "positive")
+
+    def _rule(self, node: Node) -> UpdateRule | None:
+        origin = self.follow.origin(node, "sampler")
+        if not isinstance(origin, tuple):
+            return None
+        maker = origin[0]
+        if maker.type == "KSamplerSelect":
+            name = self.follow.value(maker, "sampler_name")
+            return find_rule(str(name.value)) if isinstance(name, Value) else None
+        return find_rule(SAMPLER_NODES[maker.type]) if maker.type in SAMPLER_NODES else None
+
+
+def _cut(levels: tuple[float, ...], values: dict[str, Value]) -> tuple[float, ...] | CannotTell:
+    """Apply KSamplerAdvanced's start, end and leftover noise."""
+    if "start_at_step" not in values and "end_at_step" not in values:
+        return levels
+    names = ("start_at_step", "end_at_step", "return_with_leftover_noise")
+    if not all(name in values for name in names):
+        return CannotTell("the steps from which and to which it samples are computed by another node")
+    try:
+        start, end = int(values[names[0]].value), int(values[names[1]].value)
+    except (TypeError, ValueError):
+        return CannotTell("the steps from which and to which it samples are not numbers")
+    if end < len(levels) - 1:
+        levels = levels[: end + 1]
+        if values[names[2]].value != "enable" and levels:
+            levels = (*levels[:-1], 0.0)
+    return levels[start:] if start < len(levels) - 1 else ()
+
+
+READERS = {
+    "KSampler": _Reader.ksampler,
+    "KSamplerAdvanced": _Reader.ksampler,
+    "SamplerCustom": _Reader.custom,
+    "SamplerCustomAdvanced": _Reader.advanced,
+}
+"""Nodes that sample."""

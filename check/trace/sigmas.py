@@ -1,0 +1,120 @@
+"""What a SIGMAS link carries: levels, and the MODEL whose shift they were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..graph.graph import Node
+from ..graph.node_table import find_type
+from ..levels.sampling import ModelSampling
+from ..levels.schedulers import UnknownLevels
+from ..levels.sigma_nodes import FROM_MODEL, FROM_NUMBERS, FROM_SIGMAS
+from .follow import CannotTell, Follower, Origin, Value
+from .models import ModelTrace, ModelTracer
+
+__all__ = ["MOST_STEPS", "SigmasTrace", "SigmasTracer", "compute"]
+
+MOST_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class SigmasTrace:
+    """What a SIGMAS link carries.
+
+    Attributes:
+        levels: noisiest first, or None where they cannot be told.
+        reason: why they cannot.
+        model: the MODEL that the scheduler reads, or None where it reads none.
+        scheduler: the node that made the levels.
+        values: its widgets.
+        nodes: ids of the nodes from the scheduler on.
+    """
+
+    levels: tuple[float, ...] | None = None
+    reason: str = ""
+    model: ModelTrace | None = None
+    scheduler: Node | None = None
+    values: Mapping[str, Value] = field(default_factory=dict)
+    nodes: tuple[str, ...] = ()
+
+
+class SigmasTracer:
+    """Follows SIGMAS links."""
+
+    def __init__(self, follow: Follower, models: ModelTracer) -> None:
+        self.follow, self.models = follow, models
+        self._known: dict[Any, SigmasTrace] = {}
+
+    def of_input(self, node: Node, name: str = "sigmas") -> SigmasTrace:
+        """Return what reaches a SIGMAS input."""
+        origin = self.follow.origin(node, name)
+        if origin is None:
+            return SigmasTrace(reason=f"nothing is linked to {name} of node {node.id}")
+        return SigmasTrace(reason=origin.reason) if isinstance(origin, CannotTell) else self.of_output(origin)
+
+    def of_output(self, origin: Origin) -> SigmasTrace:
+        """Return what a SIGMAS output carries."""
+        key = (origin[0].id, origin[1])
+        if key not in self._known:
+            self._known[key] = SigmasTrace(reason="links run in a circle")
+            self._known[key] = self._trace(*origin)
+        return self._known[key]
+
+    def _trace(self, node: Node, slot: int) -> SigmasTrace:
+        values = self.values(node)
+        if isinstance(values, CannotTell):
+            return SigmasTrace(reason=values.reason, scheduler=node, nodes=(node.id,))
+        if node.type in FROM_SIGMAS:
+            return self._changed(node, slot, values)
+        model = self.models.of_input(node) if node.type in FROM_MODEL else None
+        found: list[float] | CannotTell
+        if model is not None:
+            sampling = model.sampling
+            plain = {name: value.value for name, value in values.items()}
+            found = sampling if isinstance(sampling, CannotTell) else _from_model(node, sampling, plain)
+        elif node.type in FROM_NUMBERS and not (node.type == "LTXVScheduler" and node.link("latent")):
+            found = compute(lambda: FROM_NUMBERS[node.type]({name: value.value for name, value in values.items()}))
+        else:
+            found = CannotTell(f"node {node.id} ({node.type}) makes levels in a way that is not known here")
+        levels, reason = (None, found.reason) if isinstance(found, CannotTell) else (tuple(found), "")
+        return SigmasTrace(levels, reason, model, node, values, (node.id,))
+
+    def _changed(self, node: Node, slot: int, values: Mapping[str, Value]) -> SigmasTrace:
+        inner = self.of_input(node)
+        plain = {name: value.value for name, value in values.items()}
+        if inner.levels is None:
+            levels, reason = None, inner.reason
+        else:
+            before = list(inner.levels)
+            found = compute(lambda: FROM_SIGMAS[node.type](before, plain, slot))
+            levels, reason = (None, found.reason) if isinstance(found, CannotTell) else (tuple(found), "")
+        return SigmasTrace(levels, reason, inner.model, inner.scheduler, inner.values, (*inner.nodes, node.id))
+
+    def values(self, node: Node) -> dict[str, Value] | CannotTell:
+        """Return the values of all widgets of a node."""
+        known, found = find_type(node.type), {}
+        for entry in known.inputs if known else ():
+            if entry.widgets:
+                value = self.follow.value(node, entry.name)
+                if isinstance(value, CannotTell):
+                    return CannotTell(f"{entry.name} of node {node.id} is what {value.reason}")
+                found[entry.name] = value
+        return found
+
+
+def _from_model(node: Node, sampling: ModelSampling, values: Mapping[str, Any]) -> list[float] | CannotTell:
+    return compute(lambda: FROM_MODEL[node.type](sampling, values), int(values.get("steps", 1)))
+
+
+def compute(formula: Any, steps: int = 1) -> list[float] | CannotTell:
+    """Return the levels that a formula gives, or why it gives none."""
+    if not 1 <= steps <= MOST_STEPS:
+        return CannotTell(f"steps is {steps}, and core allows 1 to {MOST_STEPS}")
+    try:
+        return [float(level) for level in formula()]
+    except UnknownLevels as error:
+        return CannotTell(str(error))
+    except (ArithmeticError, ValueError, TypeError, KeyError, IndexError) as error:
+        return CannotTell(f"the formula has no value here ({type(error).__name__})")
