@@ -1,12 +1,14 @@
-# One command each; every target does its own set-up in .venv and needs only Python >= 3.10 and a package index.
-#   make demo          sample with the shipped small weights, no ComfyUI: images and a rollout in out/demo
-#   make test          all tests; those that need a ComfyUI or a Chromium run where one is found (README: Tests)
-#   make check         formatting, lint, types, then the tests
-#   make docs          the reference and the pages as a site in out/docs, its links checked
+# One command for each job; every target sets up what it needs in .venv, from Python 3.10 or later and a package index.
+#   make demo          generate images and play the demo world with the shipped weights, without ComfyUI, into out/demo
+#   make test          all tests; those that need a ComfyUI or a Chromium run where there is one (README: Tests)
+#   make check         formatting, lint and types, then the tests
+#   make docs          the library's reference and the pages as a site in out/docs, with every link checked
 #   make bench         side-by-side measurements against peers
 #   make soak          the long runs: memory that must not grow, hundreds of graphs through one server
 #   make demo-weights  train the demo weights again
 #   make thumbnails    rewrite workflows/api and the thumbnails from the workflows, through the page
+#   make clean         remove what the tools left, but not .venv
+# ARGS="..." is passed on; VENV=... and PYTHON=... choose another environment and another Python.
 
 VENV ?= .venv
 PY := $(VENV)/bin/python
@@ -15,7 +17,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test check lint types docs bench soak demo-weights thumbnails setup setup-test clean
+.PHONY: help demo test check lint types docs bench soak demo-weights thumbnails setup setup-test clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -50,6 +52,9 @@ demo-weights: $(VENV)/.ready-test
 
 thumbnails: $(VENV)/.ready-test
 	$(PY) scripts/workflows.py $(ARGS)
+
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.ready-demo
 setup-test: $(VENV)/.ready-test

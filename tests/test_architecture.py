@@ -14,6 +14,7 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -233,9 +234,14 @@ def test_every_function_is_typed(path: Path) -> None:
     assert not bare, "\n".join(bare)
 
 
+def tool_settings() -> dict[str, Any]:
+    """The tables ``[tool.*]`` of pyproject.toml."""
+    tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")  # which pytest needs there, too
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+
+
 def test_packages_of_the_wheel_are_all_there() -> None:
-    tomllib = pytest.importorskip("tomllib")
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    settings = tool_settings()["setuptools"]
     folders = {ROOT} | {path.parent for room in PACKAGE for path in (ROOT / room).rglob("__init__.py")}
     names = {".".join(["wan_lite", *folder.relative_to(ROOT).parts]) for folder in folders}
     # The training scripts of the demo stay in the repository.
@@ -243,8 +249,7 @@ def test_packages_of_the_wheel_are_all_there() -> None:
 
 
 def test_types_and_lint_of_imports_cover_every_room() -> None:
-    tomllib = pytest.importorskip("tomllib")
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    settings = tool_settings()
     assert {f"wan_lite.{room}" for room in rooms()} <= set(settings["mypy"]["packages"])
     excluded = settings["ruff"].get("extend-exclude", [])
     assert not {room for room in rooms() for pattern in excluded if pattern.startswith(room)}
