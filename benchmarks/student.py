@@ -17,7 +17,8 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from ..models.student.network import StudentConfig, StudentNetwork, names_in_file
+from ..models.student import StudentConfig, StudentNetwork
+from ..models.student.loading import to_file_names
 from .timing import Call, take_turns
 
 
@@ -97,7 +98,7 @@ def main() -> None:
     torch.manual_seed(0)
     ours = StudentNetwork(config).eval()
     peer = (original(options.original, config) if options.original else Peer(config)).eval()
-    peer.load_state_dict(names_in_file(ours.state_dict()))
+    peer.load_state_dict(to_file_names(ours.state_dict()))
     latent, timestep = torch.randn(1, 4, options.latent, options.latent), torch.tensor([500])
     text = torch.randn(1, 40, 4096)
     calls = {

@@ -12,7 +12,7 @@ from .arguments import add_machine_arguments, torch_device, torch_dtype, writabl
 from .sample import add_text_arguments, read_prompts
 
 if TYPE_CHECKING:
-    from ..models.student.student import Student
+    from ..models.student import Student
     from ..pipeline.probing import ProbeReport
     from ..samplers.contract import SamplingContract
 
@@ -74,7 +74,7 @@ def run_candidates(
     """Run the probe on the first of the prompts, at the student's own size, with a progress bar."""
     from tqdm import tqdm
 
-    from ..models.student.network import pool_text
+    from ..models.student import pool_text
     from ..pipeline.probing import probe
 
     text = pool_text(list(read_prompts(options)[0][1].positive))

@@ -14,7 +14,7 @@ from .arguments import add_machine_arguments, torch_device, torch_dtype, writabl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..models.student.student import Student
+    from ..models.student import Student
     from ..models.wan_vae.vae import WanVAE
     from ..pipeline.generation import Prompts
     from ..samplers.contract import SamplingContract

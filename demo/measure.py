@@ -9,7 +9,7 @@ from einops import rearrange, reduce
 from safetensors import safe_open
 from torch import Generator, Tensor
 
-from ..models.student.student import Student, load_student
+from ..models.student import Student, load_student
 from ..models.wan_vae.vae import WanVAE, load_wan_vae
 from ..models.world import World, infer_actions, load_world, rollout
 from ..models.world.diagnosis.psnr import measure_squared_error, to_psnr

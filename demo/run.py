@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from PIL import Image
 
-from ..models.student.student import Student
+from ..models.student import Student
 from ..models.wan_vae.vae import WanVAE
 from ..models.world import RolloutConfig, World, diagnose, rollout
 from ..pipeline.generation import decode_images

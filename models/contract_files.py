@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..samplers.contract import CONTRACT_KEY, ContractError, SamplingContract, modelspec
-from .metadata import read_header, rewrite_header
-from .scheduler_config import scheduler_fields
+from .checkpoint import WEIGHT_NAMES, CheckpointError
+from .metadata import read_metadata, rewrite_metadata
+from .scheduler_config import read_scheduler_config
 
-__all__ = ["WEIGHT_NAMES", "read_contract", "stamp"]
-
-WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_model.safetensors", "model.safetensors")
-"""Names that a student's weights have in a folder; such a file takes the folder's sidecars for its own."""
+__all__ = ["read_contract", "stamp"]
 
 _CONTRACT_NAME = "sampling_contract.json"
 _SCHEDULER_NAMES = ("scheduler/scheduler_config.json", "scheduler_config.json")
@@ -29,13 +27,17 @@ def read_contract(path: str | os.PathLike[str]) -> SamplingContract | None:
         ContractError: there is one, but it cannot be read or cannot be followed.
     """
     path = Path(path)
-    return _declared(_weights(path)) or _sidecar(path)
+    return _read_declared(_find_weights(path)) or _read_sidecar(path)
 
 
 def stamp(path: str | os.PathLike[str], contract: SamplingContract) -> Path:
-    """Write ``contract`` into the header of a safetensors file (or of the one in a student's folder).
+    """Write a contract into the header of a safetensors file (or of the one in a student's folder).
 
     Only the header changes: the tensors' bytes are copied as they are, and the file is replaced in one move.
+
+    Args:
+        path: of the file or folder.
+        contract: to write.
 
     Returns:
         The file that was written.
@@ -43,35 +45,35 @@ def stamp(path: str | os.PathLike[str], contract: SamplingContract) -> Path:
     Raises:
         ContractError: there is no safetensors file at ``path``, or it is damaged.
     """
-    weights = _weights(Path(path))
+    weights = _find_weights(Path(path))
     if weights is None or weights.suffix != ".safetensors" or not weights.is_file():
         raise ContractError(
-            f"{Path(path).name}: is no .safetensors file and holds none of {', '.join(WEIGHT_NAMES)}; a contract can "
-            "only be stamped into safetensors."
+            f"{Path(path).name}: is not a .safetensors file and holds none of {', '.join(WEIGHT_NAMES)}; a contract "
+            "can only be stamped into safetensors."
         )
     entries = {CONTRACT_KEY: replace(contract, source="declared").to_json(), **modelspec(contract)}
     try:
-        rewrite_header(weights, entries)
-    except ValueError as error:
+        rewrite_metadata(weights, entries)
+    except CheckpointError as error:
         raise ContractError(str(error)) from None
     return weights
 
 
-def _declared(weights: Path | None) -> SamplingContract | None:
+def _read_declared(weights: Path | None) -> SamplingContract | None:
     if weights is None or weights.suffix != ".safetensors" or not weights.is_file():
         return None
     try:
-        text = read_header(weights).get(CONTRACT_KEY)
-    except ValueError as error:
+        text = read_metadata(weights).get(CONTRACT_KEY)
+    except CheckpointError as error:
         raise ContractError(str(error)) from None
     return None if text is None else SamplingContract.from_json(text, origin=weights.name, source="declared")
 
 
-def _sidecar(path: Path) -> SamplingContract | None:
+def _read_sidecar(path: Path) -> SamplingContract | None:
     folder = path if path.is_dir() else path.parent if path.name in WEIGHT_NAMES else None
     own = path.with_name(f"{path.stem}.{_CONTRACT_NAME}") if folder is None else folder / _CONTRACT_NAME
     if own.is_file():
-        # what is not UTF-8 is no JSON either, and from_json says so
+        # what is not UTF-8 is not JSON either, and from_json says so
         text = own.read_text("utf-8", errors="replace")
         return SamplingContract.from_json(text, origin=own.name, source="sidecar")
     configs = [] if folder is None else [folder / name for name in _SCHEDULER_NAMES]
@@ -79,14 +81,14 @@ def _sidecar(path: Path) -> SamplingContract | None:
     if config is None:
         return None
     try:
-        return SamplingContract(**scheduler_fields(config), source="sidecar")
+        return SamplingContract(**read_scheduler_config(config), source="sidecar")
     except ContractError as error:
         raise ContractError(f"{config.name}: {error}") from None
     except ValueError as error:
         raise ContractError(str(error)) from None
 
 
-def _weights(path: Path) -> Path | None:
+def _find_weights(path: Path) -> Path | None:
     if not path.is_dir():
         return path
     return next((path / name for name in WEIGHT_NAMES if (path / name).is_file()), None)

@@ -1,4 +1,4 @@
-"""What diffusers' ``scheduler_config.json`` says, in the words of a sampling contract."""
+"""Reading diffusers' ``scheduler_config.json`` as fields of a sampling contract."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["scheduler_fields"]
+__all__ = ["read_scheduler_config"]
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _EPSILON_SOLVERS = ("DDIMScheduler", "DDPMScheduler")
 _ALWAYS_FLOW = ("FlowUniPCMultistepScheduler", "FlowDPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
 
 
-def scheduler_fields(path: Path) -> dict[str, Any]:
+def read_scheduler_config(path: Path) -> dict[str, Any]:
     """Return solver, prediction, shift and num_train_timesteps of a scheduler configuration (steps are not in it).
 
     Raises:
@@ -34,25 +34,30 @@ def scheduler_fields(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name}: is not JSON ({error}); repair or remove it.") from None
     if not isinstance(config, Mapping):
-        raise ValueError(f"{path.name}: is {type(config).__name__}, not a table of settings; repair or remove it.")
+        raise ValueError(f"{path.name}: is {type(config).__name__}, not a mapping of settings; repair or remove it.")
     name, prediction = str(config.get("_class_name")), config.get("prediction_type", "epsilon")
     trained = {"num_train_timesteps": config.get("num_train_timesteps", 1000)}
     if name in _FLOW_SOLVERS and (name in _ALWAYS_FLOW or prediction == "flow_prediction"):
-        return {"solver": _FLOW_SOLVERS[name], "prediction": "velocity", "shift": _flow_shift(config, path), **trained}
+        return {
+            "solver": _FLOW_SOLVERS[name],
+            "prediction": "velocity",
+            "shift": _read_flow_shift(config, path),
+            **trained,
+        }
     if name in _EPSILON_SOLVERS and prediction == "epsilon":
         if "beta_schedule" in config:
             log.warning("%s: its betas are not used; DDIM here is the training loop's, alpha^2 = 1 - t / 1000.", path)
         return {"solver": "ddim", "prediction": "epsilon", **trained}
     raise ValueError(
-        f"{path.name}: {name} with prediction_type {prediction!r} is no sampling that Wan Lite can follow (it has "
+        f"{path.name}: {name} with prediction_type {prediction!r} is not a sampling that Wan Lite can follow (it has "
         "UniPC, DPM++ and Euler on flow, DDIM on epsilon); name a preset instead."
     )
 
 
-def _flow_shift(config: Mapping[str, Any], path: Path) -> Any:
+def _read_flow_shift(config: Mapping[str, Any], path: Path) -> Any:
     """Return the shift as the file has it; the contract says whether it is a usable number."""
     if config.get("use_dynamic_shifting"):
         raise ValueError(
-            f"{path.name}: use_dynamic_shifting is on, which has no one shift; name a preset or stamp a contract."
+            f"{path.name}: use_dynamic_shifting is on, which has no single shift; name a preset or stamp a contract."
         )
     return config.get("flow_shift", config.get("shift", 1.0))

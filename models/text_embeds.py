@@ -1,7 +1,7 @@
 """Text embeddings on disk, so that a small student does not need an 11 GB text encoder every time.
 
 One ``.safetensors`` file: tensor ``text`` (l, d) for one prompt, ``text.0``, ``text.1``, ... for several; the header
-key ``wan_lite.captions`` holds their words as a JSON list.
+key ``wan_lite.captions`` holds the prompts as a JSON list.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import CheckpointError, read_metadata, read_tensors, write_tensors
+from .checkpoint import CheckpointError, read_tensors, write_tensors
+from .metadata import read_metadata
 
 __all__ = ["CAPTIONS_KEY", "read_text_embeds", "save_text_embeds", "trim_padding"]
 
@@ -22,7 +23,7 @@ CAPTIONS_KEY = "wan_lite.captions"
 
 
 def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[str]]:
-    """Return the rows of each prompt, (l_i, d), and the prompts' words (empty texts where the file has none).
+    """Return the token embeddings of each prompt, (l_i, d), and the prompts (empty where the file has none).
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds anything but text embeddings of one width.
@@ -39,16 +40,21 @@ def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[s
     texts = [tensors[name] for name in names]
     if not _are_prompts(texts):
         raise CheckpointError(
-            f"{path.name}: holds texts {_shapes(texts)}; each must be (tokens, width) with one width for all, in "
+            f"{path.name}: holds texts {_list_shapes(texts)}; each must be (tokens, width) with one width for all, in "
             "floating point. Save the embeddings again."
         )
     if not all(torch.isfinite(text.float()).all() for text in texts):
-        raise CheckpointError(f"{path.name}: holds NaN or infinite numbers; encode the prompts again.")
-    return texts, _captions(read_metadata(path).get(CAPTIONS_KEY), len(texts))
+        raise CheckpointError(f"{path.name}: holds NaN or infinite values; encode the prompts again.")
+    return texts, _parse_captions(read_metadata(path).get(CAPTIONS_KEY), len(texts))
 
 
 def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], captions: Sequence[str] = ()) -> None:
-    """Write the rows of each prompt, (l_i, d) without padding, and their words.
+    """Write the token embeddings of each prompt, and the prompts.
+
+    Args:
+        path: of the file.
+        texts: (l_i, d) each, without padding.
+        captions: the prompts, as far as they are known.
 
     Raises:
         ValueError: there is no text, a text is not (tokens, width) of one width, or there are more captions than texts.
@@ -56,21 +62,22 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
     """
     if not _are_prompts(texts):
         raise ValueError(
-            f"texts holds {_shapes(texts)}; give one floating point (tokens, width) for each prompt, one width for all."
+            f"texts holds {_list_shapes(texts)}; give one floating-point (tokens, width) for each prompt, one width "
+            "for all."
         )
     if len(captions) > len(texts):
         raise ValueError(f"captions has {len(captions)} lines for {len(texts)} texts; give at most one for each.")
     names = ["text"] if len(texts) == 1 else [f"text.{index}" for index in range(len(texts))]
-    words = [*captions, *[""] * (len(texts) - len(captions))]
-    # copies, because the rows of a batch share their memory, which the format does not allow
+    prompts = [*captions, *[""] * (len(texts) - len(captions))]
+    # copies, because the items of a batch share their memory, which the format does not allow
     tensors = {name: text.clone() for name, text in zip(names, texts, strict=True)}
-    write_tensors(path, tensors, {CAPTIONS_KEY: json.dumps(words, ensure_ascii=False)})
+    write_tensors(path, tensors, {CAPTIONS_KEY: json.dumps(prompts, ensure_ascii=False)})
 
 
-def trim_padding(rows: Tensor) -> Tensor:
-    """Cut the rows of zeros behind a prompt's last token: (l, d) to (l', d), with at least one row left."""
-    used = (rows != 0).any(dim=1).nonzero()
-    return rows[: int(used[-1]) + 1 if len(used) else 1]
+def trim_padding(embeddings: Tensor) -> Tensor:
+    """Cut the embeddings of zeros after a prompt's last token: (l, d) to (l', d), with at least one left."""
+    used = (embeddings != 0).any(dim=1).nonzero()
+    return embeddings[: int(used[-1]) + 1 if len(used) else 1]
 
 
 def _are_prompts(texts: Sequence[Tensor]) -> bool:
@@ -78,15 +85,15 @@ def _are_prompts(texts: Sequence[Tensor]) -> bool:
     return bool(good) and all(good) and len({text.shape[1] for text in texts}) == 1
 
 
-def _shapes(texts: Sequence[Tensor]) -> str:
+def _list_shapes(texts: Sequence[Tensor]) -> str:
     shown = [f"{list(text.shape)} {str(text.dtype).removeprefix('torch.')}" for text in texts[:4]]
     return (", ".join(shown) or "nothing") + (", ..." if len(texts) > 4 else "")
 
 
-def _captions(header: str | None, count: int) -> list[str]:
+def _parse_captions(header: str | None, count: int) -> list[str]:
     try:
         listed = json.loads(header) if header else []
-    except (ValueError, RecursionError):  # the rows can be used without their words
+    except (ValueError, RecursionError):  # the embeddings can be used without the prompts
         listed = []
-    words = [str(word) for word in listed] if isinstance(listed, list) else []
-    return (words + [""] * count)[:count]
+    captions = [str(caption) for caption in listed] if isinstance(listed, list) else []
+    return (captions + [""] * count)[:count]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.contract_files import stamp
-from ..models.student.student import Student, fit_contract, load_student
+from ..models.student import Student, fit_contract, load_student
 from ..samplers.contract import PRESETS, ContractMismatch, SamplingContract, compare
 
 __all__ = [
@@ -129,7 +129,7 @@ def _latent(student: Student, size: str | None, contract: SamplingContract) -> t
     channels, side = student.config.num_channels, student.config.latent_size
     if size is None:
         return (channels, *contract.latent[1:]) if contract.latent else (channels, side, side)
-    cell = student.cell_pixels
+    cell = student.spatial_factor
     match = re.fullmatch(r"(\d+)x(\d+)", size.lower())
     width, height = map(int, match.groups()) if match else (0, 0)
     if not width or not height or width % cell or height % cell:

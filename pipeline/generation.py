@@ -13,8 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..atomic import replacing
-from ..models.student.network import pool_text
-from ..models.student.student import Student
+from ..models.student import Student, pool_text
 from ..models.wan_vae.vae import WanVAE
 from ..samplers import Network, Prediction, per_item_noise, sample
 from ..samplers.contract import SamplingContract

@@ -14,9 +14,12 @@ from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
-from ..models.checkpoint import CheckpointError, describe_foreign, read_metadata, read_tensors
-from ..models.contract_files import WEIGHT_NAMES, read_contract
-from ..models.student.loading import CELL_PIXELS, CONFIG_KEY, PROJECTION_NAME, StudentCheckpoint, read_student
+from ..models.checkpoint import WEIGHT_NAMES, CheckpointError, read_tensors
+from ..models.contract_files import read_contract
+from ..models.metadata import read_metadata
+from ..models.model_kind import ModelKind, identify_model
+from ..models.student import VAES
+from ..models.student.loading import CONFIG_KEY, PROJECTION_NAME, StudentCheckpoint, read_student
 from ..models.text_embeds import CAPTIONS_KEY, read_text_embeds
 from ..models.wan_vae.loading import VAEFile
 from ..models.world import find_checkpoints, load_world
@@ -28,7 +31,8 @@ from .contracts import in_words
 
 __all__ = ["Description", "inspect"]
 
-STUDENT, VAE, EMBEDS, WORLD = "a distilled Wan student", "a Wan VAE", "text embeddings", "a world model"
+STUDENT, VAE = ModelKind.STUDENT.value, ModelKind.WAN_VAE.value
+EMBEDS, WORLD = "text embeddings", "a world model"
 UNKNOWN = "tensors of an unknown kind"
 Facts = list[tuple[str, str]]
 
@@ -73,9 +77,15 @@ def _find_kind(path: Path) -> str:
         return f"one network of {WORLD}: {STAGES[network[0]]} ({network[1].world.title})"
     if CAPTIONS_KEY in header or set(names) == {"text"} or "text.0" in names:
         return EMBEDS
-    kind = describe_foreign(names)
+    kind = identify_model(names)
     # Weights without their sizes can be named, but not loaded.
-    return f"{STUDENT}'s weights, without their config.json" if kind == STUDENT else kind or UNKNOWN
+    return (
+        f"{STUDENT}'s weights, without their config.json"
+        if kind is ModelKind.STUDENT
+        else kind.value
+        if kind
+        else UNKNOWN
+    )
 
 
 def _inspect_folder(path: Path) -> Description:
@@ -104,7 +114,7 @@ def _list_student(path: Path) -> Facts:
     checkpoint = read_student(path)
     config = checkpoint.config
     channels = checkpoint.vae_channels
-    side = config.latent_size * CELL_PIXELS[channels]
+    side = config.latent_size * VAES[channels].spatial_factor
     projection = f"to {channels} channels, once after sampling ({PROJECTION_NAME})" if checkpoint.projection else "none"
     size = f"{side}x{side} pixels"
     if side != config.image_size:

@@ -16,8 +16,8 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
+from ...models.student import Student, StudentConfig, StudentNetwork, load_student, save_student
 from ...models.student.network import Block
-from ...models.student.student import Student, StudentConfig, StudentNetwork, load_student, save_student
 from ...models.wan_vae.vae import WanVAE, load_wan_vae
 from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP

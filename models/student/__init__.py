@@ -1,6 +1,18 @@
 """Distilled Wan students: the network, a loaded student, and its files."""
 
+from .loading import StudentCheckpoint, build_projection, load_student, read_student, save_student
 from .network import StudentConfig, StudentNetwork, pool_text
-from .student import Student, load_student, save_student
+from .student import Student, fit_contract
 
-__all__ = ["Student", "StudentConfig", "StudentNetwork", "load_student", "pool_text", "save_student"]
+__all__ = [
+    "Student",
+    "StudentCheckpoint",
+    "StudentConfig",
+    "StudentNetwork",
+    "build_projection",
+    "fit_contract",
+    "load_student",
+    "pool_text",
+    "read_student",
+    "save_student",
+]

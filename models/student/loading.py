@@ -1,4 +1,4 @@
-"""A student on disk: the folder that WanDistiller writes, or one file that holds everything. Reading, not building."""
+"""Students on disk: the folder that WanDistiller writes, or one file that holds everything, with its contract."""
 
 from __future__ import annotations
 
@@ -8,41 +8,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from ...samplers.contract import PRESETS, ContractError, SamplingContract
-from ..checkpoint import CheckpointError, describe_foreign, load_into, read_metadata, read_tensors
-from ..contract_files import WEIGHT_NAMES, read_contract
-from .network import StudentConfig, names_in_network
+from ...samplers.contract import CONTRACT_KEY, PRESETS, ContractError, SamplingContract, modelspec
+from ..checkpoint import WEIGHT_NAMES, CheckpointError, read_tensors, write_tensors
+from ..contract_files import read_contract
+from ..fitting import load_into
+from ..metadata import read_metadata
+from ..model_kind import ModelKind, identify_model
+from .network import StudentConfig, StudentNetwork
+from .student import VAES, Student, check_projection, fit_contract
 
 __all__ = [
-    "CELL_PIXELS",
     "CONFIG_KEY",
     "PROJECTION_NAME",
-    "PROJECTION_PREFIX",
-    "WHAT",
     "StudentCheckpoint",
     "build_projection",
-    "fit_contract",
-    "projection_missing",
+    "load_student",
     "read_student",
+    "save_student",
+    "to_file_names",
 ]
 
 log = logging.getLogger(__name__)
 
 CONFIG_KEY = "wan_lite.student_config"
 PROJECTION_NAME = "output_proj.safetensors"
-PROJECTION_PREFIX = "output_proj."
-CELL_PIXELS = {16: 8, 48: 16}
-"""Channels of a Wan VAE -> pixels on each side of one of its cells. A student of these channels needs no projection."""
-WHAT = "a distilled Wan student"
+_PROJECTION_PREFIX = "output_proj."
+_IN_PROJ = ((".attn.in_proj_weight", ".attn.in_proj.weight"), (".attn.in_proj_bias", ".attn.in_proj.bias"))
+"""Endings of names in a file, and in the network."""
 
 
 @dataclass(frozen=True)
 class StudentCheckpoint:
     """A student as it lies on disk, read but not built: what a host needs to build it with its own layers.
 
-    ``tensors`` carry the names of :class:`StudentNetwork`; ``projection`` is empty where the student needs none.
+    Attributes:
+        config: its sizes.
+        tensors: its weights, under the names of :class:`StudentNetwork`.
+        projection: weights of the output projection; empty where the student needs none.
+        contract: how it wants to be sampled, or None.
+        source: the file or folder's name.
     """
 
     config: StudentConfig
@@ -54,7 +61,42 @@ class StudentCheckpoint:
     @property
     def vae_channels(self) -> int:
         """The channels of the latent that the VAE decodes: 16 (Wan 2.1 VAE) or 48 (Wan 2.2 VAE)."""
-        return _vae_channels(self.config, self.projection)
+        return _count_vae_channels(self.config, self.projection)
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def load_student(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    preset: str | None = None,
+) -> Student:
+    """Load a student for inference (evaluation mode, no gradients).
+
+    Args:
+        path: as for :func:`read_student`.
+        dtype: of the weights; None keeps the file's own. The projection always stays in float32, as upstream has it.
+        device: where the weights go.
+        preset: as for :func:`read_student`.
+
+    Raises:
+        CheckpointError: as for :func:`read_student`; also where a weight is NaN or a tensor does not fit.
+        ValueError: the preset is not known.
+    """
+    checkpoint = read_student(path, preset=preset)
+    network = StudentNetwork(checkpoint.config, device="meta")
+    load_into(network, checkpoint.tensors, source=checkpoint.source, what=ModelKind.STUDENT.value)
+    network.to(device, dtype or network.conv_in.weight.dtype).eval().requires_grad_(False)
+    projection = build_projection(checkpoint)
+    return Student(
+        network,
+        output_proj=None if projection is None else projection.to(device),
+        contract=checkpoint.contract,
+        source=checkpoint.source,
+    )
 
 
 def read_student(path: str | os.PathLike[str], *, preset: str | None = None) -> StudentCheckpoint:
@@ -78,48 +120,7 @@ def read_student(path: str | os.PathLike[str], *, preset: str | None = None) -> 
         return _read_single_file(path, header[CONFIG_KEY], preset)
     if path.is_file() and (path.parent / "config.json").is_file():
         return _read_folder(path.parent, preset, weights=path)
-    tensors = read_tensors(path)
-    raise CheckpointError(_not_a_student(path, tensors))
-
-
-def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) -> StudentCheckpoint:
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise CheckpointError(
-            f"{folder.name}: has no config.json, so it is not a student as WanDistiller saves it; "
-            "choose the folder that holds config.json and the weights, or a single file made by Wan Lite."
-        )
-    config = StudentConfig.from_json(_text_of(config_file), source=f"{folder.name}/config.json")
-    weights = weights or _weights_in(folder)
-    source = f"{folder.name}/{weights.name}"
-    tensors = read_tensors(weights)
-    beside = folder / PROJECTION_NAME
-    # A projection left beside a student that needs none belongs to an older run; upstream does not read it either.
-    needed = config.num_channels not in CELL_PIXELS and beside.is_file()
-    projection = _checked_projection(read_tensors(beside) if needed else {}, config, source)
-    contract = _contract_of(folder, preset, config, projection)
-    return StudentCheckpoint(config, names_in_network(tensors), projection, contract, source)
-
-
-def _read_single_file(path: Path, config: str, preset: str | None) -> StudentCheckpoint:
-    tensors = read_tensors(path)
-    start = len(PROJECTION_PREFIX)
-    held = {key[start:]: value for key, value in tensors.items() if key.startswith(PROJECTION_PREFIX)}
-    network = {key: value for key, value in tensors.items() if not key.startswith(PROJECTION_PREFIX)}
-    sizes = StudentConfig.from_json(config, source=f"{path.name}, header key {CONFIG_KEY}")
-    projection = _checked_projection(held, sizes, path.name)
-    contract = _contract_of(path, preset, sizes, projection)
-    return StudentCheckpoint(sizes, names_in_network(network), projection, contract, path.name)
-
-
-def _weights_in(folder: Path) -> Path:
-    for name in WEIGHT_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    raise CheckpointError(
-        f"{folder.name}: has a config.json but no weights; expected {', '.join(WEIGHT_NAMES[:-1])} or "
-        f"{WEIGHT_NAMES[-1]} beside it. Copy the weights of the same training run there."
-    )
+    raise CheckpointError(_describe_foreign(path, read_tensors(path)))
 
 
 def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
@@ -135,18 +136,47 @@ def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
     return projection.float().requires_grad_(False)
 
 
-def fit_contract(contract: SamplingContract, config: StudentConfig, vae_channels: int) -> SamplingContract:
-    """Return the contract with what the checkpoint itself shows: latent size, VAE and projection."""
-    size = config.latent_size
-    return replace(
-        contract,
-        latent=(config.num_channels, size, size),
-        vae="wan2.1" if vae_channels == 16 else "wan2.2",
-        output_projection=config.num_channels not in CELL_PIXELS,
+def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) -> StudentCheckpoint:
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise CheckpointError(
+            f"{folder.name}: has no config.json, so it is not a student as WanDistiller saves it; "
+            "choose the folder that holds config.json and the weights, or a single file made by Wan Lite."
+        )
+    config = StudentConfig.from_json(_read_text(config_file), source=f"{folder.name}/config.json")
+    weights = weights or _find_weights(folder)
+    source = f"{folder.name}/{weights.name}"
+    tensors = read_tensors(weights)
+    beside = folder / PROJECTION_NAME
+    # A projection left beside a student that needs none belongs to an older run; upstream does not read it either.
+    needed = config.num_channels not in VAES and beside.is_file()
+    projection = _check_projection_fits(read_tensors(beside) if needed else {}, config, source)
+    contract = _find_contract(folder, preset, config, projection)
+    return StudentCheckpoint(config, _to_network_names(tensors), projection, contract, source)
+
+
+def _read_single_file(path: Path, config: str, preset: str | None) -> StudentCheckpoint:
+    tensors = read_tensors(path)
+    start = len(_PROJECTION_PREFIX)
+    own = {key[start:]: value for key, value in tensors.items() if key.startswith(_PROJECTION_PREFIX)}
+    network = {key: value for key, value in tensors.items() if not key.startswith(_PROJECTION_PREFIX)}
+    sizes = StudentConfig.from_json(config, source=f"{path.name}, header key {CONFIG_KEY}")
+    projection = _check_projection_fits(own, sizes, path.name)
+    contract = _find_contract(path, preset, sizes, projection)
+    return StudentCheckpoint(sizes, _to_network_names(network), projection, contract, path.name)
+
+
+def _find_weights(folder: Path) -> Path:
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(
+        f"{folder.name}: has a config.json but no weights; expected {', '.join(WEIGHT_NAMES[:-1])} or "
+        f"{WEIGHT_NAMES[-1]} beside it. Copy the weights of the same training run there."
     )
 
 
-def _contract_of(
+def _find_contract(
     path: Path, preset: str | None, config: StudentConfig, projection: Mapping[str, Tensor]
 ) -> SamplingContract | None:
     if preset is not None and preset not in PRESETS:
@@ -162,22 +192,23 @@ def _contract_of(
         contract = PRESETS[preset]
     if contract is None or contract.latent is not None:
         return contract
-    return fit_contract(contract, config, _vae_channels(config, projection))
+    return fit_contract(contract, config, _count_vae_channels(config, projection))
 
 
-def _vae_channels(config: StudentConfig, projection: Mapping[str, Tensor]) -> int:
+def _count_vae_channels(config: StudentConfig, projection: Mapping[str, Tensor]) -> int:
     return len(projection["weight"]) if projection else config.num_channels
 
 
-def _checked_projection(projection: Mapping[str, Tensor], config: StudentConfig, source: str) -> Mapping[str, Tensor]:
+def _check_projection_fits(
+    projection: Mapping[str, Tensor], config: StudentConfig, source: str
+) -> Mapping[str, Tensor]:
     """Return the projection, empty where the student needs none, or say why it is not this student's."""
     channels = config.num_channels
+    check_projection(config, bool(projection), source)
     if not projection:
-        if channels not in CELL_PIXELS:
-            raise CheckpointError(projection_missing(source, channels))
         return projection
     weight = projection.get("weight")
-    if weight is None or weight.ndim != 4 or weight.shape[1] != channels or weight.shape[0] not in CELL_PIXELS:
+    if weight is None or weight.ndim != 4 or weight.shape[1] != channels or weight.shape[0] not in VAES:
         found = "no tensor 'weight'" if weight is None else f"a weight of shape {list(weight.shape)}"
         raise CheckpointError(
             f"{source}: its output projection holds {found}, but a student of {channels} channels needs "
@@ -186,7 +217,7 @@ def _checked_projection(projection: Mapping[str, Tensor], config: StudentConfig,
     return projection
 
 
-def _text_of(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -195,20 +226,85 @@ def _text_of(path: Path) -> str:
         ) from error
 
 
-def projection_missing(source: str, channels: int) -> str:
-    """Say that a student of these channels lacks its projection."""
-    return (
-        f"{source}: is a student of {channels} channels without an output projection; the VAE takes 16, so "
-        f"{PROJECTION_NAME} must lie beside the weights. Copy it from the training run's folder."
-    )
-
-
-def _not_a_student(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    found = describe_foreign(tensors) or f"{len(tensors)} tensors of an unknown kind"
+def _describe_foreign(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    kind = identify_model(tensors)
+    found = f"{len(tensors)} tensors of an unknown kind" if kind is None else kind.value
     remedy = (
         "keep it in its folder beside config.json, or save it as one file with Wan Lite."
-        if found == WHAT
+        if kind is ModelKind.STUDENT
         else "choose a student's folder or file."
     )
     sizes = f"{CONFIG_KEY} in the header or a config.json beside it"
     return f"{path.name}: holds {found}, with no sizes of a student ({sizes}); {remedy}"
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def save_student(
+    student: Student, path: str | os.PathLike[str], *, contract: SamplingContract | None = None
+) -> dict[str, str]:
+    """Write a student as one ``.safetensors`` file that loads back bit-equal.
+
+    Args:
+        student: to save.
+        path: of the file to write.
+        contract: how to sample it; None keeps the student's own. A contract that names no latent gets the student's.
+
+    Returns:
+        The metadata that the file was given.
+
+    Raises:
+        ValueError: the path does not end in ``.safetensors``, or there is no contract at all.
+        OSError: the file cannot be written; what was there stays.
+    """
+    path = Path(path)
+    contract = contract or student.contract
+    if path.suffix != ".safetensors":
+        raise ValueError(f"path is {path.name}; a student is saved as one file whose name ends in .safetensors.")
+    if contract is None:
+        raise ValueError(
+            f"{student.source}: has no sampling contract to save with it; give one, or load with a preset."
+        )
+    if contract.latent is None:
+        contract = fit_contract(contract, student.config, student.vae_channels)
+    tensors = to_file_names(student.network.state_dict())
+    if student.output_proj is not None:
+        tensors |= {_PROJECTION_PREFIX + key: value for key, value in student.output_proj.state_dict().items()}
+    metadata = _make_metadata(student, contract, title=path.stem)
+    write_tensors(path, tensors, metadata)
+    return metadata
+
+
+def _make_metadata(student: Student, contract: SamplingContract, *, title: str) -> dict[str, str]:
+    """Return a student's sizes, its contract and the ModelSpec keys (Stability-AI/ModelSpec 1.0.1)."""
+    side = student.pixel_size
+    return {
+        CONFIG_KEY: student.config.to_json(),
+        CONTRACT_KEY: replace(contract, source="declared").to_json(),
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.implementation": "https://github.com/kat3ri/WanDistiller",
+        "modelspec.title": title,
+        "modelspec.resolution": f"{side}x{side}",
+        **modelspec(contract),
+    }
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+def to_file_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the network's tensors to the names in a checkpoint."""
+    return {_rename(key, {own: file for file, own in _IN_PROJ}): value for key, value in tensors.items()}
+
+
+def _to_network_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a checkpoint's tensors to the names in the network; the inverse of :func:`to_file_names`."""
+    return {_rename(key, dict(_IN_PROJ)): value for key, value in tensors.items()}
+
+
+def _rename(key: str, endings: Mapping[str, str]) -> str:
+    for old, new in endings.items():
+        if key.endswith(old):
+            return key.removesuffix(old) + new
+    return key

@@ -2,8 +2,7 @@
 
 Tensor names are those of the checkpoints but for one pair: a checkpoint stores the joint query-key-value projection as
 ``attn.in_proj_weight`` and ``attn.in_proj_bias``; here it is an ordinary linear layer ``attn.in_proj``, so that a
-host's own layers (casting, offloading, LoRA) work for it too. :func:`names_in_network` and :func:`names_in_file` are
-the map, both ways.
+host's own layers (casting, offloading, LoRA) work for it too.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import CheckpointError
 
-__all__ = ["StudentConfig", "StudentNetwork", "names_in_file", "names_in_network", "pool_text"]
+__all__ = ["Block", "StudentConfig", "StudentNetwork", "Text", "pool_text", "timestep_embedding"]
 
 Text = Tensor | Sequence[Tensor]
 _DEEPEST, _LARGEST = 1024, 2**16  # far beyond any student: a damaged file must not make the loader build for hours
@@ -31,8 +30,8 @@ _DEEPEST, _LARGEST = 1024, 2**16  # far beyond any student: a damaged file must 
 class StudentConfig:
     """The sizes of a student, as ``config.json`` states them.
 
-    ``image_size // patch_size`` is the side of the *latent*: with the Wan 2.1 VAE (8 pixels a latent cell) an
-    ``image_size`` of 1024 and a ``patch_size`` of 16 make a 64x64 latent and a 512x512 picture.
+    ``image_size // patch_size`` is the side of the *latent*: with the Wan 2.1 VAE (spatial compression 8) an
+    ``image_size`` of 1024 and a ``patch_size`` of 16 make a 64x64 latent and a 512x512 image.
     ``text_max_length`` and ``projection_factor`` are kept for the training code and used by nothing here.
 
     Raises:
@@ -71,26 +70,30 @@ class StudentConfig:
 
     @classmethod
     def from_json(cls, content: str | Mapping[str, Any], *, source: str = "config.json") -> StudentConfig:
-        """Read the text (or the parsed table) of a ``config.json``; keys of the training code are ignored.
+        """Read a ``config.json``; keys of the training code are ignored.
+
+        Args:
+            content: its text, or the mapping that it holds.
+            source: the file's name, for messages.
 
         Raises:
             CheckpointError: the text is not JSON, a key is missing, or a value is impossible.
         """
         try:
-            table = json.loads(content) if isinstance(content, str) else content
+            sizes = json.loads(content) if isinstance(content, str) else content
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{source}: is not valid JSON ({error}); save the student again.") from error
-        if not isinstance(table, Mapping):
-            raise CheckpointError(f"{source}: holds a {type(table).__name__}, not a table of a student's sizes.")
-        missing = [field.name for field in fields(cls)[:7] if field.name not in table]
+        if not isinstance(sizes, Mapping):
+            raise CheckpointError(f"{source}: holds a {type(sizes).__name__}, not a mapping of a student's sizes.")
+        missing = [field.name for field in fields(cls)[:7] if field.name not in sizes]
         if missing:
-            found = ", ".join(sorted(map(str, table))[:8]) or "nothing"
+            found = ", ".join(sorted(map(str, sizes))[:8]) or "nothing"
             raise CheckpointError(
                 f"{source}: has no {', '.join(missing)} (found {found}); it is not the config.json of a Wan student. "
                 "Take the one that the training run saved beside the weights."
             )
         try:
-            return cls(**{field.name: table[field.name] for field in fields(cls) if field.name in table})
+            return cls(**{field.name: sizes[field.name] for field in fields(cls) if field.name in sizes})
         except ValueError as error:
             raise CheckpointError(f"{source}: {error} Take the file that the training run saved.") from error
 
@@ -103,7 +106,9 @@ class StudentNetwork(nn.Module):
     """The student's network: noisy latent, timestep and text in, the teacher's kind of prediction out.
 
     Args:
-        config: the sizes. dtype, device: of the weights.
+        config: the sizes.
+        dtype: of the weights.
+        device: of the weights.
         operations: namespace that makes ``Linear``, ``Conv2d`` and ``LayerNorm`` (a host's own layers go here).
 
     Source: the training repository's ``WanLiteStudent`` (kat3ri/WanDistiller at bce3055); parity vectors in
@@ -122,15 +127,19 @@ class StudentNetwork(nn.Module):
         self.config = config
         # Layers of a host may cast their weights at each call; then the input's dtype is the one to compute in.
         self.follows_input_dtype = operations is not nn
-        made = {"dtype": dtype, "device": device}
+        factory_kwargs = {"dtype": dtype, "device": device}
         size = config.hidden_size
-        self.text_proj = operations.Linear(config.text_encoder_output_dim, size, **made)
+        self.text_proj = operations.Linear(config.text_encoder_output_dim, size, **factory_kwargs)
         self.time_embed = nn.Sequential(
-            operations.Linear(size, 4 * size, **made), nn.SiLU(), operations.Linear(4 * size, size, **made)
+            operations.Linear(size, 4 * size, **factory_kwargs),
+            nn.SiLU(),
+            operations.Linear(4 * size, size, **factory_kwargs),
         )
-        self.conv_in = operations.Conv2d(config.num_channels, size, 3, padding=1, **made)
-        self.conv_out = operations.Conv2d(size, config.num_channels, 3, padding=1, **made)
-        self.blocks = nn.ModuleList(Block(size, config.num_heads, operations, made) for _ in range(config.depth))
+        self.conv_in = operations.Conv2d(config.num_channels, size, 3, padding=1, **factory_kwargs)
+        self.conv_out = operations.Conv2d(size, config.num_channels, 3, padding=1, **factory_kwargs)
+        self.blocks = nn.ModuleList(
+            Block(size, config.num_heads, operations, factory_kwargs) for _ in range(config.depth)
+        )
 
     def forward(self, latent: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Predict from a noisy latent what the teacher would.
@@ -138,7 +147,7 @@ class StudentNetwork(nn.Module):
         Args:
             latent: (b, C, h, w), any h and w (other sizes than the trained one run, with no promise of quality).
             timestep: (b,) or (1,), 0..999 as training fed it, not divided by 1000.
-            text: rows (b, l, d), a list of (l_i, d), or vectors (b, d) from :func:`pool_text`; b may be 1.
+            text: token embeddings (b, l, d), a list of (l_i, d), or vectors (b, d) from :func:`pool_text`; b may be 1.
 
         Returns:
             (b, C, h, w) in the latent's dtype.
@@ -146,9 +155,11 @@ class StudentNetwork(nn.Module):
         Raises:
             ValueError: the latent or the text has another size than the student was trained with.
         """
-        self._check(latent)
+        self._check_latent(latent)
         dtype = latent.dtype if self.follows_input_dtype else self.conv_in.weight.dtype
-        condition = rearrange(self._text(text, latent, dtype) + self._time(timestep, latent, dtype), "b c -> b 1 c")
+        condition = rearrange(
+            self._embed_text(text, latent, dtype) + self._embed_time(timestep, latent, dtype), "b c -> b 1 c"
+        )
         height, width = latent.shape[-2:]
         x = rearrange(self.conv_in(latent.to(dtype)), "b c h w -> b (h w) c")
         for block in self.blocks:
@@ -156,15 +167,15 @@ class StudentNetwork(nn.Module):
         x = rearrange(x, "b (h w) c -> b c h w", h=height, w=width)
         return self.conv_out(x).to(latent.dtype)
 
-    def _time(self, timestep: Tensor, latent: Tensor, dtype: torch.dtype) -> Tensor:
-        return self.time_embed(sinusoids(timestep.to(latent.device), self.config.hidden_size).to(dtype))
+    def _embed_time(self, timestep: Tensor, latent: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.time_embed(timestep_embedding(timestep.to(latent.device), self.config.hidden_size).to(dtype))
 
-    def _text(self, text: Text, latent: Tensor, dtype: torch.dtype) -> Tensor:
+    def _embed_text(self, text: Text, latent: Tensor, dtype: torch.dtype) -> Tensor:
         pooled = text if isinstance(text, Tensor) and text.ndim == 2 else pool_text(text)
         expected = self.config.text_encoder_output_dim
         if pooled.shape[1] != expected:
             raise ValueError(
-                f"text has {pooled.shape[1]} numbers a token, but this student was trained with {expected}; "
+                f"text has embeddings of width {pooled.shape[1]}, but this student was trained with {expected}; "
                 "encode the prompt with the text encoder of its training (4096 is Wan's umT5-XXL)."
             )
         if pooled.shape[0] not in (1, latent.shape[0]):
@@ -173,7 +184,7 @@ class StudentNetwork(nn.Module):
             )
         return self.text_proj(pooled.to(latent.device, dtype))
 
-    def _check(self, latent: Tensor) -> None:
+    def _check_latent(self, latent: Tensor) -> None:
         channels = self.config.num_channels
         if latent.ndim != 4 or latent.shape[1] != channels:
             raise ValueError(
@@ -183,39 +194,50 @@ class StudentNetwork(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer block; text and time are added to the residual stream again in each."""
+    """One transformer block; text and time are added to the residual stream again in each.
 
-    def __init__(self, size: int, heads: int, operations: Any, made: dict[str, Any]) -> None:
+    Args:
+        size: width of the residual stream.
+        heads: divides it.
+        operations: namespace that makes the layers.
+        factory_kwargs: dtype and device of their weights.
+    """
+
+    def __init__(self, size: int, heads: int, operations: Any, factory_kwargs: dict[str, Any]) -> None:
         super().__init__()
-        self.norm1 = operations.LayerNorm(size, **made)
-        self.attn = SelfAttention(size, heads, operations, made)
-        self.norm2 = operations.LayerNorm(size, **made)
+        self.norm1 = operations.LayerNorm(size, **factory_kwargs)
+        self.attn = SelfAttention(size, heads, operations, factory_kwargs)
+        self.norm2 = operations.LayerNorm(size, **factory_kwargs)
         self.mlp = nn.Sequential(
-            operations.Linear(size, 4 * size, **made), nn.SiLU(), operations.Linear(4 * size, size, **made)
+            operations.Linear(size, 4 * size, **factory_kwargs),
+            nn.SiLU(),
+            operations.Linear(4 * size, size, **factory_kwargs),
         )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Run the block: x (b, n, c), condition (b or 1, 1, c) -> (b, n, c)."""
         x = x + condition
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention over all cells of the latent, unmasked; no positions: only the convolutions see them."""
+    """Multi-head attention over all positions of the latent, unmasked; only the convolutions know where they are."""
 
-    def __init__(self, size: int, heads: int, operations: Any, made: dict[str, Any]) -> None:
+    def __init__(self, size: int, heads: int, operations: Any, factory_kwargs: dict[str, Any]) -> None:
         super().__init__()
         self.heads = heads
-        self.in_proj = operations.Linear(size, 3 * size, **made)
-        self.out_proj = operations.Linear(size, size, **made)
+        self.in_proj = operations.Linear(size, 3 * size, **factory_kwargs)
+        self.out_proj = operations.Linear(size, size, **factory_kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Attend: (b, n, c) -> (b, n, c)."""
         q, k, v = rearrange(self.in_proj(x), "b n (three head d) -> three b head n d", three=3, head=self.heads)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(rearrange(mixed, "b head n d -> b n (head d)"))
 
 
-def sinusoids(timestep: Tensor, size: int) -> Tensor:
+def timestep_embedding(timestep: Tensor, size: int) -> Tensor:
     """Embed timesteps (b,) in 0..999 as (b, size) in float32: all sines, then all cosines, over half - 1 intervals."""
     half = size // 2
     spacing = torch.arange(half, device=timestep.device, dtype=torch.float32) * (-math.log(10000.0) / (half - 1))
@@ -224,7 +246,7 @@ def sinusoids(timestep: Tensor, size: int) -> Tensor:
 
 
 def pool_text(text: Text) -> Tensor:
-    """Average each prompt over its own tokens: rows of zeros behind the last token are padding and do not count.
+    """Average each prompt over its own tokens: embeddings of zeros after the last token are padding and do not count.
 
     Args:
         text: (b, l, d) zero-padded to any length, or a list of (l_i, d).
@@ -239,32 +261,12 @@ def pool_text(text: Text) -> Tensor:
     if not isinstance(text, Tensor):
         if not text:
             raise ValueError("text is an empty list; give one tensor (tokens, width) for each prompt.")
-        return torch.cat([pool_text(rows.unsqueeze(0)) for rows in text])
+        return torch.cat([pool_text(tokens.unsqueeze(0)) for tokens in text])
     if text.ndim != 3:
         raise ValueError(
-            f"text has shape {list(text.shape)}; give rows (batch, tokens, width) or a list of (tokens, width)."
+            f"text has shape {list(text.shape)}; give (batch, tokens, width) or a list of (tokens, width)."
         )
     position = torch.arange(1, text.shape[1] + 1, device=text.device)
     length = ((text != 0).any(dim=2) * position).amax(dim=1) if text.shape[1] else text.new_zeros(text.shape[0])
     mean = text.float().sum(dim=1) / rearrange(length.clamp(min=1), "b -> b 1")
     return mean.to(text.dtype).float() if text.dtype in (torch.bfloat16, torch.float16) else mean
-
-
-_IN_PROJ = ((".attn.in_proj_weight", ".attn.in_proj.weight"), (".attn.in_proj_bias", ".attn.in_proj.bias"))
-
-
-def names_in_network(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a checkpoint's tensors to the names in :class:`StudentNetwork`."""
-    return {_renamed(key, dict(_IN_PROJ)): value for key, value in tensors.items()}
-
-
-def names_in_file(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the network's tensors to the names in a checkpoint; the inverse of :func:`names_in_network`."""
-    return {_renamed(key, {ours: theirs for theirs, ours in _IN_PROJ}): value for key, value in tensors.items()}
-
-
-def _renamed(key: str, endings: Mapping[str, str]) -> str:
-    for old, new in endings.items():
-        if key.endswith(old):
-            return key.removesuffix(old) + new
-    return key

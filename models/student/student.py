@@ -1,50 +1,34 @@
-"""Distilled Wan students: loaded, ready to sample, and saved as one file that carries its sampling contract."""
+"""A distilled Wan student: its network, the projection to the VAE's latent, and how it wants to be sampled."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from ...samplers.contract import CONTRACT_KEY, SamplingContract, modelspec
-from ..checkpoint import CheckpointError, load_into, write_tensors
-from .loading import (
-    CELL_PIXELS,
-    CONFIG_KEY,
-    PROJECTION_PREFIX,
-    WHAT,
-    StudentCheckpoint,
-    build_projection,
-    fit_contract,
-    projection_missing,
-    read_student,
-)
-from .network import StudentConfig, StudentNetwork, names_in_file, pool_text
+from ...samplers.contract import SamplingContract
+from ..checkpoint import CheckpointError
+from ..wan_vae.config import WAN21, WAN22
+from .network import StudentConfig, StudentNetwork
 
-__all__ = [
-    "Student",
-    "StudentCheckpoint",
-    "StudentConfig",
-    "StudentNetwork",
-    "build_projection",
-    "fit_contract",
-    "load_student",
-    "pool_text",
-    "read_student",
-    "save_student",
-]
+__all__ = ["VAES", "Student", "check_projection", "fit_contract"]
+
+VAES = {vae.z_dim: vae for vae in (WAN21, WAN22)}
+"""Channels of its latent -> Wan VAE. A student of these channels needs no projection."""
 
 
 class Student:
     """A loaded student.
 
     Attributes:
-        network: predicts from (latent, timestep, text). config: its sizes.
-        contract: how it wants to be sampled, or None. source: the file or folder's name.
+        network: predicts from (latent, timestep, text).
+        config: its sizes.
         output_proj: 1x1 convolution from the student's channels to the VAE's, or None where they are the same.
+        contract: how it wants to be sampled, or None.
+        source: the file or folder's name.
+
+    Raises:
+        CheckpointError: the student needs a projection and has none.
     """
 
     def __init__(
@@ -60,8 +44,7 @@ class Student:
         self.output_proj = output_proj
         self.contract = contract
         self.source = source
-        if output_proj is None and self.config.num_channels not in CELL_PIXELS:
-            raise CheckpointError(projection_missing(source, self.config.num_channels))
+        check_projection(self.config, output_proj is not None, source)
 
     @property
     def vae_channels(self) -> int:
@@ -69,14 +52,14 @@ class Student:
         return self.config.num_channels if self.output_proj is None else self.output_proj.out_channels
 
     @property
-    def cell_pixels(self) -> int:
-        """The pixels that one latent cell covers on each side: 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."""
-        return CELL_PIXELS[self.vae_channels]
+    def spatial_factor(self) -> int:
+        """The VAE's spatial compression: 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."""
+        return VAES[self.vae_channels].spatial_factor
 
     @property
     def pixel_size(self) -> int:
-        """The true side in pixels of the picture that the student was trained for."""
-        return self.config.latent_size * self.cell_pixels
+        """The true side in pixels of the image that the student was trained for."""
+        return self.config.latent_size * self.spatial_factor
 
     def to_vae_latent(self, latent: Tensor) -> Tensor:
         """Project a finished latent (b, C, h, w) to the VAE's channels (b, 16, h, w), normalised; once, at the end."""
@@ -86,78 +69,30 @@ class Student:
         return self.output_proj(latent.to(weight.device, weight.dtype)).to(latent.dtype)
 
 
-def load_student(
-    path: str | os.PathLike[str],
-    *,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device = "cpu",
-    preset: str | None = None,
-) -> Student:
-    """Load a student for inference (evaluation mode, no gradients).
+def check_projection(config: StudentConfig, has_projection: bool, source: str) -> None:
+    """Refuse a student that needs an output projection and has none.
 
     Args:
-        path, preset: as for :func:`read_student`.
-        dtype: of the weights; None keeps the file's own. The projection always stays in float32, as upstream has it.
+        config: its sizes.
+        has_projection: whether there is one.
+        source: the file's name, for the message.
 
     Raises:
-        CheckpointError: as for :func:`read_student`; also where a weight is NaN or a tensor does not fit.
-        ValueError: the preset is not known.
+        CheckpointError: its latent is of another width than every VAE's, and nothing projects it.
     """
-    checkpoint = read_student(path, preset=preset)
-    network = StudentNetwork(checkpoint.config, device="meta")
-    load_into(network, checkpoint.tensors, source=checkpoint.source, what=WHAT)
-    network.to(device, dtype or network.conv_in.weight.dtype).eval().requires_grad_(False)
-    projection = build_projection(checkpoint)
-    return Student(
-        network,
-        output_proj=None if projection is None else projection.to(device),
-        contract=checkpoint.contract,
-        source=checkpoint.source,
-    )
-
-
-def save_student(
-    student: Student, path: str | os.PathLike[str], *, contract: SamplingContract | None = None
-) -> dict[str, str]:
-    """Write a student as one ``.safetensors`` file that loads back bit-equal, and return the header it was given.
-
-    Args:
-        contract: how to sample it; None keeps the student's own. A contract that names no latent gets the student's.
-
-    Raises:
-        ValueError: the path does not end in ``.safetensors``, or there is no contract at all.
-        OSError: the file cannot be written; what was there stays.
-    """
-    path = Path(path)
-    contract = contract or student.contract
-    if path.suffix != ".safetensors":
-        raise ValueError(f"path is {path.name}; a student is saved as one file whose name ends in .safetensors.")
-    if contract is None:
-        raise ValueError(
-            f"{student.source}: has no sampling contract to save with it; give one, or load with a preset."
+    if config.num_channels not in VAES and not has_projection:
+        raise CheckpointError(
+            f"{source}: is a student of {config.num_channels} channels without an output projection; the VAE takes 16, "
+            "so output_proj.safetensors must lie beside the weights. Copy it from the training run's folder."
         )
-    if contract.latent is None:
-        contract = fit_contract(contract, student.config, student.vae_channels)
-    tensors = names_in_file(student.network.state_dict())
-    if student.output_proj is not None:
-        tensors |= {PROJECTION_PREFIX + key: value for key, value in student.output_proj.state_dict().items()}
-    header = student_header(student, contract, title=path.stem)
-    write_tensors(path, tensors, header)
-    return header
 
 
-def student_header(student: Student, contract: SamplingContract, *, title: str) -> dict[str, str]:
-    """Return the string table of a student's header: its sizes, its contract and the ModelSpec keys.
-
-    Source: Stability-AI/ModelSpec 1.0.1.
-    """
-    side = student.pixel_size
-    return {
-        CONFIG_KEY: student.config.to_json(),
-        CONTRACT_KEY: replace(contract, source="declared").to_json(),
-        "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.implementation": "https://github.com/kat3ri/WanDistiller",
-        "modelspec.title": title,
-        "modelspec.resolution": f"{side}x{side}",
-        **modelspec(contract),
-    }
+def fit_contract(contract: SamplingContract, config: StudentConfig, vae_channels: int) -> SamplingContract:
+    """Return the contract with what the checkpoint itself shows: latent size, VAE and projection."""
+    size = config.latent_size
+    return replace(
+        contract,
+        latent=(config.num_channels, size, size),
+        vae=VAES[vae_channels].variant,
+        output_projection=config.num_channels not in VAES,
+    )

@@ -14,7 +14,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ...atomic import replacing
-from ..checkpoint import CheckpointError, describe_foreign, load_into, read_metadata, read_tensors, write_tensors
+from ..checkpoint import WEIGHT_NAMES, CheckpointError, read_tensors, write_tensors
+from ..fitting import load_into
+from ..metadata import read_metadata
+from ..model_kind import identify_model
 from .config import WanVAEConfig
 from .key_map import diffusers_config, infer_config, is_diffusers, official_names, to_diffusers
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VAEFile", "fill", "fill_clip_weights", "official_state_dict", "write"]
 
-_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_WEIGHTS = WEIGHT_NAMES[0]
 
 
 class VAEFile:
@@ -56,8 +59,8 @@ class VAEFile:
     def _config(self) -> WanVAEConfig:
         config = infer_config(self.shapes)
         if config is None:
-            foreign = describe_foreign(self._names.values())
-            found = f"it looks like {foreign}" if foreign else f"{len(self.shapes)} tensors of an unknown model"
+            kind = identify_model(self._names.values())
+            found = f"it looks like {kind.value}" if kind else f"{len(self.shapes)} tensors of an unknown model"
             raise CheckpointError(
                 f"{self.path.name}: is not a Wan VAE: {found}. Choose Wan2.1_VAE.pth, wan_2.1_vae.safetensors, "
                 "wan2.2_vae.safetensors or the vae folder of a Wan diffusers repository."

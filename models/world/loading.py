@@ -16,16 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import (
-    CheckpointError,
-    check_fit,
-    describe_foreign,
-    load_into,
-    read_metadata,
-    read_pickle,
-    read_tensors,
-    strip_prefixes,
-)
+from ..checkpoint import CheckpointError, read_pickle, read_tensors, strip_prefixes
+from ..fitting import check_fit, load_into
+from ..metadata import read_metadata
+from ..model_kind import identify_model
 from .discovery import STATE_FILE, WEIGHTS_FILE, find_checkpoints, is_checkpoint_folder
 from .formats import CURRENT, STAGES, WorldFormat
 from .infer_config import Weights
@@ -215,9 +209,9 @@ def _build_network(
     wanted = f"a {STAGES[stage]}"
     found = identify_network(tensors)
     if found is None:
-        foreign = describe_foreign(tensors)
+        kind = identify_model(tensors)
         raise CheckpointError(
-            f"{source}: is not a TinyWorlds checkpoint{f' but {foreign}' if foreign else ''}; choose {wanted}."
+            f"{source}: is not a TinyWorlds checkpoint{f' but {kind.value}' if kind else ''}; choose {wanted}."
         )
     if found[0] != stage:
         raise CheckpointError(

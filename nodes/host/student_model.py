@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...models.checkpoint import load_into
-from ...models.student.student import (
+from ...models.fitting import load_into
+from ...models.model_kind import ModelKind
+from ...models.student import (
     Student,
     StudentCheckpoint,
     StudentConfig,
@@ -209,7 +210,7 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any
     """
     # The host's own loading only warns about a wrong file: check on a network without memory first.
     network = StudentNetwork(checkpoint.config, device="meta")
-    load_into(network, checkpoint.tensors, source=checkpoint.source, what="a distilled Wan student")
+    load_into(network, checkpoint.tensors, source=checkpoint.source, what=ModelKind.STUDENT.value)
     info = StudentInfo(checkpoint.config, build_projection(checkpoint), checkpoint.source)
     dtype = dtype or checkpoint.tensors["conv_in.weight"].dtype
     device = comfy.model_management.get_torch_device()

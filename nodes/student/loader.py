@@ -9,7 +9,7 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
-from ...models.student.student import fit_contract, read_student, save_student
+from ...models.student import fit_contract, read_student, save_student
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT
 from ..host.folders import fingerprint, list_models, model_path, save_path

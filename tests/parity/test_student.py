@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan_lite.models import load_student
-from wan_lite.models.student.network import pool_text, sinusoids
-from wan_lite.models.student.student import Student
+from wan_lite.models.student import Student, pool_text
+from wan_lite.models.student.network import timestep_embedding
 from wan_lite.samplers import DDIM, FlowUniPC, Prediction, ddim_schedule, flow_schedule, sample
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -42,7 +42,7 @@ def test_forward(case: tuple[Student, dict[str, Tensor]]) -> None:
 def test_the_embeddings_inside(case: tuple[Student, dict[str, Tensor]]) -> None:
     student, golden = case
     network = student.network
-    angles = sinusoids(golden["fwd.timestep"], student.config.hidden_size)
+    angles = timestep_embedding(golden["fwd.timestep"], student.config.hidden_size)
     assert (angles - golden["fwd.sincos"]).abs().max() <= 1e-4  # sines of arguments up to 999 in float32
     assert (network.time_embed(golden["fwd.sincos"]) - golden["fwd.t_emb"]).abs().max() <= FORWARD_TOLERANCE
     assert (network.text_proj(pool_text(golden["fwd.text"])) - golden["fwd.text_emb"]).abs().max() <= FORWARD_TOLERANCE

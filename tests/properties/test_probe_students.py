@@ -8,8 +8,7 @@ import torch
 from wan_lite.demo import demo_file
 from wan_lite.demo.captions import embed
 from wan_lite.demo.patterns import list_captions
-from wan_lite.models.student.network import pool_text
-from wan_lite.models.student.student import load_student
+from wan_lite.models.student import load_student, pool_text
 from wan_lite.pipeline.probing import probe
 from wan_lite.samplers import PRESETS
 

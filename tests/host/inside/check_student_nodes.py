@@ -104,7 +104,7 @@ def record_timesteps(model):
 
 def check_same_digits_as_the_library():
     """Not only close: the same bits as the library's own loop, so that a PNG is the same everywhere."""
-    models, samplers = submodule("models.student.student"), submodule("samplers.solver")
+    models, samplers = submodule("models.student"), submodule("samplers.solver")
     schedules, noise = submodule("samplers.schedule"), submodule("samplers.noise")
     unipc, ddim_module = submodule("samplers.unipc"), submodule("samplers.ddim")
     for name in STUDENTS:
@@ -238,7 +238,7 @@ def check_projection_both_ways():
     assert outside.shape == (2, 16, 1, 3, 5)
     assert relative(own.process_in(outside), z) <= 1e-4
     assert torch.equal(own.process_in(z), z)
-    student = submodule("models.student.student").load_student(
+    student = submodule("models.student").load_student(
         base() / "models" / "wan_students" / "student_4ch", preset="ddim-20 run_inference"
     )
     expected = own.vae_format.process_out(student.to_vae_latent(z[:, :, 0]).unsqueeze(2))

@@ -73,7 +73,7 @@ def check_cores_text_encoder_gives_the_same_picture():
 def check_joined_prompts_do_not_count_the_padding_between_them():
     """Core's ConditioningConcat puts one prompt's 512 rows behind the other's: zeros stay in between."""
     pool, padding_last = (
-        submodule("models.student.student").pool_text,
+        submodule("models.student").pool_text,
         submodule("nodes.host.student_model").padding_last,
     )
     a, b = torch.randn(1, 5, 24), torch.randn(1, 7, 24)

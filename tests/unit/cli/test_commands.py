@@ -214,7 +214,7 @@ def test_files_that_are_not_what_they_should_be(
 def test_text_of_another_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_text_embeds(tmp_path / "clip.safetensors", [torch.randn(4, 77)])
     assert paint(str(tmp_path / "clip.safetensors"), tmp_path / "a.png", "--sampler", "ddim", "--quiet") == 2
-    assert "text has 77 numbers a token, but this student was trained with 24" in sentence(capsys)
+    assert "text has embeddings of width 77, but this student was trained with 24" in sentence(capsys)
 
 
 def test_traceback_is_there_for_who_asks(tmp_path: Path) -> None:

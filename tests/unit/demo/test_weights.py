@@ -14,7 +14,7 @@ from wan_lite.demo.captions import embed
 from wan_lite.demo.figures import FIGURES
 from wan_lite.demo.patterns import list_captions
 from wan_lite.demo.run import probe_student
-from wan_lite.models.student.student import Student
+from wan_lite.models.student import Student
 from wan_lite.models.wan_vae.vae import WanVAE
 from wan_lite.models.world import World
 

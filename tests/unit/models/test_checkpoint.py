@@ -11,14 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from wan_lite.models.checkpoint import (
-    CheckpointError,
-    describe_foreign,
-    load_into,
-    read_pickle,
-    read_tensors,
-    strip_prefixes,
-)
+from wan_lite.models.checkpoint import CheckpointError, read_pickle, read_tensors, strip_prefixes
+from wan_lite.models.fitting import load_into
+from wan_lite.models.model_kind import ModelKind, identify_model
 
 
 class Settings:
@@ -124,7 +119,7 @@ def test_a_file_of_another_kind(tmp_path: Path, name: str, content: bytes) -> No
 @pytest.mark.parametrize("content", [[torch.ones(1)], {}, {"a": 1}, torch.ones(2), None])
 def test_a_pickle_that_is_no_table_of_tensors(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
-    assert "not a table of named tensors" in refused(tmp_path / "w.pth")
+    assert "not a mapping of named tensors" in refused(tmp_path / "w.pth")
 
 
 def test_loading_fits_exactly_or_says_what_does_not() -> None:
@@ -137,7 +132,7 @@ def test_loading_fits_exactly_or_says_what_does_not() -> None:
     with pytest.raises(CheckpointError, match=r"f: weight has shape \[2, 3\], but a line of this size needs \[3, 2\]"):
         load_into(module, good | {"weight": torch.ones(2, 3)}, source="f", what="a line")
     for bad in (torch.nan, torch.inf):
-        with pytest.raises(CheckpointError, match="f: bias holds NaN or infinite numbers"):
+        with pytest.raises(CheckpointError, match="f: bias holds NaN or infinite values"):
             load_into(module, good | {"bias": torch.full((3,), bad)}, source="f", what="a line")
 
 
@@ -150,16 +145,16 @@ def test_a_module_on_the_meta_device_gets_memory_of_its_own_in_the_tensors_dtype
 
 
 @pytest.mark.parametrize(
-    ("key", "name"),
+    ("key", "kind"),
     [
-        ("lora_unet_blocks_0.lora_down.weight", "a LoRA"),
-        ("blocks.0.cross_attn.q.weight", "the Wan video model (DiT)"),
-        ("double_blocks.0.img_mod.lin.weight", "a Flux model"),
-        ("decoder.up.0.block.0.conv1.weight", "a VAE of Stable Diffusion or Flux"),
-        ("decoder.middle.0.residual.0.gamma", "a Wan VAE"),
-        ("blocks.0.attn.in_proj_weight", "a distilled Wan student"),
+        ("lora_unet_blocks_0.lora_down.weight", ModelKind.LORA),
+        ("blocks.0.cross_attn.q.weight", ModelKind.WAN_VIDEO),
+        ("double_blocks.0.img_mod.lin.weight", ModelKind.FLUX),
+        ("decoder.up.0.block.0.conv1.weight", ModelKind.OTHER_VAE),
+        ("decoder.middle.0.residual.0.gamma", ModelKind.WAN_VAE),
+        ("blocks.0.attn.in_proj_weight", ModelKind.STUDENT),
         ("something.else", None),
     ],
 )
-def test_known_kinds_are_named(key: str, name: str | None) -> None:
-    assert describe_foreign([key]) == name
+def test_known_kinds_are_recognised(key: str, kind: ModelKind | None) -> None:
+    assert identify_model([key]) is kind

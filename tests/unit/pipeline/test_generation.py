@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan_lite.models import load_student, load_wan_vae
-from wan_lite.models.student.student import Student
+from wan_lite.models.student import Student
 from wan_lite.models.wan_vae.vae import WanVAE
 from wan_lite.pipeline.contracts import Wishes, in_words, settle_contract
 from wan_lite.pipeline.generation import Prompts, decode_images, generate, sample_latents, save_png

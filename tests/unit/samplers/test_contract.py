@@ -200,10 +200,10 @@ def test_foreign_betas_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("[1]", "is list, not a table"),
+        ("[1]", "is list, not a mapping"),
         (
             json.dumps({"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}),
-            "'v_prediction' is no sampling",
+            "'v_prediction' is not a sampling",
         ),
         (json.dumps({"_class_name": "UniPCMultistepScheduler", "prediction_type": "epsilon"}), "name a preset"),
         (
@@ -310,15 +310,13 @@ def test_an_interrupted_stamp_leaves_the_old_file(tmp_path: Path, monkeypatch: p
 def test_stamp_refuses_what_is_no_complete_safetensors_file(tmp_path: Path) -> None:
     pickled = tmp_path / "model.pth"
     torch.save({}, pickled)
-    with pytest.raises(ContractError, match=r"model.pth: is no .safetensors file"):
+    with pytest.raises(ContractError, match=r"model.pth: is not a .safetensors file"):
         stamp(pickled, FULL)
     with pytest.raises(ContractError, match="holds none of diffusion_pytorch_model"):
         stamp(tmp_path, FULL)
     cut = checkpoint(tmp_path / "cut.safetensors")
     cut.write_bytes(cut.read_bytes()[:-3])
-    with pytest.raises(
-        ContractError, match=r"cut.safetensors: holds 37 bytes of tensors where its header speaks of 40"
-    ):
+    with pytest.raises(ContractError, match=r"cut.safetensors: is not a complete safetensors file"):
         stamp(cut, FULL)
     empty = tmp_path / "empty.safetensors"
     empty.write_bytes(b"")

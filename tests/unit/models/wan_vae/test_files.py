@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 import torch
 
-from wan_lite.models import checkpoint
+from wan_lite.models import checkpoint, metadata
 from wan_lite.models.wan_vae.vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 
 
@@ -43,7 +43,7 @@ def test_an_interrupted_save_leaves_the_old_files(
 
 def test_the_header_carries_what_is_given(vae: WanVAE, tmp_path: Path) -> None:
     written = save_wan_vae(vae, tmp_path / "new" / "vae.safetensors", metadata={"modelspec.title": "mine"})
-    assert checkpoint.read_metadata(written) == {"format": "pt", "modelspec.title": "mine"}
+    assert metadata.read_metadata(written) == {"format": "pt", "modelspec.title": "mine"}
     folder = save_wan_vae(vae, tmp_path / "folder", "diffusers").parent
     assert json.loads((folder / "config.json").read_text())["_class_name"] == "AutoencoderKLWan"
 

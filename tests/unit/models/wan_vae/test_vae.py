@@ -12,7 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wan_lite.cli import main
-from wan_lite.models.checkpoint import CheckpointError, read_metadata
+from wan_lite.models.checkpoint import CheckpointError
+from wan_lite.models.metadata import read_metadata
 from wan_lite.models.wan_vae.cpu import winograd as wan_vae_winograd
 from wan_lite.models.wan_vae.cpu.upsample_conv import convolve_doubled, transform_doubling_kernel
 from wan_lite.models.wan_vae.cpu.winograd import COLUMNS, F2, F4, Form, Scratch, form_for

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wan_lite.models.checkpoint import read_metadata
+from wan_lite.models.metadata import read_metadata
 from wan_lite.models.world import World, convert_world, find_checkpoints, load_world, save_world
 
 HERE = Path(__file__).parents[3] / "vectors" / "tinyworlds"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wan_lite.models.checkpoint import read_metadata
+from wan_lite.models.metadata import read_metadata
 from wan_lite.models.world import World, convert_world, diagnose, find_checkpoints, load_world, rollout
 
 HERE = Path(__file__).parents[4] / "vectors" / "tinyworlds"
