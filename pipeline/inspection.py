@@ -18,8 +18,8 @@ from ..models.checkpoint import WEIGHT_NAMES, CheckpointError, read_tensors
 from ..models.contract_files import read_contract
 from ..models.metadata import read_metadata
 from ..models.model_kind import ModelKind, identify_model
-from ..models.student import VAES
 from ..models.student.loading import CONFIG_KEY, PROJECTION_NAME, StudentCheckpoint, read_student
+from ..models.student.student import VAES
 from ..models.text_embeds import CAPTIONS_KEY, read_text_embeds
 from ..models.wan_vae.loading import VAEFile
 from ..models.world import find_checkpoints, load_world
