@@ -42,7 +42,7 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
 def run_probe(options: argparse.Namespace) -> None:
     """Run the candidates, print the report, write the chart and, with a VAE, the grid."""
     from ..models import load_student, load_wan_vae
-    from ..pipeline.contracts import preset_named
+    from ..pipeline.contracts import find_preset
     from ..pipeline.generation import check_vae, decode_images
     from ..pipeline.pictures.convert import save_image
     from ..pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
@@ -52,7 +52,7 @@ def run_probe(options: argparse.Namespace) -> None:
     # Only the network is probed: a contract that is there is not asked.
     student = load_student(options.student, dtype=dtype, device=device, preset=next(iter(PRESETS)))
     names = options.candidate or list(PRESETS)
-    candidates = {name: preset_named(name, student) for name in names}
+    candidates = {name: find_preset(name, student) for name in names}
     vae = None if options.vae is None else load_wan_vae(options.vae, dtype=dtype, device=device, clips=False)
     if vae is not None:
         check_vae(student, vae)

@@ -63,7 +63,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling", "Without these, the student's own contract decides.")
     group.add_argument("--contract", metavar="PRESET", help="a named way of sampling, such as 'flow_unipc-20 shift 5'")
     group.add_argument(
-        "--sampler", choices=["ddim", "flow-unipc"], help="DDIM of the training loop, or Wan's own FlowUniPC"
+        "--sampler", metavar="NAME", help="a solver, such as ddim (of the training loop) or flow-unipc (Wan's own)"
     )
     group.add_argument("--steps", type=int, help="how many times the network is called")
     group.add_argument("--shift", type=float, help="applied once, in the schedule; 1 is none")
@@ -80,20 +80,20 @@ def run_sample(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ..models import load_student, load_wan_vae
-    from ..pipeline.contracts import SAMPLERS, Wishes, in_words, settle_contract
+    from ..pipeline.contracts import Overrides, find_sampler, resolve_contract
     from ..pipeline.generation import check_vae, save_png
-    from ..samplers.contract import CONTRACT_KEY
+    from ..samplers.contract import CONTRACT_KEY, format_contract
 
     dtype, device = torch_dtype(options.precision), torch_device(options.device)
-    preset = options.contract or SAMPLERS.get(options.sampler)
+    preset = options.contract or (options.sampler and find_sampler(options.sampler))
     student = load_student(options.student, dtype=dtype, device=device, preset=preset)
-    wishes = Wishes(options.contract, options.sampler, options.steps, options.shift, options.cfg, options.size)
-    contract = settle_contract(student, wishes, on_mismatch=options.on_mismatch)
+    overrides = Overrides(options.contract, options.sampler, options.steps, options.shift, options.cfg, options.size)
+    contract = resolve_contract(student, overrides, on_mismatch=options.on_mismatch)
     use_teacher(options)
     vae = load_wan_vae(options.vae, dtype=dtype, device=device, clips=False)
     check_vae(student, vae)
     prompts = read_prompts(options)
-    print(f"contract: {in_words(contract)}")
+    print(f"contract: {format_contract(contract)}")
     paths = list_targets(Path(options.out), Path(options.student).absolute().stem, options.batch * len(prompts))
     for number, (caption, image) in enumerate(sample_images(student, vae, contract, prompts, options)):
         seed = options.seed + number % options.batch

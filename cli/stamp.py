@@ -22,10 +22,11 @@ def add_stamp(parser: argparse.ArgumentParser) -> None:
 
 def run_stamp(options: argparse.Namespace) -> None:
     """Write the contract and print it."""
-    from ..pipeline.contracts import in_words, stamp_student
+    from ..pipeline.contracts import stamp_student
+    from ..samplers.contract import format_contract
 
     changes = {name: value for name in ("steps", "shift", "cfg") if (value := getattr(options, name)) is not None}
     file, contract = stamp_student(
         options.student, options.contract, options.contract_file, changes, replace_existing=options.replace
     )
-    print(f"{file}: {in_words(contract)}")
+    print(f"{file}: {format_contract(contract)}")

@@ -8,19 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..samplers.prediction import Prediction
+from ..samplers.solvers import SOLVERS
+
 __all__ = ["read_scheduler_config"]
 
 log = logging.getLogger(__name__)
 
-_FLOW_SOLVERS = {
-    "UniPCMultistepScheduler": "flow_unipc",
-    "FlowUniPCMultistepScheduler": "flow_unipc",
-    "DPMSolverMultistepScheduler": "flow_dpmpp",
-    "FlowDPMSolverMultistepScheduler": "flow_dpmpp",
-    "FlowMatchEulerDiscreteScheduler": "ddim",  # Euler's method is DDIM in the flow process
-}
-_EPSILON_SOLVERS = ("DDIMScheduler", "DDPMScheduler")
-_ALWAYS_FLOW = ("FlowUniPCMultistepScheduler", "FlowDPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+_PREDICTIONS = {"epsilon": Prediction.EPSILON, "flow_prediction": Prediction.VELOCITY}
 
 
 def read_scheduler_config(path: Path) -> dict[str, Any]:
@@ -35,23 +30,29 @@ def read_scheduler_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path.name}: is not JSON ({error}); repair or remove it.") from None
     if not isinstance(config, Mapping):
         raise ValueError(f"{path.name}: is {type(config).__name__}, not a mapping of settings; repair or remove it.")
-    name, prediction = str(config.get("_class_name")), config.get("prediction_type", "epsilon")
-    trained = {"num_train_timesteps": config.get("num_train_timesteps", 1000)}
-    if name in _FLOW_SOLVERS and (name in _ALWAYS_FLOW or prediction == "flow_prediction"):
-        return {
-            "solver": _FLOW_SOLVERS[name],
-            "prediction": "velocity",
-            "shift": _read_flow_shift(config, path),
-            **trained,
-        }
-    if name in _EPSILON_SOLVERS and prediction == "epsilon":
-        if "beta_schedule" in config:
-            log.warning("%s: its betas are not used; DDIM here is the training loop's, alpha^2 = 1 - t / 1000.", path)
-        return {"solver": "ddim", "prediction": "epsilon", **trained}
-    raise ValueError(
-        f"{path.name}: {name} with prediction_type {prediction!r} is not a sampling that Wan Lite can follow (it has "
-        "UniPC, DPM++ and Euler on flow, DDIM on epsilon); name a preset instead."
-    )
+    name, stated = str(config.get("_class_name")), config.get("prediction_type", "epsilon")
+    # diffusers' own flow schedulers have no prediction type: it is always the velocity
+    prediction = Prediction.VELOCITY if name.startswith("Flow") else _PREDICTIONS.get(str(stated))
+    solver = _find_solver(name, prediction)
+    if solver is None or prediction is None:
+        raise ValueError(
+            f"{path.name}: {name} with prediction_type {stated!r} is not a sampling that Wan Lite can follow (it has "
+            "UniPC, DPM++ and Euler on flow, DDIM on epsilon); name a preset instead."
+        )
+    found = {"solver": solver, "prediction": prediction, "num_train_timesteps": config.get("num_train_timesteps", 1000)}
+    if prediction is Prediction.VELOCITY:
+        return {**found, "shift": _read_flow_shift(config, path)}
+    if "beta_schedule" in config:
+        log.warning("%s: its betas are not used; DDIM here is the training loop's, alpha^2 = 1 - t / 1000.", path)
+    return found
+
+
+def _find_solver(name: str, prediction: Prediction | None) -> str | None:
+    """Return the name of the solver that follows a scheduler class of diffusers in the prediction's process."""
+    if prediction is None:
+        return None
+    fitting = (solver for solver in SOLVERS.values() if solver.diffusers.get(name) == prediction.process)
+    return next((solver.name for solver in fitting), None)
 
 
 def _read_flow_shift(config: Mapping[str, Any], path: Path) -> Any:

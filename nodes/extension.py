@@ -6,7 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import vae
 from .host.folders import register_folders
-from .renamed import register_renamed
+from .renamed import register_removed, register_renamed
 from .sampling import contract, experts, noise, plot, probe, schedules, solvers
 from .sampling import samplers as sampling
 from .student import embeds
@@ -37,8 +37,9 @@ class WanLiteExtension(ComfyExtension):
     """What ComfyUI asks the pack for."""
 
     async def on_load(self) -> None:
-        """Let workflows saved with old ids find today's nodes."""
+        """Let workflows saved with old ids and inputs find today's nodes."""
         await register_renamed()
+        register_removed()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes, module by module, once the host knows the model folders that their lists show."""

@@ -1,17 +1,28 @@
-"""Nodes that were renamed or replaced after a release: workflows saved with the old id go on working."""
+"""Nodes that were renamed and inputs that were removed: workflows saved with the old ones still run."""
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import ComfyAPI, io
 
+log = logging.getLogger(__name__)
+
 RENAMED: tuple[dict[str, Any], ...] = ()
-"""Arguments of the host's ``NodeReplace``, one table for each old id; entries stay for good.
+"""Arguments of the host's ``NodeReplace``, one entry for each old id; entries stay for good.
 
 ``new_node_id``, ``old_node_id``, ``old_widget_ids`` (the old node's widgets by position), ``input_mapping`` and
 ``output_mapping``.
+"""
+
+REMOVED_FILE = Path(__file__).resolve().parents[1] / "web" / "removed_inputs.json"
+"""The inputs that a node no longer has, by node id: ``widgets`` as they were stored and the names ``removed``.
+
+The page's own script reads it too, because graphs of the page store widgets by position.
 """
 
 
@@ -23,3 +34,25 @@ async def register_renamed(renamed: Sequence[dict[str, Any]] = RENAMED) -> int:
     for entry in renamed:
         await replacement.register(io.NodeReplace(**entry))
     return len(renamed)
+
+
+def register_removed() -> None:
+    """Let graphs in API form that name a removed input run, with one line in the log for each node."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.add_on_prompt_handler(drop_removed)
+
+
+def drop_removed(request: dict[str, Any]) -> dict[str, Any]:
+    """Take removed inputs out of the graph of a request to run it, as the host passes it to its handlers."""
+    removed = json.loads(REMOVED_FILE.read_text("utf-8"))
+    graph = request.get("prompt")
+    for node in graph.values() if isinstance(graph, dict) else ():
+        kind, inputs = (node.get("class_type"), node.get("inputs")) if isinstance(node, dict) else (None, None)
+        if kind in removed and isinstance(inputs, dict):
+            gone = [f"{name} {inputs.pop(name)!r}" for name in removed[kind]["removed"] if name in inputs]
+            if gone:
+                log.info("Wan Lite: %s no longer has these inputs; passed over: %s.", kind, ", ".join(gone))
+    return request

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
     from .text_encoder import *  # noqa: F403
 
 _EXPORTS = {
-    "contracts": ("Wishes", "in_words", "preset_named", "settle_contract", "stamp_student"),
+    "contracts": ("Overrides", "find_preset", "find_sampler", "resolve_contract", "stamp_student"),
     "generation": ("Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png"),
     "inspection": ("Description", "inspect"),
     "probing": ("Evidence", "ProbeReport", "probe"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -12,29 +11,45 @@ from typing import Any
 
 from ..models.contract_files import stamp
 from ..models.student import Student, fit_contract, load_student
-from ..samplers.contract import PRESETS, ContractMismatch, SamplingContract, compare
+from ..samplers.contract import PRESETS, SamplingContract, format_contract
+from ..samplers.mismatch import check_on_mismatch, compare, raise_or_warn
+from ..samplers.prediction import Prediction
+from ..samplers.solvers import SOLVERS
 
 __all__ = [
-    "ON_MISMATCH",
     "SAMPLERS",
-    "Wishes",
-    "in_words",
+    "Overrides",
+    "find_preset",
+    "find_sampler",
     "parse_candidates",
-    "preset_named",
-    "settle_contract",
+    "resolve_contract",
     "stamp_student",
 ]
 
-log = logging.getLogger(__name__)
 
-ON_MISMATCH = ("error", "warn", "ignore")
-SAMPLERS = {"ddim": "ddim-20 run_inference", "flow-unipc": "flow_unipc-20 shift 5"}
-"""A sampler's name on the command line -> the preset that it means where the checkpoint says nothing."""
+def _default_contract(solver: str) -> SamplingContract:
+    """Return a solver with its own process and default schedule as a contract; its source is ``assumed``."""
+    process, schedule = next(iter(SOLVERS[solver].schedules.items()))
+    prediction = next(kind for kind in (Prediction.EPSILON, Prediction.VELOCITY) if kind.process == process)
+    return SamplingContract(solver, prediction, steps=schedule.steps, shift=schedule.shift)
+
+
+SAMPLERS = {name.replace("_", "-"): _default_contract(name) for name in SOLVERS}
+"""A sampler's name on the command line -> the contract that it means where the checkpoint says nothing."""
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the user asked for; None leaves it to the checkpoint. ``size`` is "WxH" in pixels."""
+class Overrides:
+    """What the user asked for; None leaves it to the checkpoint.
+
+    Args:
+        preset: a name in ``PRESETS``.
+        sampler: a name in ``SAMPLERS``.
+        steps: of the run.
+        shift: of the schedule.
+        cfg: guidance; 1 is none.
+        size: "WIDTHxHEIGHT" in pixels.
+    """
 
     preset: str | None = None
     sampler: str | None = None
@@ -44,37 +59,36 @@ class Wishes:
     size: str | None = None
 
 
-def settle_contract(student: Student, wishes: Wishes, *, on_mismatch: str = "error") -> SamplingContract:
+def resolve_contract(student: Student, overrides: Overrides, *, on_mismatch: str = "error") -> SamplingContract:
     """Return the contract to sample with.
 
     Args:
-        on_mismatch: what to do where the wishes contradict the student's own contract: ``error``, ``warn`` (a line
-            in the log) or ``ignore``.
+        student: whose own contract is the base.
+        overrides: what the user asked for instead.
+        on_mismatch: what to do where the overrides contradict the student's own contract, one of ``ON_MISMATCH``.
 
     Raises:
         ContractMismatch: they do, and ``on_mismatch`` is ``error``.
-        ValueError: neither the student nor the wishes say how to sample, or a wish is out of its range.
+        ValueError: neither the student nor the overrides say how to sample, or an override is out of its range.
     """
-    if on_mismatch not in ON_MISMATCH:
-        raise ValueError(f"on_mismatch is {on_mismatch!r}; allowed: {', '.join(ON_MISMATCH)}.")
-    wanted = _changed(_base(student, wishes), wishes)
+    check_on_mismatch(on_mismatch)
+    wanted = _override(_base(student, overrides), overrides)
     declared = student.contract
-    # A contract that was only assumed is the user's own wish, so other wishes may change it.
+    # A contract that was only assumed is the user's own choice, so other choices may change it.
     mismatches = [] if declared is None or declared.source == "assumed" else compare(declared, wanted)
-    if mismatches and on_mismatch != "ignore":
-        problem = " ".join(str(mismatch) for mismatch in mismatches)
-        if on_mismatch == "error":
-            raise ContractMismatch(
-                f"{student.source}: {problem} Leave these options out, or go on with --on-mismatch warn."
-            )
-        log.warning("%s: %s", student.source, problem)
+    problem = f"{student.source}: {' '.join(map(str, mismatches))}" if mismatches else None
+    raise_or_warn([problem], on_mismatch, way_out=" Leave these options out, or continue with --on-mismatch warn.")
     if mismatches:
         wanted = replace(wanted, source="assumed")
-    return replace(wanted, latent=_latent(student, wishes.size, wanted))
+    return replace(wanted, latent=_latent(student, overrides.size, wanted))
 
 
-def preset_named(name: str, student: Student) -> SamplingContract:
+def find_preset(name: str, student: Student) -> SamplingContract:
     """Return a preset with the student's own latent, VAE and projection; its source is ``assumed``.
+
+    Args:
+        name: in ``PRESETS``.
+        student: whose sizes the contract takes.
 
     Raises:
         ValueError: there is none of that name.
@@ -99,55 +113,59 @@ def parse_candidates(names: str, contract: SamplingContract | None = None) -> di
     return found if contract is None else {"connected contract": contract, **found}
 
 
-def _base(student: Student, wishes: Wishes) -> SamplingContract:
-    if wishes.preset is not None:
-        return preset_named(wishes.preset, student)
+def find_sampler(name: str) -> SamplingContract:
+    """Return a solver with its default schedule as a contract; its source is ``assumed``.
+
+    Args:
+        name: in ``SAMPLERS``.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in SAMPLERS:
+        raise ValueError(f"sampler is {name!r}; known are {', '.join(SAMPLERS)}.")
+    return SAMPLERS[name]
+
+
+def _base(student: Student, overrides: Overrides) -> SamplingContract:
+    if overrides.preset is not None:
+        return find_preset(overrides.preset, student)
     if student.contract is not None:
         return student.contract
-    if wishes.sampler is not None:
-        return preset_named(SAMPLERS[wishes.sampler], student)
+    if overrides.sampler is not None:
+        return fit_contract(find_sampler(overrides.sampler), student.config, student.vae_channels)
     raise ValueError(
         f"{student.source}: says nothing about how to sample it; give --sampler ddim, --sampler flow-unipc or "
         "--contract PRESET, or find out with `wan-lite probe`."
     )
 
 
-def _changed(base: SamplingContract, wishes: Wishes) -> SamplingContract:
+def _override(base: SamplingContract, overrides: Overrides) -> SamplingContract:
     changes: dict[str, Any] = {}
-    if wishes.sampler is not None:
-        named = PRESETS[SAMPLERS[wishes.sampler]]
+    if overrides.sampler is not None:
+        named = find_sampler(overrides.sampler)
         if named.solver != base.solver:
             # Another solver brings its own way of reading the network and its own schedule.
             changes |= {"solver": named.solver, "prediction": named.prediction}
             changes |= {"steps": named.steps, "shift": named.shift}
-    changes |= {name: value for name in ("steps", "shift", "cfg") if (value := getattr(wishes, name)) is not None}
+    changes |= {name: value for name in ("steps", "shift", "cfg") if (value := getattr(overrides, name)) is not None}
     return replace(base, **changes)
 
 
 def _latent(student: Student, size: str | None, contract: SamplingContract) -> tuple[int, int, int]:
-    """The latent (channels, height, width) to paint: of the size asked for, else of the contract, else of training."""
+    """The latent (channels, height, width) to sample: as asked for, else of the contract, else of training."""
     channels, side = student.config.num_channels, student.config.latent_size
     if size is None:
         return (channels, *contract.latent[1:]) if contract.latent else (channels, side, side)
-    cell = student.spatial_factor
+    factor = student.spatial_factor
     match = re.fullmatch(r"(\d+)x(\d+)", size.lower())
     width, height = map(int, match.groups()) if match else (0, 0)
-    if not width or not height or width % cell or height % cell:
+    if not width or not height or width % factor or height % factor:
         raise ValueError(
-            f"size is {size!r}; give WIDTHxHEIGHT in pixels, both multiples of {cell} (this student was trained on "
+            f"size is {size!r}; give WIDTHxHEIGHT in pixels, both multiples of {factor} (this student was trained on "
             f"{student.pixel_size}x{student.pixel_size})."
         )
-    return channels, height // cell, width // cell
-
-
-def in_words(contract: SamplingContract) -> str:
-    """Say a contract in one line."""
-    latent = "x".join(map(str, contract.latent)) if contract.latent else "of unknown size"
-    projection = ", then projected" if contract.output_projection else ""
-    return (
-        f"{contract.solver}, {contract.steps} steps, shift {contract.shift:g}, cfg {contract.cfg:g}, output read as "
-        f"{contract.prediction}, latent {latent}{projection}, VAE {contract.vae} ({contract.source})"
-    )
+    return channels, height // factor, width // factor
 
 
 def stamp_student(
@@ -161,7 +179,11 @@ def stamp_student(
     """Write a contract into the header of a student's weights and return the file and what was written.
 
     Args:
-        preset, file: the name of a preset, or a JSON file; one of them. changes: fields set on top.
+        path: the student's file or folder.
+        preset: the name of a preset; None where ``file`` is given.
+        file: a JSON file; None where ``preset`` is given.
+        changes: fields set on top.
+        replace_existing: whether another contract that is there already may go.
 
     Raises:
         ValueError: the student, the preset or the file cannot be read, or there is another contract already and
@@ -171,12 +193,14 @@ def stamp_student(
     if file is not None:
         base = SamplingContract.from_json(_read_text(Path(file)), origin=Path(file).name)
     else:
-        base = preset_named(preset or "", student)
+        base = find_preset(preset or "", student)
     wanted = fit_contract(replace(base, **changes), student.config, student.vae_channels)
     wanted = replace(wanted, latent=base.latent or wanted.latent, source="declared")
     existing = student.contract
     if existing is not None and existing.source == "declared" and existing != wanted and not replace_existing:
-        raise ValueError(f"{student.source}: has a contract already ({in_words(existing)}); --replace replaces it.")
+        raise ValueError(
+            f"{student.source}: has a contract already ({format_contract(existing)}); --replace replaces it."
+        )
     return stamp(path, wanted), wanted
 
 

@@ -26,8 +26,7 @@ from ..models.world import find_checkpoints, load_world
 from ..models.world.formats import STAGES
 from ..models.world.loading import identify_network
 from ..models.world.world import WORLD_CONFIG_KEY
-from ..samplers.contract import CONTRACT_KEY, SamplingContract
-from .contracts import in_words
+from ..samplers.contract import CONTRACT_KEY, SamplingContract, format_contract
 
 __all__ = ["Description", "inspect"]
 
@@ -187,7 +186,7 @@ def _list_image(path: Path) -> Facts:
     found = [texts.get(CONTRACT_KEY), *(meta.get(CONTRACT_KEY) for meta in nodes if isinstance(meta, dict))]
     contracts = {json.dumps(item) for entry in found for item in _find_contracts(entry)}
     return facts + [
-        ("contract", in_words(SamplingContract.from_json(text, origin=path.name))) for text in sorted(contracts)
+        ("contract", format_contract(SamplingContract.from_json(text, origin=path.name))) for text in sorted(contracts)
     ]
 
 
@@ -223,7 +222,7 @@ def _list_tensors(path: Path) -> Facts:
 def _describe_contract(contract: SamplingContract | None) -> str:
     if contract is None:
         return "none: nothing in the checkpoint says how to sample it (`wan-lite stamp` writes one, `probe` finds one)"
-    return in_words(contract)
+    return format_contract(contract)
 
 
 def _check_numbers(checkpoint: StudentCheckpoint) -> str:

@@ -188,7 +188,7 @@ def _examine(
     schedule, ratios = contract.schedule(), []
 
     def watch(i: int, x: Tensor, x0: Tensor) -> None:
-        ratios.append(_measure_rms(x) / _compute_expected_rms(schedule.process, schedule.levels[i + 1]))
+        ratios.append(_measure_rms(x) / _compute_expected_rms(schedule.process, schedule.sigma_values[i + 1]))
 
     latent = sample(
         network, noise, schedule, contract.make_solver(), prediction=Prediction(contract.prediction), on_step=watch

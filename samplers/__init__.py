@@ -1,30 +1,25 @@
 """Schedules, noise processes, predictions, solvers and the sampling contract. Needs torch only."""
 
-from .contract import PRESETS, ContractError, ContractMismatch, SamplingContract, compare
-from .ddim import DDIM, Churn
-from .dpmpp import FlowDPMpp
-from .guidance import guided, two_experts
+from . import solvers
+from .contract import PRESETS, ContractError, SamplingContract, format_contract
+from .guidance import guided, is_high_noise, two_experts
+from .mismatch import ContractMismatch, compare, raise_or_warn
 from .noise import per_item_noise, step_noise
 from .prediction import Prediction, from_x0, to_x0
 from .process import FLOW, VE, VP, NoiseProcess
-from .schedule import Schedule, ddim_schedule, dpmpp_schedule, flow_schedule, shift_sigma, wan_timestep
+from .schedule import Schedule, ddim_schedule, dpmpp_schedule, flow_schedule, infer_shift, shift_sigma
 from .solver import Denoiser, Network, NetworkDenoiser, Solver, Step, integrate, sample
-from .threshold import DynamicThreshold
-from .unipc import FlowUniPC
+from .solvers import *  # noqa: F403 - a solver is exported where it is registered
+from .timesteps import wan_timestep
 
 __all__ = [
-    "DDIM",
     "FLOW",
     "PRESETS",
     "VE",
     "VP",
-    "Churn",
     "ContractError",
     "ContractMismatch",
     "Denoiser",
-    "DynamicThreshold",
-    "FlowDPMpp",
-    "FlowUniPC",
     "Network",
     "NetworkDenoiser",
     "NoiseProcess",
@@ -37,10 +32,14 @@ __all__ = [
     "ddim_schedule",
     "dpmpp_schedule",
     "flow_schedule",
+    "format_contract",
     "from_x0",
     "guided",
+    "infer_shift",
     "integrate",
+    "is_high_noise",
     "per_item_noise",
+    "raise_or_warn",
     "sample",
     "shift_sigma",
     "step_noise",
@@ -48,3 +47,4 @@ __all__ = [
     "two_experts",
     "wan_timestep",
 ]
+__all__ += solvers.__all__

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
-from .ddim import DDIM
-from .dpmpp import FlowDPMpp
-from .schedule import LARGEST_SHIFT, MOST_STEPS, Schedule, ddim_schedule, dpmpp_schedule, flow_schedule
+from .prediction import Prediction
+from .process import NoiseProcess
+from .schedule import LARGEST_SHIFT, MOST_STEPS, Schedule
 from .solver import Solver
-from .unipc import FlowUniPC
+from .solvers import SOLVERS
 
-__all__ = [
-    "CONTRACT_KEY",
-    "PRESETS",
-    "ContractError",
-    "ContractMismatch",
-    "Mismatch",
-    "SamplingContract",
-    "compare",
-    "modelspec",
-]
+__all__ = ["CONTRACT_KEY", "PRESETS", "ContractError", "SamplingContract", "format_contract", "modelspec"]
 
 CONTRACT_KEY = "wan_lite.sampling_contract"
 VERSION = 1
 _LARGEST_SIDE = 2**16  # of a latent; a damaged record must not ask for terabytes
-_SOLVERS: dict[str, Callable[[], Solver]] = {"ddim": DDIM, "flow_unipc": FlowUniPC, "flow_dpmpp": FlowDPMpp}
 _ALLOWED: dict[str, tuple[Any, ...]] = {
-    "solver": tuple(_SOLVERS),
-    "prediction": ("epsilon", "velocity"),
+    "solver": tuple(SOLVERS),
+    "prediction": tuple(kind.value for kind in (Prediction.EPSILON, Prediction.VELOCITY)),
     "num_train_timesteps": (1000,),
     "timestep_cast": ("int64_trunc",),
     "vae": ("wan2.1", "wan2.2"),
@@ -43,10 +32,6 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
 
 class ContractError(ValueError):
     """A contract that cannot be read or makes no sense, said in one sentence."""
-
-
-class ContractMismatch(ValueError):
-    """A sampling that is not what the checkpoint's contract says; each difference is one line of the message."""
 
 
 def _check_version(version: object, origin: str = "contract") -> None:
@@ -67,26 +52,44 @@ def _latent(value: Any) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def _check_process(solver: str, prediction: Prediction) -> None:
+    own = SOLVERS[solver].schedules
+    if prediction.process not in own:
+        others = [name for name, other in SOLVERS.items() if prediction.process in other.schedules]
+        fitting = [kind.value for kind in (Prediction.EPSILON, Prediction.VELOCITY) if kind.process in own]
+        raise ContractError(
+            f"contract: solver is '{solver}', which works in the {' and '.join(process.name for process in own)} "
+            f"process, but prediction is '{prediction}'; set solver to {' or '.join(map(repr, others))} or prediction "
+            f"to {' or '.join(map(repr, fitting))}."
+        )
+
+
 @dataclass(frozen=True)
 class SamplingContract:
     """How a checkpoint wants to be sampled.
 
     Args:
-        solver: "ddim", "flow_unipc" or "flow_dpmpp". prediction: how the output is read: "epsilon" in the DDIM process
-            alpha^2 = 1 - t / 1000, "velocity" in the flow process x = (1 - s) x0 + s n.
-        steps, shift, cfg: of the sampling that the checkpoint was judged by; cfg 1 is no guidance.
-        num_train_timesteps, timestep_cast: the timesteps that training fed.
+        solver: a name in ``SOLVERS``: "ddim", "flow_unipc" or "flow_dpmpp".
+        prediction: how the output is read: "epsilon" in the DDIM process alpha^2 = 1 - t / 1000, "velocity" in the
+            flow process x = (1 - s) x0 + s n. Given as a string it becomes the enum.
+        steps: of the sampling that the checkpoint was judged by.
+        shift: of that sampling's schedule.
+        cfg: its guidance; 1 is none.
+        num_train_timesteps: 1000.
+        timestep_cast: how the timesteps that training fed were rounded.
         latent: (channels, height, width) of the network's own latents, or None where unknown.
-        vae: "wan2.1" or "wan2.2". text_pool: how text rows become one vector.
+        vae: "wan2.1" or "wan2.2".
+        text_pool: how token embeddings become one vector.
         output_projection: whether the finished latents go through a 1x1 convolution to the VAE's channels.
         source: "declared" (in the file), "sidecar" (beside it) or "assumed" (a preset that somebody named).
+        version: of the file format.
 
     Raises:
         ContractError: a field has a value that is not allowed, or the fields contradict each other.
     """
 
     solver: str
-    prediction: str
+    prediction: Prediction
     steps: int = 20
     shift: float = 1.0
     cfg: float = 1.0
@@ -105,11 +108,8 @@ class SamplingContract:
             if getattr(self, name) not in allowed:
                 choices = ", ".join(map(repr, allowed))
                 raise ContractError(f"contract: {name} is {getattr(self, name)!r}; allowed: {choices}.")
-        if self.solver != "ddim" and self.prediction == "epsilon":
-            raise ContractError(
-                f"contract: solver is '{self.solver}', which works in the flow process, but prediction is 'epsilon'; "
-                "set solver to 'ddim' or prediction to 'velocity'."
-            )
+        object.__setattr__(self, "prediction", Prediction(self.prediction))
+        _check_process(self.solver, self.prediction)
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
             raise ContractError(f"contract: steps is {self.steps!r}; allowed are whole numbers from 1 to {MOST_STEPS}.")
         for name, least in (("shift", 0), ("cfg", -LARGEST_SHIFT)):
@@ -120,6 +120,11 @@ class SamplingContract:
                 )
         if self.latent is not None:
             object.__setattr__(self, "latent", _latent(self.latent))
+
+    @property
+    def process(self) -> NoiseProcess:
+        """The noise process in which the output is read."""
+        return self.prediction.process
 
     def to_json(self) -> str:
         """Return the record as JSON text that :meth:`from_json` reads."""
@@ -133,7 +138,9 @@ class SamplingContract:
         """Return the record in ``text``.
 
         Args:
-            origin: file name for messages. source: replaces the record's own; where it was found.
+            text: a JSON object.
+            origin: file name for messages.
+            source: replaces the record's own; where it was found.
 
         Raises:
             ContractError: it is not JSON, of a newer version, lacks or has unknown fields, or a value is not allowed.
@@ -144,7 +151,7 @@ class SamplingContract:
             raise ContractError(f"{origin}: the sampling contract is not JSON ({error}); stamp it again.") from None
         if not isinstance(content, dict):
             raise ContractError(
-                f"{origin}: the sampling contract is {type(content).__name__}, not a table of fields; stamp it again."
+                f"{origin}: the sampling contract is {type(content).__name__}, not an object of fields; stamp it again."
             )
         _check_version(content.get("version"), origin)
         names = {field.name for field in fields(cls)}
@@ -162,77 +169,42 @@ class SamplingContract:
     def schedule(self, *, denoise: float = 1.0) -> Schedule:
         """Return the contract's schedule, shift included; ``denoise`` below 1 keeps its end (image to image).
 
-        The prediction names the process, and with it the schedule; only FlowDPM++ starts its flow schedule elsewhere.
+        Args:
+            denoise: in (0, 1].
 
         Raises:
             ValueError: denoise outside (0, 1].
         """
-        flow = dpmpp_schedule if self.solver == "flow_dpmpp" else flow_schedule
-        return (ddim_schedule if self.prediction == "epsilon" else flow)(self.steps, self.shift, denoise)
+        make = SOLVERS[self.solver].schedules[self.process].make
+        return make(self.steps, shift=self.shift, denoise=denoise)
 
     def make_solver(self) -> Solver:
         """Return the contract's solver with the settings of training."""
-        return _SOLVERS[self.solver]()
+        return SOLVERS[self.solver]()
 
 
 # "teacher A14B" takes the teacher's schedule. Its guidance (3 and 4, by expert) is not a student's, which has none.
 PRESETS: dict[str, SamplingContract] = {
-    "ddim-10 training preview": SamplingContract("ddim", "epsilon", steps=10),
-    "ddim-20 run_inference": SamplingContract("ddim", "epsilon", steps=20),
-    "flow_unipc-20 shift 5": SamplingContract("flow_unipc", "velocity", steps=20, shift=5.0),
-    "flow_unipc-40 shift 12 (teacher A14B)": SamplingContract("flow_unipc", "velocity", steps=40, shift=12.0),
+    "ddim-10 training preview": SamplingContract("ddim", Prediction.EPSILON, steps=10),
+    "ddim-20 run_inference": SamplingContract("ddim", Prediction.EPSILON, steps=20),
+    "flow_unipc-20 shift 5": SamplingContract("flow_unipc", Prediction.VELOCITY, steps=20, shift=5.0),
+    "flow_unipc-40 shift 12 (teacher A14B)": SamplingContract("flow_unipc", Prediction.VELOCITY, steps=40, shift=12.0),
 }
 
 
-class Mismatch(NamedTuple):
-    """One field in which a sampling differs from the contract; ``str()`` is the sentence with the remedy."""
-
-    field: str
-    declared: object
-    requested: object
-    remedy: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.field}: the checkpoint's contract says {self.declared}, but {self.requested} was asked for. "
-            f"{self.remedy}"
-        )
-
-
-_REMEDIES = {
-    "solver": "Use the {0} sampler, or stamp the checkpoint with another contract.",
-    "prediction": "Read the output as {0} ({process}), or stamp the checkpoint with another contract.",
-    "shift": "Set shift to {0}, and take out any other node that shifts.",
-    "num_train_timesteps": "Sample with timesteps out of {0}.",
-    "timestep_cast": "Feed the timesteps as {0}.",
-    "vae": "Load the {0} VAE.",
-    "text_pool": "Pool the text as {0}.",
-    "output_projection": "Load the checkpoint together with the output_proj that its contract speaks of.",
-    "latent": "Give latents of {0} channels.",
-}
-
-
-def compare(contract: SamplingContract, requested: SamplingContract) -> list[Mismatch]:
-    """Return the differences that change what the checkpoint paints from what training meant; empty when none.
-
-    Steps, guidance and the picture's size are the user's to choose and are not compared; of the latent only the
-    channels are, where both are known.
-    """
-    pairs = {name: (getattr(contract, name), getattr(requested, name)) for name in _REMEDIES}
-    pairs["latent"] = tuple(side and side[0] for side in pairs["latent"])
-    if None in pairs["latent"]:
-        del pairs["latent"]
-    process = "the DDIM process" if contract.prediction == "epsilon" else "the flow process"
-    return [
-        Mismatch(name, declared, asked, _REMEDIES[name].format(declared, process=process))
-        for name, (declared, asked) in pairs.items()
-        if not (declared == asked or (name == "shift" and math.isclose(declared, asked, rel_tol=1e-6)))
-    ]
+def format_contract(contract: SamplingContract) -> str:
+    """Return a contract in one line."""
+    latent = "x".join(map(str, contract.latent)) if contract.latent else "of unknown size"
+    projection = ", then projected" if contract.output_projection else ""
+    return (
+        f"{contract.solver}, {contract.steps} steps, shift {contract.shift:g}, cfg {contract.cfg:g}, output read as "
+        f"{contract.prediction}, latent {latent}{projection}, VAE {contract.vae} ({contract.source})"
+    )
 
 
 def modelspec(contract: SamplingContract) -> dict[str, str]:
     """Return the ModelSpec header keys that follow from a contract (models that sample differently differ in name)."""
     return {
         "modelspec.architecture": f"wan-lite-student-{contract.solver}-{contract.prediction}",
-        "modelspec.prediction_type": contract.prediction,
+        "modelspec.prediction_type": contract.prediction.value,
     }

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .schedule import TRAIN_TIMESTEPS
 from .solver import Network
+from .timesteps import TRAIN_TIMESTEPS
 
-__all__ = ["guided", "two_experts"]
+__all__ = ["guided", "is_high_noise", "two_experts"]
 
 
 def guided(positive: Network, negative: Network, cfg: float) -> Network:
     """Return classifier-free guidance: ``negative + cfg * (positive - negative)``; cfg 1 calls ``positive`` alone.
+
+    Args:
+        positive: the network with the prompt.
+        negative: the network with what to steer away from.
+        cfg: the guidance.
 
     Shapes: as the networks', (x (b, ...), timestep (b,)) -> (b, ...).
 
@@ -27,13 +32,23 @@ def guided(positive: Network, negative: Network, cfg: float) -> Network:
     return network
 
 
+def is_high_noise(timestep: float, boundary: float) -> bool:
+    """Return whether the high-noise expert of an A14B pair takes ``timestep``, 0 to 1000, as the network is fed it.
+
+    Source: Wan2.2 at 42bf4cf, text2video: ``t >= boundary * 1000``.
+    """
+    return timestep >= boundary * TRAIN_TIMESTEPS
+
+
 def two_experts(high: Network, low: Network, *, boundary: float = 0.875) -> Network:
     """Return Wan A14B's pair of experts as one network: ``high`` from timestep ``1000 * boundary`` up, ``low`` below.
 
-    The integer timestep decides, truncated as it is fed. Give each expert its own guidance with :func:`guided`; the
-    solver runs once over both, so its history crosses the boundary.
+    The timestep decides, as it is fed (:func:`is_high_noise`). Give each expert its own guidance with :func:`guided`;
+    the solver runs once over both, so its history crosses the boundary.
 
     Args:
+        high: the high-noise expert.
+        low: the low-noise expert.
         boundary: in [0, 1]; 0.875 for text to video (with guidance 4 high and 3 low), 0.9 for image to video.
 
     Raises:
@@ -47,7 +62,7 @@ def two_experts(high: Network, low: Network, *, boundary: float = 0.875) -> Netw
         )
 
     def network(x: Tensor, timestep: Tensor) -> Tensor:
-        expert = high if int(timestep[0]) >= boundary * TRAIN_TIMESTEPS else low
+        expert = high if is_high_noise(float(timestep[0]), boundary) else low
         return expert(x, timestep)
 
     return network

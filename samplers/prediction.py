@@ -1,4 +1,4 @@
-"""What a network's output means. The only module that knows: solvers see clean pictures (x0) and nothing else."""
+"""What a network's output means. The only module that knows: solvers see the clean latent (x0) and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from .process import NoiseProcess
+from .process import FLOW, VP, NoiseProcess
 
 __all__ = ["Prediction", "from_x0", "own_noise", "to_x0"]
 
@@ -34,6 +34,17 @@ class Prediction(str, Enum):
     def __str__(self) -> str:
         return self.value
 
+    @property
+    def process(self) -> NoiseProcess:
+        """The noise process in which students with this prediction are trained: VP for noise, FLOW for velocity.
+
+        Raises:
+            ValueError: x0, which is predicted alike in every process.
+        """
+        if self is Prediction.X0:
+            raise ValueError("prediction is x0, which belongs to no one process; name the schedule's process instead.")
+        return VP if self is Prediction.EPSILON else FLOW
+
 
 def to_x0(output: Tensor, x: Tensor, sigma: float, prediction: Prediction, process: NoiseProcess) -> Tensor:
     """Return the clean latent that ``output`` implies for the noisy latent ``x`` at ``sigma``.
@@ -49,16 +60,14 @@ def to_x0(output: Tensor, x: Tensor, sigma: float, prediction: Prediction, proce
     output = output.to(x.dtype)
     if prediction is Prediction.X0:
         return output
-    alpha = process.alpha(sigma)
     if prediction is Prediction.EPSILON:
+        alpha = process.alpha(sigma)
         _require_signal(alpha, sigma)
         # product and difference rounded one after the other, as the originals do: near pure noise the division below
         # magnifies the last bit thirtyfold
         return (x - output * sigma).div_(alpha)
-    _require_velocity(process)
-    if process.name == "flow":
-        return torch.sub(x, output, alpha=sigma)
-    return torch.mul(x, alpha).sub_(output, alpha=sigma)
+    weight = process.velocity_weight(sigma)
+    return torch.sub(x if weight == 1 else x * weight, output, alpha=sigma)
 
 
 def from_x0(x0: Tensor, x: Tensor, sigma: float, prediction: Prediction, process: NoiseProcess) -> Tensor:
@@ -71,13 +80,10 @@ def from_x0(x0: Tensor, x: Tensor, sigma: float, prediction: Prediction, process
     """
     if prediction is Prediction.X0:
         return x0
-    alpha = process.alpha(sigma)
     if prediction is Prediction.EPSILON:
-        return torch.sub(x, x0, alpha=alpha).div_(sigma)
-    _require_velocity(process)
-    if process.name == "flow":
-        return torch.sub(x, x0).div_(sigma)
-    return torch.mul(x, alpha).sub_(x0).div_(sigma)
+        return torch.sub(x, x0, alpha=process.alpha(sigma)).div_(sigma)
+    weight = process.velocity_weight(sigma)
+    return torch.sub(x if weight == 1 else x * weight, x0).div_(sigma)
 
 
 def own_noise(output: Tensor, x: Tensor, prediction: Prediction) -> Tensor | None:
@@ -91,13 +97,6 @@ def own_noise(output: Tensor, x: Tensor, prediction: Prediction) -> Tensor | Non
 def _require_signal(alpha: float, sigma: float) -> None:
     if alpha <= 0:
         raise ValueError(
-            f"sigma is {sigma}, pure noise, where a predicted noise (epsilon) says nothing about the picture; "
+            f"sigma is {sigma}, pure noise, where a predicted noise (epsilon) says nothing about the image; "
             "start the schedule below pure noise or read the output as velocity."
-        )
-
-
-def _require_velocity(process: NoiseProcess) -> None:
-    if process.name == "ve":
-        raise ValueError(
-            "prediction is velocity, but the process is 've', which has none; use the flow or the vp process."
         )

@@ -1,4 +1,4 @@
-"""Noise processes: how much of the picture and how much of the noise a latent holds at noise level sigma.
+"""Noise processes: how much of the image and how much of the noise a latent holds at sigma.
 
 Every process here has the form ``x = alpha(sigma) * x0 + sigma * noise``. Solvers step in the half log
 signal-to-noise ratio ``lambda = log(alpha) - log(sigma)``, so a process is all they need to know about one.
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["FLOW", "PROCESSES", "VE", "VP", "NoiseProcess"]
+__all__ = ["FLOW", "VE", "VP", "NoiseProcess"]
 
 Number = TypeVar("Number", float, Tensor)
 
@@ -23,15 +23,24 @@ Number = TypeVar("Number", float, Tensor)
 class NoiseProcess:
     """One family ``x = alpha(sigma) * x0 + sigma * noise``; use the constants ``FLOW``, ``VP`` and ``VE``.
 
-    Range: sigma from 0 (clean) to ``max_sigma`` (1 = pure noise; unbounded for VE).
+    Args:
+        name: "flow", "vp" or "ve".
+        max_sigma: the sigma of pure noise: 1, or infinity for VE. Sigma 0 is clean.
+        _alpha: sigma -> the weight of the clean image.
+        _from_ratio: ``sigma / alpha`` -> sigma.
+        _from_time: the share of the training timesteps, 0 to 1, -> sigma.
+        _velocity_weight: the weight w of ``x0 = w * x - sigma * velocity`` from alpha; None where there is no velocity.
     """
 
     name: str
     max_sigma: float
     _alpha: Callable[[Any], Any] = field(repr=False, compare=False)
+    _from_ratio: Callable[[Any], Any] = field(repr=False, compare=False)
+    _from_time: Callable[[Any], Any] = field(repr=False, compare=False)
+    _velocity_weight: Callable[[float], float] | None = field(default=None, repr=False, compare=False)
 
     def alpha(self, sigma: Number) -> Number:
-        """Return the weight of the clean picture at ``sigma`` (a float or a tensor of any shape)."""
+        """Return the weight of the clean latent at ``sigma`` (a float or a tensor of any shape)."""
         alpha: Number = self._alpha(sigma)
         return alpha
 
@@ -47,14 +56,31 @@ class NoiseProcess:
 
     def from_ratio(self, ratio: Number) -> Number:
         """Return the sigma at which ``sigma / alpha`` equals ``ratio``: the inverse of :meth:`noise_ratio`."""
-        if self.name == "flow":
-            return ratio / (1 + ratio)
-        return ratio / (1 + ratio * ratio) ** 0.5 if self.name == "vp" else ratio
+        sigma: Number = self._from_ratio(ratio)
+        return sigma
+
+    def from_time(self, time: Number) -> Number:
+        """Return the sigma that training shows at timestep ``1000 * time``: no shift and no clamp (time in [0, 1])."""
+        sigma: Number = self._from_time(time)
+        return sigma
+
+    def velocity_weight(self, sigma: float) -> float:
+        """Return the weight w in ``x0 = w * x - sigma * velocity``.
+
+        Raises:
+            ValueError: the process has no velocity.
+        """
+        if self._velocity_weight is None:
+            raise ValueError(
+                f"prediction is velocity, but the process is '{self.name}', which has none; use the flow or the vp "
+                "process."
+            )
+        return self._velocity_weight(self.alpha(sigma))
 
     def add_noise(self, x0: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:
         """Return the latent that training shows at ``sigma``: the forward (DDPM or flow) noising.
 
-        Shapes: x0 and noise (b, ...); sigma a number or (b,), one level for each item. Result like x0.
+        Shapes: x0 and noise (b, ...); sigma a number or (b,), one for each item. Result like x0.
 
         Raises:
             ValueError: x0 and noise differ in shape.
@@ -72,7 +98,15 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-FLOW = NoiseProcess("flow", 1.0, lambda sigma: 1 - sigma)
-VP = NoiseProcess("vp", 1.0, lambda sigma: (1 - sigma * sigma) ** 0.5)
-VE = NoiseProcess("ve", math.inf, lambda sigma: sigma * 0 + 1)
-PROCESSES = {process.name: process for process in (FLOW, VP, VE)}
+FLOW = NoiseProcess("flow", 1.0, lambda sigma: 1 - sigma, lambda r: r / (1 + r), lambda t: t, lambda alpha: 1.0)
+VP = NoiseProcess(
+    "vp",
+    1.0,
+    lambda sigma: (1 - sigma * sigma) ** 0.5,
+    lambda ratio: ratio / (1 + ratio * ratio) ** 0.5,
+    lambda time: time**0.5,
+    lambda alpha: alpha,
+)
+VE = NoiseProcess(
+    "ve", math.inf, lambda sigma: sigma * 0 + 1, lambda ratio: ratio, lambda time: (time / (1 - time)) ** 0.5
+)

@@ -1,47 +1,51 @@
-"""Schedules: which noise levels a run visits, and the timesteps that training fed the network at them.
+"""Schedules: which sigmas a run visits, and the timesteps that training fed the network at them.
 
 A schedule is finished data. The shift is applied here, once, by :func:`shift_sigma`; solvers take what they are given.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
-from typing import overload
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .process import FLOW, VP, NoiseProcess, Number
+from .timesteps import TRAIN_TIMESTEPS, ddim_sigma, ddim_timestep, wan_timestep
 
 __all__ = [
     "LARGEST_SHIFT",
     "MOST_STEPS",
-    "TRAIN_TIMESTEPS",
+    "DefaultSchedule",
     "Schedule",
+    "ScheduleMaker",
     "ddim_schedule",
-    "ddim_sigma",
-    "ddim_timestep",
     "dpmpp_schedule",
     "flow_schedule",
+    "infer_shift",
     "shift_sigma",
-    "wan_timestep",
 ]
 
-TRAIN_TIMESTEPS = 1000
 MOST_STEPS = 10_000
 LARGEST_SHIFT = 1e6
 _LONGEST_TABLE = 1_000_000  # that ``denoise`` may keep the end of
-# Wan builds its training table in float32 and reads the first level back: 0.999 as float32 stores it.
+# Wan builds its training table in float32 and reads the first sigma back: 0.999 as float32 stores it.
 _WAN_SIGMA_MAX = float(torch.tensor(0.999, dtype=torch.float32))
-_DDIM_CLAMP = 1e-3
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The noise levels of one run, from the noisiest down.
+    """The sigmas of one run, from the noisiest down.
 
-    Shapes: sigmas (n + 1,) float64 on the CPU, strictly decreasing, the last one 0 for a full run; timesteps (n,)
-    int64, what the network is fed at sigmas[:-1], or None where it follows from sigma.
+    Args:
+        sigmas: (n + 1,), kept as float64 on the CPU, strictly decreasing, the last one 0 for a full run.
+        process: the noise process that they belong to.
+        timesteps: (n,) int64, what the network is fed at sigmas[:-1], or None where it follows from sigma.
+
+    Attributes:
+        sigma_values: the sigmas as Python floats.
 
     Raises:
         ValueError: sigmas are not 1-D with at least two values, not strictly decreasing, not finite, or outside the
@@ -51,14 +55,14 @@ class Schedule:
     sigmas: Tensor
     process: NoiseProcess
     timesteps: Tensor | None = None
-    levels: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    sigma_values: tuple[float, ...] = field(init=False, repr=False, compare=False)
     _table: dict[float, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         sigmas = self.sigmas.detach().to("cpu", torch.float64).clone()
         _check_sigmas(sigmas, self.process)
         object.__setattr__(self, "sigmas", sigmas)
-        object.__setattr__(self, "levels", tuple(sigmas.tolist()))
+        object.__setattr__(self, "sigma_values", tuple(sigmas.tolist()))
         table: dict[float, int] = {}
         if self.timesteps is not None:
             timesteps = self.timesteps.detach().to("cpu", torch.int64).clone()
@@ -68,27 +72,27 @@ class Schedule:
                     "give one timestep for each step."
                 )
             object.__setattr__(self, "timesteps", timesteps)
-            table = dict(zip(self.levels[:-1], timesteps.tolist(), strict=True))
+            table = dict(zip(self.sigma_values[:-1], timesteps.tolist(), strict=True))
         object.__setattr__(self, "_table", table)
 
     @property
     def steps(self) -> int:
         """The number of steps, which is the number of times the network is called."""
-        return len(self.levels) - 1
+        return len(self.sigma_values) - 1
 
     @property
     def ends_clean(self) -> bool:
-        """Whether the last level is 0, so that the run leaves no noise behind."""
-        return self.levels[-1] == 0.0
+        """Whether the last sigma is 0, so that the run leaves no noise behind."""
+        return self.sigma_values[-1] == 0.0
 
     def timestep_at(self, sigma: float) -> int:
-        """Return the timestep to feed at ``sigma``: the schedule's own at its levels, else sigma's, truncated."""
+        """Return the timestep to feed at ``sigma``: the schedule's own at its sigmas, else sigma's, truncated."""
         if sigma in self._table:
             return self._table[sigma]
-        return wan_timestep(sigma) if self.process.name == "flow" else ddim_timestep(self.process.noise_ratio(sigma))
+        return wan_timestep(sigma) if self.process == FLOW else ddim_timestep(self.process.noise_ratio(sigma))
 
     def split(self, step: int) -> tuple[Schedule, Schedule]:
-        """Return the schedule before and from ``step`` on; the level between them is in both.
+        """Return the schedule before and from ``step`` on; the sigma between them is in both.
 
         Raises:
             ValueError: ``step`` is not strictly between 0 and the number of steps.
@@ -102,21 +106,39 @@ class Schedule:
         )
 
     def to_process(self, process: NoiseProcess) -> Schedule:
-        """Return the same run told in another process: each level keeps its signal-to-noise ratio and its timestep."""
+        """Return the same run told in another process: each sigma keeps its signal-to-noise ratio and its timestep."""
         if process == self.process:
             return self
         sigmas = process.from_ratio(self.process.noise_ratio(self.sigmas))
         return Schedule(sigmas, process, self.timesteps)
 
 
-def flow_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Schedule:
-    """Return Wan's own FlowUniPC schedule: levels from shift(0.999) to 0, timesteps truncated to integers.
+class ScheduleMaker(Protocol):
+    """A function that makes a schedule of a number of steps and a shift."""
 
-    The run starts from pure noise although the first level is just below 1, as Wan does. The levels are rounded to
+    def __call__(self, steps: int, *, shift: float, denoise: float = 1.0) -> Schedule:
+        """Return the schedule."""
+        ...
+
+
+class DefaultSchedule(NamedTuple):
+    """The schedule that a solver is run on in one noise process where nobody says otherwise."""
+
+    make: ScheduleMaker
+    steps: int
+    shift: float
+
+
+def flow_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule:
+    """Return Wan's own FlowUniPC schedule: sigmas from shift(0.999) to 0, timesteps truncated to integers.
+
+    The run starts from pure noise although the first sigma is just below 1, as Wan does. The sigmas are rounded to
     float32, as Wan's solver reads them.
 
     Args:
-        steps: 1 to 10000. shift: above 0; 1 leaves the levels equally spaced; applied here and nowhere else.
+        steps: 1 to 10000.
+        shift: above 0; 1 leaves the sigmas equally spaced; applied here and nowhere else. Wan uses 5 (3 at 480p, 12 for
+            T2V A14B).
         denoise: in (0, 1]; below 1 the last ``steps`` of a table of int(steps / denoise) steps (image to image).
 
     Raises:
@@ -127,8 +149,13 @@ def flow_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Sched
     return _flow_table(steps, shift, denoise, _WAN_SIGMA_MAX)
 
 
-def dpmpp_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Schedule:
+def dpmpp_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule:
     """Return Wan's FlowDPM++ schedule: like :func:`flow_schedule`, but from 1 exactly (first timestep 1000).
+
+    Args:
+        steps: 1 to 10000.
+        shift: above 0, as in :func:`flow_schedule`.
+        denoise: in (0, 1], as in :func:`flow_schedule`.
 
     Raises:
         ValueError: an argument outside its range.
@@ -138,19 +165,21 @@ def dpmpp_schedule(steps: int, shift: float = 5.0, denoise: float = 1.0) -> Sche
     return _flow_table(steps, shift, denoise, 1.0)
 
 
-def ddim_schedule(steps: int, shift: float = 1.0, denoise: float = 1.0) -> Schedule:
+def ddim_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule:
     """Return the schedule of the training-time DDIM: ``linspace(999, 0, steps)`` truncated, alpha^2 = 1 - t / 1000.
 
     alpha^2 is computed in float32 and clamped to [0.001, 0.999] as in training; the last step goes to exactly 0.
     Shift 1 is the training schedule. Another shift bends the table between its ends, ``t = 999 * shift(u)`` for u from
     1 to 0, so that every run begins at 999 and ends at 0.
 
-    A table has no more different levels than there are integer timesteps, and 1 and 0 share one because of the clamp.
-    A repeated level would be a step that changes nothing, so it is left out: beyond 500 steps, or at extreme shifts,
+    A table has no more different sigmas than there are integer timesteps, and 1 and 0 share one because of the clamp.
+    A repeated sigma would be a step that changes nothing, so it is left out: beyond 500 steps, or at extreme shifts,
     the schedule has fewer steps than asked (``schedule.steps`` says how many).
 
     Args:
-        steps: 1 to 10000. shift: above 0. denoise: in (0, 1], as in :func:`flow_schedule`.
+        steps: 1 to 10000.
+        shift: above 0.
+        denoise: in (0, 1], as in :func:`flow_schedule`.
 
     Raises:
         ValueError: an argument outside its range.
@@ -167,15 +196,9 @@ def ddim_schedule(steps: int, shift: float = 1.0, denoise: float = 1.0) -> Sched
         timesteps = (shift_sigma(position, shift) * (TRAIN_TIMESTEPS - 1) + 1e-6).long()
     timesteps = timesteps[-steps:]
     sigmas = ddim_sigma(timesteps)
-    # of several entries with one level the last is kept: it is the one whose output would decide the step
+    # of several entries with one sigma the last is kept: it is the one whose output would decide the step
     keep = torch.cat([sigmas[1:] != sigmas[:-1], torch.ones(1, dtype=torch.bool)])
     return Schedule(torch.cat([sigmas[keep], sigmas.new_zeros(1)]), VP, timesteps[keep])
-
-
-def ddim_sigma(timesteps: Tensor) -> Tensor:
-    """Return the VP level of training timesteps 0..999, float64: alpha^2 = 1 - t / 1000, float32, clamped as there."""
-    signal = (1 - timesteps.float() / TRAIN_TIMESTEPS).clamp(_DDIM_CLAMP, 1 - _DDIM_CLAMP)
-    return (1 - signal.double()).sqrt()
 
 
 def shift_sigma(sigma: Number, shift: float) -> Number:
@@ -190,25 +213,23 @@ def shift_sigma(sigma: Number, shift: float) -> Number:
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
-@overload
-def wan_timestep(sigma: float) -> int: ...
+def infer_shift(sigmas: Tensor) -> float | None:
+    """Return the shift of evenly spaced flow sigmas that end at 0, or None where they are something else.
 
+    The inverse of :func:`shift_sigma` for a schedule: the last three sigmas before the 0 are the shifted multiples c,
+    2 c and 3 c of one spacing; two of them give the shift and the third proves it (to 1e-3).
 
-@overload
-def wan_timestep(sigma: Tensor) -> Tensor: ...
-
-
-def wan_timestep(sigma: float | Tensor) -> int | Tensor:
-    """Return the integer timestep that Wan feeds at flow level ``sigma``: ``1000 * sigma``, truncated (int64)."""
-    if isinstance(sigma, Tensor):
-        return (sigma.double() * TRAIN_TIMESTEPS).long()
-    return int(sigma * TRAIN_TIMESTEPS)
-
-
-def ddim_timestep(ratio: float) -> int:
-    """Return the timestep of the DDIM table at ``sigma / alpha = ratio``, truncated and kept within 0 to 999."""
-    signal = 1 / (1 + ratio * ratio)
-    return min(max(int(TRAIN_TIMESTEPS * (1 - signal) + 1e-6), 0), TRAIN_TIMESTEPS - 1)
+    Shapes: sigmas (n + 1,), falling.
+    """
+    if len(sigmas) < 4 or float(sigmas[-1]) != 0.0 or float(sigmas[0]) > 1.0:
+        return None
+    third, second, first = sigmas[-4:-1].double().tolist()
+    denominator = second - 2.0 * first + first * second
+    if denominator <= 0.0:
+        return None
+    shift: float = first * second / denominator
+    unshifted = [sigma / (shift - (shift - 1.0) * sigma) for sigma in (first, third)]
+    return shift if math.isclose(unshifted[1], 3.0 * unshifted[0], rel_tol=1e-3) else None
 
 
 def _flow_table(steps: int, shift: float, denoise: float, sigma_max: float) -> Schedule:
@@ -216,8 +237,8 @@ def _flow_table(steps: int, shift: float, denoise: float, sigma_max: float) -> S
     # start + k * step, in this order: the rounding decides the truncated timesteps
     even = torch.arange(total, dtype=torch.float64) * (-sigma_max / total) + sigma_max
     sigmas = shift_sigma(even, shift)[-steps:]
-    levels = torch.cat([sigmas.float().double(), sigmas.new_zeros(1)])
-    return Schedule(levels, FLOW, wan_timestep(sigmas))
+    rounded = torch.cat([sigmas.float().double(), sigmas.new_zeros(1)])
+    return Schedule(rounded, FLOW, wan_timestep(sigmas))
 
 
 def _total_steps(steps: int, shift: float, denoise: float) -> int:
@@ -241,15 +262,15 @@ def _check_shift(shift: float) -> None:
 
 def _check_sigmas(sigmas: Tensor, process: NoiseProcess) -> None:
     if sigmas.ndim != 1 or len(sigmas) < 2:
-        raise ValueError(f"sigmas has shape {list(sigmas.shape)}; give a list of at least two levels, noisiest first.")
+        raise ValueError(f"sigmas has shape {list(sigmas.shape)}; give a list of at least two sigmas, noisiest first.")
     if not torch.isfinite(sigmas).all() or not bool((sigmas[1:] < sigmas[:-1]).all()):
         raise ValueError(
-            f"sigmas {_preview(sigmas)} do not strictly decrease; give finite levels from the noisiest down."
+            f"sigmas {_preview(sigmas)} do not strictly decrease; give finite sigmas from the noisiest down."
         )
     if sigmas[-1] < 0 or sigmas[0] > process.max_sigma:
         raise ValueError(
             f"sigmas run from {sigmas[0]:g} to {sigmas[-1]:g}, but the process '{process.name}' goes from "
-            f"{process.max_sigma:g} to 0; these levels belong to another process."
+            f"{process.max_sigma:g} to 0; these sigmas belong to another process."
         )
 
 

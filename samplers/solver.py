@@ -1,22 +1,22 @@
 """What a solver is, and the only sampling loop.
 
-A solver makes one step from noise level to noise level. It knows clean pictures (x0) and sigma; timesteps and the
-meaning of the network's output are dealt with in :func:`sample`. All memory of a run is in the state that a step
+A solver makes one step from sigma to sigma. It knows clean latents (x0) and sigma; timesteps and the meaning of the
+network's output are dealt with in :func:`sample`. All memory of a run is in the state that a step
 returns, so one solver object serves any number of runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .prediction import Prediction, own_noise, to_x0
 from .process import NoiseProcess
-from .schedule import Schedule
+from .schedule import DefaultSchedule, Schedule
 
 __all__ = ["Denoiser", "Network", "NetworkDenoiser", "OnStep", "Solver", "Step", "integrate", "sample"]
 
@@ -26,7 +26,7 @@ OnStep = Callable[[int, Tensor, Tensor], None]  # (step, x after the step, x0 th
 
 
 class Step(NamedTuple):
-    """One step's result: the latent at the next level, the clean latent that the step saw, the new state."""
+    """One step's result: the latent at the next sigma, the clean latent that the step saw, the new state."""
 
     x: Tensor
     x0: Tensor
@@ -34,11 +34,27 @@ class Step(NamedTuple):
 
 
 class Solver(Protocol):
-    """One numerical method. ``process`` is the noise process it was made for, or None for any."""
+    """One numerical method, a frozen dataclass of its options.
+
+    Attributes:
+        name: what contracts and the command line call it.
+        schedules: what it is run on by default, by noise process, its own process first. A contract whose prediction is
+            read in another process is refused.
+        diffusers: the scheduler classes of diffusers that it follows, by name, and the process they run in.
+    """
+
+    name: ClassVar[str]
+    schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]]
+    diffusers: ClassVar[Mapping[str, NoiseProcess]]
 
     @property
     def order(self) -> int:
-        """The order of convergence on a smooth problem."""
+        """How many predictions a step combines; 1 has no memory of earlier steps."""
+        ...
+
+    @property
+    def convergence_order(self) -> int | None:
+        """The order of convergence to the exact solution on a smooth problem, None where fresh noise is added."""
         ...
 
     @property
@@ -51,7 +67,7 @@ class Solver(Protocol):
         ...
 
     def step(self, denoise: Denoiser, x: Tensor, i: int, schedule: Schedule, state: Any) -> Step:
-        """Go from level i to level i + 1 of ``schedule``; neither ``x`` nor ``state`` is changed."""
+        """Step from sigma i to sigma i + 1 of ``schedule``; neither ``x`` nor ``state`` is changed."""
         ...
 
 
@@ -65,11 +81,13 @@ def sample(
     on_step: OnStep | None = None,
     start: int = 0,
 ) -> Tensor:
-    """Run ``solver`` over ``schedule`` and return the latent at its last level (x0 when that is 0). No gradients.
+    """Run ``solver`` over ``schedule`` and return the latent at its last sigma (x0 when that is 0). No gradients.
 
     Args:
         network: ``network(x, timestep) -> output``, x (b, ...), timestep (b,) int64 exactly as training fed it.
-        noise: (b, ...) floating point, the latent at level ``start``: pure noise for a full run.
+        noise: (b, ...) floating point, the latent at sigma ``start``: pure noise for a full run.
+        schedule: the sigmas to visit and the timesteps to feed.
+        solver: the method.
         prediction: how to read the network's output.
         on_step: called as ``on_step(i, x, x0)`` after step i with the latent it returned and the x0 it saw.
         start: index of the first step; later steps only, with no history before it.
@@ -104,7 +122,7 @@ def integrate(  # noqa: PLR0913 - the loop's place in the run is four of them
 
     Handing both back with ``start=stop`` continues the run exactly as if it had not been cut.
 
-    Shapes: x and the result (b, ...), at level ``start`` and ``stop``. ``x`` is never written to.
+    Shapes: x and the result (b, ...), at sigma ``start`` and ``stop``. ``x`` is never written to.
 
     Raises:
         ValueError: x is not a floating point batch, or start and stop do not lie in the schedule; the state is of

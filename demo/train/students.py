@@ -21,7 +21,8 @@ from ...models.student.network import Block
 from ...models.wan_vae.vae import WanVAE, load_wan_vae
 from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP
-from ...samplers.schedule import ddim_sigma, shift_sigma, wan_timestep
+from ...samplers.schedule import shift_sigma
+from ...samplers.timesteps import ddim_sigma, wan_timestep
 from .. import demo_file
 from ..captions import WIDTH, embed
 from ..patterns import COLOURS, PATTERNS, SIZE, draw, list_captions

@@ -72,7 +72,7 @@ def load_student(
     *,
     dtype: torch.dtype | None = None,
     device: str | torch.device = "cpu",
-    preset: str | None = None,
+    preset: str | SamplingContract | None = None,
 ) -> Student:
     """Load a student for inference (evaluation mode, no gradients).
 
@@ -99,14 +99,14 @@ def load_student(
     )
 
 
-def read_student(path: str | os.PathLike[str], *, preset: str | None = None) -> StudentCheckpoint:
+def read_student(path: str | os.PathLike[str], *, preset: str | SamplingContract | None = None) -> StudentCheckpoint:
     """Read a student's files without building its network.
 
     Args:
         path: a folder as WanDistiller saves it (``config.json``, ``diffusion_pytorch_model.safetensors``,
             ``output_proj.safetensors`` where channels differ), its weights file, or the single file of
             :func:`save_student`.
-        preset: name of the contract to assume where the checkpoint carries none.
+        preset: the contract to assume where the checkpoint carries none, or its name in ``PRESETS``.
 
     Raises:
         CheckpointError: a file is missing, foreign or damaged; the sentence says which and what to do.
@@ -136,7 +136,7 @@ def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
     return projection.float().requires_grad_(False)
 
 
-def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) -> StudentCheckpoint:
+def _read_folder(folder: Path, preset: str | SamplingContract | None, weights: Path | None = None) -> StudentCheckpoint:
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise CheckpointError(
@@ -155,7 +155,7 @@ def _read_folder(folder: Path, preset: str | None, weights: Path | None = None) 
     return StudentCheckpoint(config, _to_network_names(tensors), projection, contract, source)
 
 
-def _read_single_file(path: Path, config: str, preset: str | None) -> StudentCheckpoint:
+def _read_single_file(path: Path, config: str, preset: str | SamplingContract | None) -> StudentCheckpoint:
     tensors = read_tensors(path)
     start = len(_PROJECTION_PREFIX)
     own = {key[start:]: value for key, value in tensors.items() if key.startswith(_PROJECTION_PREFIX)}
@@ -177,19 +177,19 @@ def _find_weights(folder: Path) -> Path:
 
 
 def _find_contract(
-    path: Path, preset: str | None, config: StudentConfig, projection: Mapping[str, Tensor]
+    path: Path, preset: str | SamplingContract | None, config: StudentConfig, projection: Mapping[str, Tensor]
 ) -> SamplingContract | None:
-    if preset is not None and preset not in PRESETS:
+    if isinstance(preset, str) and preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; known are {', '.join(map(repr, PRESETS))}.")
     try:
         contract = read_contract(path)
     except ContractError as error:
         if preset is None:
             raise
-        log.warning("%s Taking the preset %r instead.", error, preset)
+        log.warning("%s Taking %r instead.", error, preset if isinstance(preset, str) else preset.solver)
         contract = None
     if contract is None and preset is not None:
-        contract = PRESETS[preset]
+        contract = PRESETS[preset] if isinstance(preset, str) else preset
     if contract is None or contract.latent is not None:
         return contract
     return fit_contract(contract, config, _count_vae_channels(config, projection))

@@ -1,29 +1,26 @@
-"""Refuse a sampling that cannot give an image: each check returns a sentence with both values and the remedy.
+"""What only a MODEL of the host can tell of a sampling that cannot give an image: sentences with the remedy.
 
-A check is a function that returns the sentence, or None where all is well; :func:`raise_or_warn` raises, logs or drops
-the sentences after the user's ``on_mismatch``. Nothing here changes a tensor or a MODEL.
+A check returns the sentence, or None where all is well; ``raise_or_warn`` of the library raises, logs or drops the
+sentences as the user's ``on_mismatch`` says. Nothing here changes a tensor or a MODEL.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
-from ...samplers.contract import ContractMismatch, Mismatch, SamplingContract, compare
+from ...samplers.contract import SamplingContract
+from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare
+from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
-from ...samplers.schedule import TRAIN_TIMESTEPS
+from ...samplers.schedule import infer_shift
 from .model_sampling import LinearEpsilon, TruncatedFlow, format_sampling, get_process
 from .schema import choice_input
 
-log = logging.getLogger(__name__)
-
-ON_MISMATCH = ("error", "warn", "ignore")
 CONTRACT_ATTACHMENT = "wan_lite.contract"
 WAY_OUT = (
     "Wan Lite Contract Sampling sets all of this as the contract says; on_mismatch warn or ignore samples all the same."
@@ -32,24 +29,6 @@ WAY_OUT_OF_ASSUMED = (
     "The checkpoint itself says nothing: this is the contract_preset chosen in Wan Lite Load Student. Choose another "
     "one there, or let Wan Lite Sampling Probe find out which is right."
 )
-FEW_STEPS = 8  # a model distilled to this many steps or fewer knows those timesteps only
-
-
-def raise_or_warn(problems: Iterable[str | None], on_mismatch: str = "error") -> None:
-    """Raise (``error``), log (``warn``) or drop (``ignore``) the sentences that are not None.
-
-    Raises:
-        ContractMismatch: A ValueError, with every sentence on its own line.
-    """
-    if on_mismatch not in ON_MISMATCH:
-        raise ValueError(f"on_mismatch is {on_mismatch!r}; allowed: {', '.join(ON_MISMATCH)}.")
-    found = [problem for problem in problems if problem]
-    if not found or on_mismatch == "ignore":
-        return
-    if on_mismatch == "error":
-        raise ContractMismatch("\n".join(found))
-    for problem in found:
-        log.warning("Wan Lite: %s", problem)
 
 
 def get_contract(model: Any) -> SamplingContract | None:
@@ -107,25 +86,9 @@ def check_shift(model: Any, shift: float) -> str | None:
     )
 
 
-def read_shift(sigmas: torch.Tensor) -> float | None:
-    """Return the rational shift of evenly spaced flow SIGMAS that end at 0, or None where they are something else.
-
-    With u = k c the last three sigmas before the 0, s u / (1 + (s - 1) u), two give s and the third proves it.
-    """
-    if len(sigmas) < 4 or float(sigmas[-1]) != 0.0 or float(sigmas[0]) > 1.0:
-        return None
-    third, second, first = sigmas[-4:-1].double().tolist()
-    denominator = second - 2.0 * first + first * second
-    if denominator <= 0.0:
-        return None
-    shift = first * second / denominator
-    u = [sigma / (shift - (shift - 1.0) * sigma) for sigma in (first, second, third)]
-    return shift if math.isclose(u[2], 3.0 * u[0], rel_tol=1e-3) else None
-
-
 def check_sigmas_shift(model: Any, sigmas: torch.Tensor) -> str | None:
     """Find a double shift as a solver sees it: the shift inside the SIGMAS against the one that the MODEL carries."""
-    shift = read_shift(sigmas)
+    shift = infer_shift(sigmas)
     return None if shift is None else check_shift(model, round(shift, 3))
 
 
@@ -166,20 +129,6 @@ def check_sigmas(model_sampling: Any, sigmas: torch.Tensor, from_noise: bool) ->
     )
 
 
-def check_leftover(sigmas: torch.Tensor, solver: str, order: int) -> str | None:
-    """Find SIGMAS that stop above 0: what comes out is still noisy, and a history of several steps is lost there."""
-    last = float(sigmas[-1])
-    if last == 0.0:
-        return None
-    remedy = "Feed all steps, or set on_mismatch to ignore here if a second sampler continues from this latent"
-    if order > 1:
-        remedy += (
-            f"; {solver} of order {order} then starts anew without its history, so the result is not that of one run "
-            "(DDIM, or order 1, continues exactly)"
-        )
-    return f"SIGMAS end at {last:.4g} instead of 0, so the latent keeps its noise. {remedy}."
-
-
 # Contract ------------------------------------------------------------------------------------------------------------
 
 
@@ -196,37 +145,11 @@ def check_solver(contract: SamplingContract | None, model: Any, solver: str, sig
     if contract is None:
         return []
     is_flow = get_process(model.get_model_object("model_sampling")) is FLOW
-    prediction, shift = "velocity" if is_flow else "epsilon", read_shift(sigmas) if is_flow else None
+    prediction = Prediction.VELOCITY if is_flow else Prediction.EPSILON
+    shift = infer_shift(sigmas) if is_flow else None
     seen: dict[str, object] = {"solver": solver, "prediction": prediction}
     if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
         seen["shift"] = round(shift, 3)
     remedy = "Use WanLiteContractSampling, which makes model, solver and schedule agree, or set on_mismatch to go on."
     pairs = [(name, getattr(contract, name), value) for name, value in seen.items()]
     return [str(Mismatch(name, told, asked, remedy)) for name, told, asked in pairs if told != asked]
-
-
-def check_few_steps(contract: SamplingContract | None, sigmas: torch.Tensor) -> str | None:
-    """Find other timesteps than a model distilled to a few steps was trained on."""
-    if contract is None or contract.steps > FEW_STEPS or name_process(contract) != FLOW.name:
-        return None
-    trained = contract.schedule().sigmas[:-1]
-    given = sigmas[:-1].double().cpu()
-    distance = (given[:, None] - trained[None, :]).abs().min(dim=1).values.max()
-    if float(distance) <= 2e-3:
-        return None
-    return (
-        f"This MODEL was distilled to {contract.steps} steps at timesteps {format_timesteps(trained)}, but the SIGMAS "
-        f"visit {format_timesteps(given)}. Use WanLiteContractSampling, or WanLiteFlowSchedule with steps "
-        f"{contract.steps} and shift {contract.shift:g}."
-    )
-
-
-def name_process(contract: SamplingContract) -> str:
-    """Return the name of the process in which the contract's prediction is read."""
-    return contract.schedule().process.name
-
-
-def format_timesteps(sigmas: torch.Tensor) -> str:
-    """Write flow sigmas as timesteps for an error: at most eight of them."""
-    shown = [f"{sigma * TRAIN_TIMESTEPS:.4g}" for sigma in sigmas.tolist()[:8]]
-    return "[" + ", ".join(shown) + (", ...]" if len(sigmas) > 8 else "]")

@@ -15,8 +15,10 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...samplers.schedule import TRAIN_TIMESTEPS, wan_timestep
-from .checks import check_sigmas_shift, raise_or_warn
+from ...samplers.guidance import is_high_noise
+from ...samplers.mismatch import raise_or_warn
+from ...samplers.timesteps import wan_timestep
+from .checks import check_sigmas_shift
 from .model_sampling import TruncatedFlow, patch_sampling
 
 
@@ -71,7 +73,7 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
     def choose_expert(self, sigma: Tensor) -> Expert:
         """Apply the official rule: the truncated timestep against the boundary times 1000."""
         timestep = int(wan_timestep(sigma.max().cpu()))
-        return self.high if timestep >= self.boundary * TRAIN_TIMESTEPS else self.low
+        return self.high if is_high_noise(timestep, self.boundary) else self.low
 
     def sample(
         self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from ...samplers.contract import SamplingContract
 from ...samplers.prediction import Prediction, to_x0
 from ...samplers.process import FLOW, VE, VP, NoiseProcess
-from ...samplers.schedule import TRAIN_TIMESTEPS, Schedule, ddim_sigma, shift_sigma, wan_timestep
+from ...samplers.schedule import Schedule, shift_sigma
+from ...samplers.timesteps import TRAIN_TIMESTEPS, ddim_sigma, wan_timestep
 
 
 class TruncatedFlow(host.ModelSamplingDiscreteFlow, host.CONST):
@@ -87,7 +88,7 @@ class FixedSchedule(nn.Module):
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Return what training fed at this level, 0..999, in the shape of ``sigma``."""
-        fed = self.schedule.timestep_at(self.schedule.levels[self.find_step(sigma)])
+        fed = self.schedule.timestep_at(self.schedule.sigma_values[self.find_step(sigma)])
         return torch.full_like(sigma, float(fed), dtype=torch.float32)
 
     def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class FixedSchedule(nn.Module):
 
     def calculate_denoised(self, sigma: Tensor, model_output: Tensor, model_input: Tensor) -> Tensor:
         """Return x0 from the network's output, both (b, c, t, h, w)."""
-        level = self.schedule.levels[self.find_step(sigma)]
+        level = self.schedule.sigma_values[self.find_step(sigma)]
         x0 = to_x0(model_output, model_input, level, self.prediction, self.schedule.process)
         self._last = (x0, model_output)
         return x0
@@ -143,7 +144,7 @@ class RawOutput(host.ModelSamplingDiscreteFlow, host.IMG_TO_IMG):
 
 def make_model_sampling(contract: SamplingContract) -> nn.Module:
     """Return how core's own nodes see a student: in the process of its contract, a flow with the contract's shift."""
-    return TruncatedFlow(contract.shift) if contract.prediction == "velocity" else LinearEpsilon()
+    return TruncatedFlow(contract.shift) if contract.process == FLOW else LinearEpsilon()
 
 
 def make_fixed_schedule(schedule: Schedule, prediction: Prediction, shift: float) -> FixedSchedule:

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from ...samplers.contract import SamplingContract
+from ...samplers.mismatch import raise_or_warn
 from ...samplers.noise import per_item_noise
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver
-from .checks import check_contract, check_process, check_shift, get_contract, raise_or_warn
+from .checks import check_contract, check_process, check_shift, get_contract
 from .model_sampling import get_model_process, make_fixed_schedule, patch_sampling, to_ddim_sigmas
 from .schema import SEEDS
 from .solver_adapter import SolverRun, make_sampler

@@ -15,24 +15,13 @@ import comfy.samplers
 import torch
 from torch import Tensor, nn
 
-from ...samplers.ddim import DDIM
-from ...samplers.dpmpp import FlowDPMpp
+from ...samplers.mismatch import check_few_steps, check_leftover, raise_or_warn
 from ...samplers.process import VE
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver, integrate
-from ...samplers.unipc import FlowUniPC
-from .checks import (
-    check_few_steps,
-    check_leftover,
-    check_sigmas,
-    check_sigmas_shift,
-    check_solver,
-    get_contract,
-    raise_or_warn,
-)
+from ...samplers.solvers import DDIM
+from .checks import check_sigmas, check_sigmas_shift, check_solver, get_contract
 from .model_sampling import FixedSchedule, get_process
-
-SOLVER_NAMES = {DDIM: "ddim", FlowUniPC: "flow_unipc", FlowDPMpp: "flow_dpmpp"}  # as a contract calls them
 
 
 @dataclass(frozen=True)
@@ -115,7 +104,7 @@ class HostDenoiser:
         def report(i: int, x: Tensor, x0: Tensor) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             if callback is not None:
-                sigma = schedule.levels[i]
+                sigma = schedule.sigma_values[i]
                 callback({"i": i, "x": self.x, "sigma": sigma, "sigma_hat": self.sigma, "denoised": x0})
 
         return report
@@ -140,7 +129,7 @@ def make_start(model: Any, x: Tensor, model_sampling: Any, schedule: Schedule, f
         noise: Tensor = model_sampling.noise_scaling(one, model.noise, torch.zeros_like(model.noise))
         return noise
     if isinstance(model_sampling, FixedSchedule):
-        return schedule.process.add_noise(model.latent_image, model.noise, schedule.levels[0])
+        return schedule.process.add_noise(model.latent_image, model.noise, schedule.sigma_values[0])
     return x
 
 
@@ -151,7 +140,7 @@ def seed_solver(solver: Solver, seed: int | None) -> Solver:
 
 def find_problems(model: Any, sigmas: Tensor, solver: Solver, from_noise: bool) -> Iterator[str | None]:
     """Yield a sentence for everything that does not fit together."""
-    patcher, name = model.inner_model.model_patcher, SOLVER_NAMES[type(solver)]
+    patcher, name = model.inner_model.model_patcher, solver.name
     contract = get_contract(patcher)
     yield check_sigmas(patcher.get_model_object("model_sampling"), sigmas, from_noise)
     yield check_sigmas_shift(patcher, sigmas)

@@ -8,7 +8,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...samplers.contract import SamplingContract
-from ..host.checks import CONTRACT_ATTACHMENT, check_contract, check_shift, get_contract, mismatch_input, raise_or_warn
+from ...samplers.mismatch import raise_or_warn
+from ..host.checks import CONTRACT_ATTACHMENT, check_contract, check_shift, get_contract, mismatch_input
 from ..host.metadata import record_contract
 from ..host.model_sampling import make_model_sampling, patch_sampling, to_sigmas
 from ..host.schema import CATEGORY, float_input, int_input, schema

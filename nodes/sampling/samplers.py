@@ -6,12 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...samplers.ddim import DDIM
+from ...samplers.mismatch import ON_MISMATCH
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, VE
 from ...samplers.schedule import ddim_schedule, flow_schedule
-from ...samplers.unipc import FlowUniPC
-from ..host.checks import ON_MISMATCH
+from ...samplers.solvers import DDIM, FlowUniPC
 from ..host.metadata import record_contract
 from ..host.sampling_run import SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
 from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema, seed_input
@@ -106,10 +105,10 @@ class WanLiteFlowUniPCSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         inputs = SampleInputs(positive, negative, latent_image, seed, cfg)
         requested = make_requested_contract(
-            model, inputs, solver="flow_unipc", prediction="velocity", steps=steps, shift=shift
+            model, inputs, solver=FlowUniPC.name, prediction=Prediction.VELOCITY, steps=steps, shift=shift
         )
         check_sampling(model, requested, FLOW, on_mismatch)
-        schedule = flow_schedule(steps, shift, denoise)
+        schedule = flow_schedule(steps, shift=shift, denoise=denoise)
         plan = SamplingPlan(schedule, FlowUniPC(), Prediction.VELOCITY, shift, denoise == 1.0)
         result = sample_plan(model, inputs, plan)
         record_contract(cls.hidden, requested)
@@ -173,10 +172,11 @@ class WanLiteDDIMSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         inputs = SampleInputs(positive, negative, latent_image, seed, cfg)
         requested = make_requested_contract(
-            model, inputs, solver="ddim", prediction="epsilon", steps=steps, shift=shift
+            model, inputs, solver=DDIM.name, prediction=Prediction.EPSILON, steps=steps, shift=shift
         )
         check_sampling(model, requested, VE, on_mismatch)
-        schedule, solver = ddim_schedule(steps, shift, denoise), DDIM(eta=eta, clip_x0=clip_x0 or None, seed=seed)
+        schedule = ddim_schedule(steps, shift=shift, denoise=denoise)
+        solver = DDIM(eta=eta, clip_x0=clip_x0 or None, seed=seed)
         plan = SamplingPlan(schedule, solver, Prediction.EPSILON, shift, denoise == 1.0)
         result = sample_plan(model, inputs, plan)
         record_contract(cls.hidden, requested)

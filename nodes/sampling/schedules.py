@@ -72,7 +72,7 @@ class WanLiteFlowSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, steps: int, shift: float, denoise: float, made_for: str = "FlowUniPC") -> io.NodeOutput:
-        return io.NodeOutput(to_flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift, denoise)))
+        return io.NodeOutput(to_flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift=shift, denoise=denoise)))
 
 
 class WanLiteDDIMSchedule(io.ComfyNode):
@@ -99,7 +99,7 @@ class WanLiteDDIMSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, steps: int, shift: float, denoise: float, model: Any = None) -> io.NodeOutput:
-        return io.NodeOutput(to_ddim_sigmas(ddim_schedule(steps, shift, denoise), model))
+        return io.NodeOutput(to_ddim_sigmas(ddim_schedule(steps, shift=shift, denoise=denoise), model))
 
 
 NODES = [WanLiteFlowSchedule, WanLiteDDIMSchedule]

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io
 
-from ...samplers.ddim import DDIM, Churn
-from ...samplers.dpmpp import FlowDPMpp
-from ...samplers.threshold import DynamicThreshold
-from ...samplers.unipc import FlowUniPC
+from ...samplers.solvers import DDIM, Churn, FlowDPMpp, FlowUniPC
 from ..host.checks import mismatch_input
 from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema
 from ..host.solver_adapter import SolverRun, make_sampler
-
-
-def threshold_inputs() -> list[Any]:
-    return [
-        float_input(
-            "dynamic_threshold",
-            0.0,
-            (0.0, 1.0),
-            "0 is off. Otherwise each picture's prediction is limited to this quantile of its own values "
-            "(0.995 is usual). Made for pixel models; it flattens latents.",
-            step=0.001,
-            round=0.0001,
-            advanced=True,
-        ),
-        float_input(
-            "threshold_max",
-            1.0,
-            (1.0, 100.0),
-            "The largest limit that dynamic_threshold may find; 1 clamps to [-1, 1].",
-            step=0.1,
-            advanced=True,
-        ),
-    ]
-
-
-def make_threshold(ratio: float, largest: float) -> DynamicThreshold | None:
-    return DynamicThreshold(ratio, largest) if ratio > 0 else None
 
 
 class WanLiteSolverFlowUniPC(io.ComfyNode):
@@ -75,7 +43,6 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
                     "The first this many steps are not corrected afterwards (steadier with strong guidance).",
                     advanced=True,
                 ),
-                *threshold_inputs(),
                 mismatch_input(),
             ],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
@@ -87,12 +54,9 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
         order: int,
         kind: str = "bh2",
         skip_corrector: int = 0,
-        dynamic_threshold: float = 0.0,
-        threshold_max: float = 1.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
-        threshold = make_threshold(dynamic_threshold, threshold_max)
-        solver = FlowUniPC(order, kind, tuple(range(skip_corrector)), threshold, process=None)
+        solver = FlowUniPC(order, kind, tuple(range(skip_corrector)), process=None)
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
@@ -109,17 +73,14 @@ class WanLiteSolverFlowDPMpp(io.ComfyNode):
             search_aliases=["dpm++", "dpmpp_2m", "wan dpm"],
             inputs=[
                 int_input("order", 2, (1, 2), "How many predictions it combines. 2 is Wan's."),
-                *threshold_inputs(),
                 mismatch_input(),
             ],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
     @classmethod
-    def execute(
-        cls, order: int, dynamic_threshold: float = 0.0, threshold_max: float = 1.0, on_mismatch: str = "error"
-    ) -> io.NodeOutput:
-        solver = FlowDPMpp(order, make_threshold(dynamic_threshold, threshold_max), process=None)
+    def execute(cls, order: int, on_mismatch: str = "error") -> io.NodeOutput:
+        solver = FlowDPMpp(order, process=None)
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
@@ -185,7 +146,6 @@ class WanLiteSolverDDIM(io.ComfyNode):
                     round=False,
                     advanced=True,
                 ),
-                *threshold_inputs(),
                 mismatch_input(),
             ],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
@@ -200,13 +160,10 @@ class WanLiteSolverDDIM(io.ComfyNode):
         s_churn: float = 0.0,
         s_tmin: float = 0.0,
         s_tmax: float = 1000.0,
-        dynamic_threshold: float = 0.0,
-        threshold_max: float = 1.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
         churn = Churn(s_churn, s_tmin, s_tmax) if s_churn > 0 else None
-        threshold = make_threshold(dynamic_threshold, threshold_max)
-        solver = DDIM(eta, clip_x0 or None, s_noise, threshold, churn)
+        solver = DDIM(eta, clip_x0 or None, s_noise, churn)
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 

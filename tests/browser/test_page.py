@@ -65,3 +65,29 @@ def test_console_errors_and_failed_requests_are_seen(page: ComfyPage) -> None:
     assert any("a complaint" in error for error in page.console_errors)
     assert any("/no-such-thing" in request for request in page.failed_requests)
     assert any("example.invalid" in said for said in [*page.outside_requests, *page.console_errors])
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "expected"),
+    [
+        ("WanLiteSolverFlowUniPC", [3, "bh1", 2, 0.9, 4.0, "warn"], [3, "bh1", 2, "warn"]),
+        ("WanLiteSolverFlowUniPC", [3, "bh1", 2, "warn"], [3, "bh1", 2, "warn"]),
+        ("WanLiteSolverFlowDPMpp", [1, 0.9, 4.0, "warn"], [1, "warn"]),
+        (
+            "WanLiteSolverDDIM",
+            [0.5, 1.5, 1.1, 2.0, 0.1, 0.9, 0.9, 4.0, "ignore"],
+            [0.5, 1.5, 1.1, 2.0, 0.1, 0.9, "ignore"],
+        ),
+    ],
+)
+def test_values_of_removed_inputs_are_passed_over(
+    page: ComfyPage, tmp_path: Path, kind: str, stored: list[Any], expected: list[Any]
+) -> None:
+    said: list[str] = []
+    page.page.on("console", lambda message: said.append(message.text))
+    solver = NODES[0] | {"type": kind, "widgets_values": stored, "outputs": []}
+    page.drop(write_workflow(tmp_path, "older", [solver, NODES[1] | {"inputs": []}]))
+    values = page.page.evaluate("app.graph.getNodeById(1).widgets.map(widget => widget.value)")
+    assert values == expected
+    assert len([text for text in said if "the saved values are passed over" in text]) == (stored != expected)
+    assert page.complaints() == []

@@ -11,13 +11,15 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-from host.server import VECTORS
+from host.server import PACK, VECTORS
 
 FROZEN = VECTORS / "host"
 NODES_FILE = FROZEN / "object_info.json"
 WORKFLOWS_FOLDER = FROZEN / "workflows"
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-REPLACE = "add an entry to RENAMED in nodes/renamed.py, so that saved workflows go on working"
+REPLACE = "add an entry to RENAMED in nodes/renamed.py, so that saved workflows still run"
+REMOVED: dict[str, Any] = json.loads((PACK / "web" / "removed_inputs.json").read_text("utf-8"))
+"""Inputs that were removed on purpose, by node id: the pack takes them out of saved graphs before they are used."""
 
 
 def public_part(info: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def broken_promises(frozen: dict[str, Any], now: dict[str, Any], replaced: Set[s
             if node_id not in replaced:
                 found.append(f"{node_id} is gone or has another id; {REPLACE}.")
             continue
-        new = now[node_id]
+        old, new = without_removed(node_id, old), now[node_id]
         found += _lost_links(node_id, old["links"], new["links"] + new["widgets"])
         found += _moved(node_id, "widget", old["widgets"], new["widgets"])
         found += _moved(node_id, "output", old["outputs"], new["outputs"])
@@ -70,6 +72,13 @@ def broken_promises(frozen: dict[str, Any], now: dict[str, Any], replaced: Set[s
             if name not in known
         ]
     return found
+
+
+def without_removed(node_id: str, part: dict[str, Any]) -> dict[str, Any]:
+    """A node's public part without the inputs that were removed on purpose."""
+    names = REMOVED.get(node_id, {}).get("removed", [])
+    kept = {key: [entry for entry in part[key] if entry[0] not in names] for key in ("widgets", "links")}
+    return {**part, **kept, "required": [name for name in part["required"] if name not in names]}
 
 
 def _lost_links(node_id: str, old: list[list[str]], new: list[list[str]]) -> list[str]:
@@ -104,10 +113,9 @@ def workflow_problems(graph: dict[str, Any], now: dict[str, Any]) -> list[str]:
         if new is None:
             found.append(f"{node['type']}: unknown today.")
             continue
-        if len(node.get("widgets_values", [])) > len(new["widgets"]):
-            found.append(
-                f"{node['type']}: {len(node['widgets_values'])} saved values for {len(new['widgets'])} widgets."
-            )
+        stored = len(node.get("widgets_values", []))
+        if stored > len(new["widgets"]) and stored != len(REMOVED.get(node["type"], {}).get("widgets", [])):
+            found.append(f"{node['type']}: {stored} saved values for {len(new['widgets'])} widgets.")
         names = {name for name, _ in new["links"] + new["widgets"]}
         found += [
             f"{node['type']}: no input {entry['name']}." for entry in node["inputs"] if entry["name"] not in names

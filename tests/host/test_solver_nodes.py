@@ -53,7 +53,7 @@ def test_the_contract_that_was_used_is_in_the_picture(comfy: Client) -> None:
 @pytest.mark.parametrize("on_mismatch", ["error", "warn", "ignore"])
 def test_a_solver_against_the_contract_is_refused_in_the_page(comfy: Client, on_mismatch: str) -> None:
     graph = composed("student_16ch", "ddim", seed=8)
-    widgets = {"order": 2, "kind": "bh2", "skip_corrector": 0, "dynamic_threshold": 0.0, "threshold_max": 1.0}
+    widgets = {"order": 2, "kind": "bh2", "skip_corrector": 0}
     graph["13"] = node("WanLiteSolverFlowUniPC", **widgets, on_mismatch=on_mismatch)
     graph["4"]["inputs"]["sampler"] = ["13", 0]
     result = comfy.queue(graph)
@@ -62,6 +62,17 @@ def test_a_solver_against_the_contract_is_refused_in_the_page(comfy: Client, on_
         assert "contract says ddim, but flow_unipc was asked for" in result.said
     else:
         assert result.status == "success", result.error
+
+
+def test_removed_inputs_are_passed_over_with_one_line(comfy: Client) -> None:
+    graph = composed("student_16ch", "flow-unipc", seed=8)
+    old = {"order": 2, "dynamic_threshold": 0.9, "threshold_max": 3.0, "on_mismatch": "ignore"}
+    graph["13"] = node("WanLiteSolverFlowDPMpp", **old) | {"_meta": {"title": "of an older workflow"}}
+    graph["4"]["inputs"]["sampler"] = ["13", 0]
+    before = comfy.server.log().count("WanLiteSolverFlowDPMpp no longer has these inputs")
+    result = comfy.queue(graph)
+    assert result.status == "success", (result.error, result.node_errors)
+    assert comfy.server.log().count("WanLiteSolverFlowDPMpp no longer has these inputs") == before + 1
 
 
 def test_two_shifts_are_refused_with_both_values(comfy: Client) -> None:

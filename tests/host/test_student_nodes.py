@@ -46,12 +46,13 @@ def test_the_vectors_noise_gives_the_vectors_latents(
     golden = load_file(vectors / name / "golden.safetensors")
     student = load_student(comfy.base / "models" / "wan_students" / name, preset="ddim-20 run_inference")
     if sampler == "ddim":
-        schedule = ddim_schedule(steps, shift)
-        weight = 1 / schedule.process.alpha(schedule.levels[0])  # the host's epsilon latent is not scaled by alpha
+        schedule = ddim_schedule(steps, shift=shift)
+        # the host's epsilon latent is not scaled by alpha
+        weight = 1 / schedule.process.alpha(schedule.sigma_values[0])
         key, solver, sigmas = f"ddim{steps}", "WanLiteSolverDDIM", node("WanLiteDDIMSchedule", model=["1", 0])
     else:
-        schedule = flow_schedule(steps, shift)
-        weight = 1 / (1 - schedule.levels[0])
+        schedule = flow_schedule(steps, shift=shift)
+        weight = 1 / (1 - schedule.sigma_values[0])
         key, solver, sigmas = f"unipc{steps}_shift{shift:g}", "WanLiteSolverFlowUniPC", node("WanLiteFlowSchedule")
     latent = give_latent(comfy.base, f"{name}_{key}", to_latent(student.to_vae_latent(golden["noise"] * weight)))
     defaults = comfy.object_info()

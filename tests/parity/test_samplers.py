@@ -59,7 +59,7 @@ def trajectory(
 @pytest.mark.parametrize("name", ["4_1.0", "10_3.0", "20_5.0", "50_8.0", "1_5.0", "2_5.0"])
 def test_unipc(name: str) -> None:
     steps, shift = name.split("_")
-    schedule = flow_schedule(int(steps), float(shift))
+    schedule = flow_schedule(int(steps), shift=float(shift))
     assert torch.equal(schedule.timesteps, VECTORS[f"unipc_{name}.timesteps"])
     assert torch.equal(schedule.sigmas.float(), VECTORS[f"unipc_{name}.sigmas"])
     result = trajectory(schedule, FlowUniPC(), Prediction.VELOCITY)
@@ -68,19 +68,19 @@ def test_unipc(name: str) -> None:
 
 @pytest.mark.parametrize("variant", SOLVERS)
 def test_unipc_variants(variant: str) -> None:
-    result = trajectory(flow_schedule(10), SOLVERS[variant], Prediction.VELOCITY)
+    result = trajectory(flow_schedule(10, shift=5.0), SOLVERS[variant], Prediction.VELOCITY)
     torch.testing.assert_close(result, VECTORS[f"unipc_10_5.0_{variant}.traj"], atol=1e-6, rtol=0)
 
 
 def test_unipc_from_the_middle() -> None:
     expected = VECTORS["unipc_10_5.0_from3.traj"]
-    result = trajectory(flow_schedule(10), FlowUniPC(), Prediction.VELOCITY, expected[0], start=3)
+    result = trajectory(flow_schedule(10, shift=5.0), FlowUniPC(), Prediction.VELOCITY, expected[0], start=3)
     torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
 
 
 def test_unipc_in_bfloat16() -> None:
     expected = VECTORS["unipc_10_5.0_bf16.traj"]
-    result = trajectory(flow_schedule(10), FlowUniPC(), Prediction.VELOCITY, expected[0])
+    result = trajectory(flow_schedule(10, shift=5.0), FlowUniPC(), Prediction.VELOCITY, expected[0])
     assert result.dtype == torch.bfloat16
     # two units in the last place of bfloat16 at the largest value (2.8)
     torch.testing.assert_close(result.float(), expected.float(), atol=2**-5, rtol=0)
@@ -88,14 +88,14 @@ def test_unipc_in_bfloat16() -> None:
 
 def test_bh1_is_finite_where_the_original_is_not() -> None:
     assert RECORD["combos"]["unipc_10_5.0_bh1"]["finite"] is False
-    result = trajectory(flow_schedule(10), FlowUniPC(kind="bh1"), Prediction.VELOCITY)
+    result = trajectory(flow_schedule(10, shift=5.0), FlowUniPC(kind="bh1"), Prediction.VELOCITY)
     assert torch.isfinite(result).all()
 
 
 @pytest.mark.parametrize("name", ["10_5.0", "20_12.0"])
 def test_dpmpp(name: str) -> None:
     steps, shift = name.split("_")
-    schedule = dpmpp_schedule(int(steps), float(shift))
+    schedule = dpmpp_schedule(int(steps), shift=float(shift))
     assert torch.equal(schedule.timesteps, VECTORS[f"dpmpp_{name}.timesteps"])
     assert torch.equal(schedule.sigmas.float(), VECTORS[f"dpmpp_{name}.sigmas"])
     result = trajectory(schedule, FlowDPMpp(), Prediction.VELOCITY)
@@ -111,7 +111,7 @@ def test_ddim(steps: int) -> None:
     20 steps at most 4.8e-7. Training takes the roots of alpha^2 in float32; at t = 555 the exact root is so near a tie
     that float32 libraries round it either way, and the epsilon reading magnifies that last bit.
     """
-    schedule = ddim_schedule(steps)
+    schedule = ddim_schedule(steps, shift=1.0)
     assert torch.equal(schedule.timesteps, VECTORS[f"ddim_{steps}.timesteps"])
     result, expected = trajectory(schedule, DDIM(), Prediction.EPSILON), VECTORS[f"ddim_{steps}.traj"]
     assert ((result - expected).abs() <= 1e-6 * expected.abs().clamp_min(1)).all()
@@ -119,7 +119,7 @@ def test_ddim(steps: int) -> None:
 
 def test_ddim_at_10_steps_is_nearer_to_the_exact_run_than_the_recorded_one() -> None:
     """The record is float32 and the limit of the comparison: 2.2e-5 from the run in float64, where ours is 9.2e-6."""
-    schedule, recorded = ddim_schedule(10), VECTORS["ddim_10.traj"]
+    schedule, recorded = ddim_schedule(10, shift=1.0), VECTORS["ddim_10.traj"]
     exact = trajectory(schedule, DDIM(), Prediction.EPSILON, VECTORS["x_init"].double())
     ours = trajectory(schedule, DDIM(), Prediction.EPSILON)
     assert float((ours - exact).abs().max()) <= float((recorded - exact).abs().max())
@@ -130,13 +130,13 @@ def test_ddim_at_10_steps_is_nearer_to_the_exact_run_than_the_recorded_one() -> 
 
 def test_ddim_timestep_tables() -> None:
     for steps, table in RECORD["ddim_timestep_tables"].items():
-        assert ddim_schedule(int(steps)).timesteps.tolist() == table
+        assert ddim_schedule(int(steps), shift=1.0).timesteps.tolist() == table
 
 
 @pytest.mark.parametrize(("steps", "shift"), [(1, 5.0), (2, 5.0), (51, 5.0), (100, 5.0), (300, 5.0), (100, 12.0)])
 def test_long_runs_finish(steps: int, shift: float) -> None:
     """The original stops with an assertion where the truncated timesteps repeat; here nothing looks them up."""
-    result = trajectory(flow_schedule(steps, shift), FlowUniPC(), Prediction.VELOCITY)
+    result = trajectory(flow_schedule(steps, shift=shift), FlowUniPC(), Prediction.VELOCITY)
     assert len(result) == steps + 1
     assert torch.isfinite(result).all()
 
@@ -169,7 +169,7 @@ def two_experts_run(x: Tensor) -> tuple[Tensor, list[int]]:
     sample(
         network,
         x,
-        flow_schedule(40, 12.0),
+        flow_schedule(40, shift=12.0),
         FlowUniPC(),
         prediction=Prediction.VELOCITY,
         on_step=lambda i, x, x0: states.append(x),
@@ -223,7 +223,7 @@ def test_two_experts_share_one_history() -> None:
     """Against the original scheduler's trajectory in float32: at most 2.4e-7 apart, at values to 3.4."""
     vectors = load_file(FOLDER / "experts.safetensors")
     result, used = two_experts_run(per_item_noise((1, 4, 6, 5), 0))
-    assert torch.equal(flow_schedule(40, 12.0).timesteps, vectors["timesteps"])
+    assert torch.equal(flow_schedule(40, shift=12.0).timesteps, vectors["timesteps"])
     assert used == vectors["high"].tolist()
     torch.testing.assert_close(result, vectors["traj"], atol=1e-6, rtol=0)
 

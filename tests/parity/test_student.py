@@ -19,9 +19,9 @@ FORWARD_TOLERANCE = 1e-5
 TRAJECTORY_TOLERANCE = 1e-5  # relative to the trajectory's maximum
 
 RUNS = {
-    "ddim10": (ddim_schedule(10), DDIM(), Prediction.EPSILON),
-    "ddim20": (ddim_schedule(20), DDIM(), Prediction.EPSILON),
-    "ddim7": (ddim_schedule(7), DDIM(), Prediction.EPSILON),
+    "ddim10": (ddim_schedule(10, shift=1.0), DDIM(), Prediction.EPSILON),
+    "ddim20": (ddim_schedule(20, shift=1.0), DDIM(), Prediction.EPSILON),
+    "ddim7": (ddim_schedule(7, shift=1.0), DDIM(), Prediction.EPSILON),
     "unipc20_shift5": (flow_schedule(20, shift=5.0), FlowUniPC(), Prediction.VELOCITY),
     "unipc4_shift3": (flow_schedule(4, shift=3.0), FlowUniPC(), Prediction.VELOCITY),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from wan_lite.samplers import (
     DDIM,
     FLOW,
     VP,
-    DynamicThreshold,
     FlowDPMpp,
     FlowUniPC,
     NoiseProcess,
@@ -24,11 +24,13 @@ from wan_lite.samplers import (
     ddim_schedule,
     dpmpp_schedule,
     flow_schedule,
+    infer_shift,
     integrate,
     per_item_noise,
     sample,
     shift_sigma,
 )
+from wan_lite.samplers import SOLVERS as REGISTRY
 
 # Add a solver here and every property below is asked of it.
 SOLVERS: dict[str, Solver] = {
@@ -37,11 +39,10 @@ SOLVERS: dict[str, Solver] = {
     "unipc2": FlowUniPC(),
     "unipc3": FlowUniPC(order=3),
     "unipc2-bh1": FlowUniPC(kind="bh1"),
-    "unipc2-nocorr": FlowUniPC(disable_corrector=tuple(range(1000))),
+    "unipc2-nocorr": FlowUniPC(disable_corrector=tuple(range(10_000))),
     "dpmpp1": FlowDPMpp(order=1),
     "dpmpp2": FlowDPMpp(),
     "ddim-eta": DDIM(eta=0.8, seed=2),
-    "unipc2-threshold": FlowUniPC(threshold=DynamicThreshold(0.9, 3.0)),
 }
 every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 steps = st.integers(1, 1000)
@@ -77,13 +78,20 @@ def test_shift_keeps_the_ends_and_the_range(sigma: float, shift: float) -> None:
     assert 0.0 <= shift_sigma(sigma, shift) <= 1.0 + 1e-15
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(3, 200), shifts)
+def test_the_shift_is_found_in_the_sigmas(n: int, shift: float) -> None:
+    assert infer_shift(flow_schedule(n, shift=shift).sigmas) == pytest.approx(shift, rel=1e-3)
+    assert infer_shift(dpmpp_schedule(n, shift=shift).sigmas) == pytest.approx(shift, rel=1e-3)
+
+
 @settings(max_examples=150, deadline=None)
 @given(steps, shifts, st.sampled_from([flow_schedule, dpmpp_schedule, ddim_schedule]))
 def test_sigmas_strictly_decrease_to_zero(n: int, shift: float, make) -> None:
-    schedule = make(n, shift)
+    schedule = make(n, shift=shift)
     assert bool((schedule.sigmas.diff() < 0).all())
-    assert schedule.levels[-1] == 0.0
-    assert schedule.levels[0] <= 1.0
+    assert schedule.sigma_values[-1] == 0.0
+    assert schedule.sigma_values[0] <= 1.0
     assert bool((schedule.timesteps.diff() <= 0).all())
     assert schedule.timesteps[-1] >= 0
     assert schedule.timesteps[0] <= (1000 if make is dpmpp_schedule else 999)
@@ -97,9 +105,9 @@ def test_sigmas_strictly_decrease_to_zero(n: int, shift: float, make) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60), st.floats(0.2, 20.0), st.floats(0.05, 1.0))
 def test_image_to_image_keeps_the_number_of_steps(n: int, shift: float, denoise_share: float) -> None:
-    schedule = flow_schedule(n, shift, denoise_share)
+    schedule = flow_schedule(n, shift=shift, denoise=denoise_share)
     assert schedule.steps == n
-    assert schedule.levels[-1] == 0.0
+    assert schedule.sigma_values[-1] == 0.0
 
 
 # Solvers -------------------------------------------------------------------------------------------------------------
@@ -108,7 +116,7 @@ def test_image_to_image_keeps_the_number_of_steps(n: int, shift: float, denoise_
 @every_solver
 def test_a_constant_denoiser_reaches_x0_exactly(solver: Solver) -> None:
     x0 = per_item_noise((2, 4, 3, 3), 9).clamp(-0.9, 0.9)
-    for schedule in (flow_schedule(7), ddim_schedule(7), dpmpp_schedule(1)):
+    for schedule in (flow_schedule(7, shift=5.0), ddim_schedule(7, shift=1.0), dpmpp_schedule(1, shift=5.0)):
         result, _ = integrate(lambda x, sigma: x0, per_item_noise((2, 4, 3, 3), 1), schedule, solver)
         assert torch.equal(result, x0)
 
@@ -117,7 +125,7 @@ def test_a_constant_denoiser_reaches_x0_exactly(solver: Solver) -> None:
 @settings(max_examples=12, deadline=None)
 @given(n=st.integers(2, 12), data=st.data())
 def test_a_cut_run_goes_on_exactly_where_its_state_is_handed_over(solver: Solver, n: int, data) -> None:
-    noise, schedule = per_item_noise((1, 2, 3, 3), 5), flow_schedule(n, 3.0)
+    noise, schedule = per_item_noise((1, 2, 3, 3), 5), flow_schedule(n, shift=3.0)
     cut = data.draw(st.integers(1, n - 1))
     whole, _ = integrate(denoise, noise, schedule, solver)
     part, state = integrate(denoise, noise, schedule, solver, stop=cut)
@@ -127,7 +135,7 @@ def test_a_cut_run_goes_on_exactly_where_its_state_is_handed_over(solver: Solver
 
 @pytest.mark.parametrize("name", ["ddim", "unipc1", "unipc2", "unipc3", "dpmpp1", "dpmpp2"])
 def test_the_first_half_of_a_split_schedule_is_the_first_half_of_the_run(name: str) -> None:
-    noise, whole = per_item_noise((1, 2, 3, 3), 5), flow_schedule(10)
+    noise, whole = per_item_noise((1, 2, 3, 3), 5), flow_schedule(10, shift=5.0)
     first, second = whole.split(4)
     half, state = integrate(denoise, noise, whole, SOLVERS[name], stop=4)
     alone, _ = integrate(denoise, noise, first, SOLVERS[name])
@@ -140,7 +148,7 @@ def test_the_first_half_of_a_split_schedule_is_the_first_half_of_the_run(name: s
 
 @pytest.mark.parametrize("name", ["unipc1", "unipc2", "unipc3", "dpmpp2"])
 def test_a_state_of_another_place_is_refused(name: str) -> None:
-    noise, schedule = per_item_noise((1, 2, 3, 3), 5), flow_schedule(10)
+    noise, schedule = per_item_noise((1, 2, 3, 3), 5), flow_schedule(10, shift=5.0)
     part, state = integrate(denoise, noise, schedule, SOLVERS[name], stop=4)
     with pytest.raises(ValueError, match=r"belongs before step 4, but step 6 was asked for; continue with start=4"):
         integrate(denoise, part, schedule, SOLVERS[name], start=6, state=state)
@@ -151,16 +159,16 @@ def test_a_state_of_another_place_is_refused(name: str) -> None:
 @given(n=st.integers(1, 8), batch=st.integers(1, 4))
 def test_a_batch_equals_its_items(solver: Solver, n: int, batch: int) -> None:
     noise = per_item_noise((batch, 2, 3, 4), 0)
-    together, _ = integrate(denoise, noise, flow_schedule(n), solver)
+    together, _ = integrate(denoise, noise, flow_schedule(n, shift=5.0), solver)
     for item in range(batch):
         alone = DDIM(eta=solver.eta, seed=solver.seed + item) if isinstance(solver, DDIM) else solver
-        single, _ = integrate(denoise, noise[item : item + 1], flow_schedule(n), alone)
+        single, _ = integrate(denoise, noise[item : item + 1], flow_schedule(n, shift=5.0), alone)
         torch.testing.assert_close(together[item : item + 1], single, atol=1e-6, rtol=1e-6)
 
 
 @every_solver
 def test_one_solver_object_runs_twice_alike_and_changes_nothing(solver: Solver) -> None:
-    noise, schedule = per_item_noise((2, 4, 6, 5), 0), flow_schedule(6)
+    noise, schedule = per_item_noise((2, 4, 6, 5), 0), flow_schedule(6, shift=5.0)
     noise_before, sigmas_before, solver_before = noise.clone(), schedule.sigmas.clone(), repr(solver)
     seen, outputs = [], []
 
@@ -179,7 +187,10 @@ def test_one_solver_object_runs_twice_alike_and_changes_nothing(solver: Solver) 
 
 
 def test_a_network_output_is_not_written_to() -> None:
-    for kind, schedule in ((Prediction.EPSILON, ddim_schedule(4)), (Prediction.VELOCITY, flow_schedule(4))):
+    for kind, schedule in (
+        (Prediction.EPSILON, ddim_schedule(4, shift=1.0)),
+        (Prediction.VELOCITY, flow_schedule(4, shift=5.0)),
+    ):
         outputs = []
         sample(
             lambda x, t, kept=outputs: (kept.append((out := network(x, t), out.clone())), out)[1],
@@ -211,23 +222,35 @@ def error(solver: Solver, process: NoiseProcess, n: int) -> float:
         return x * (process.alpha(sigma) * 0.25 / variance(sigma))
 
     x, _ = integrate(exact, torch.ones(1, 1, dtype=torch.float64), schedule, solver)
-    return abs(x.item() - math.sqrt(variance(schedule.levels[-1]) / variance(schedule.levels[0])))
+    return abs(x.item() - math.sqrt(variance(schedule.sigma_values[-1]) / variance(schedule.sigma_values[0])))
 
 
-@pytest.mark.parametrize("process", [FLOW, VP], ids=lambda process: process.name)
-@pytest.mark.parametrize(
-    ("name", "order"),
-    [("ddim", 1), ("dpmpp1", 1), ("dpmpp2", 2), ("unipc2-nocorr", 2), ("unipc1", 2), ("unipc2", 3), ("unipc2-bh1", 3)],
-)
-def test_order_of_convergence(name: str, order: int, process: NoiseProcess) -> None:
-    """A corrector adds one to the predictor's order (UniPC, theorem 3.1); without it the order is the declared one."""
-    slope = math.log2(error(SOLVERS[name], process, 160) / error(SOLVERS[name], process, 320))
-    assert slope == pytest.approx(order, abs=0.1)
+@every_solver
+def test_order_of_convergence(solver: Solver) -> None:
+    """The error falls at least as fast as declared in both processes, and in one of them not faster.
+
+    UniPC of order 3 nears its 3 from above: the one error of its first step is small beside the others (3.98 and 3.17).
+    """
+    if solver.convergence_order is None:
+        assert error(solver, FLOW, 20) != error(replace(solver, seed=77), FLOW, 20)  # type: ignore[type-var]
+        return
+    slopes = [math.log2(error(solver, process, 320) / error(solver, process, 640)) for process in (FLOW, VP)]
+    assert min(slopes) == pytest.approx(solver.convergence_order, abs=0.2)
 
 
-@pytest.mark.parametrize("process", [FLOW, VP], ids=lambda process: process.name)
-def test_unipc3_converges_with_order_three_at_least(process: NoiseProcess) -> None:
-    """Between its own order and one more: the first steps, made with less history, are part of the error."""
-    slope = math.log2(error(SOLVERS["unipc3"], process, 160) / error(SOLVERS["unipc3"], process, 320))
-    assert 3.0 <= slope <= 4.1
-    assert error(SOLVERS["unipc3"], process, 40) < error(SOLVERS["unipc2"], process, 40)
+def test_unipc3_is_nearer_than_unipc2() -> None:
+    for process in (FLOW, VP):
+        assert error(SOLVERS["unipc3"], process, 40) < error(SOLVERS["unipc2"], process, 40)
+
+
+def test_every_registered_solver_is_asked() -> None:
+    assert {type(solver) for solver in SOLVERS.values()} == set(REGISTRY.values())
+    assert {name: solver.name for name, solver in REGISTRY.items()} == {name: name for name in REGISTRY}
+
+
+def test_declared_orders() -> None:
+    assert {name: make().convergence_order for name, make in REGISTRY.items()} == {
+        "ddim": 1,
+        "flow_unipc": 3,  # order 2, and one more from the corrector
+        "flow_dpmpp": 2,
+    }

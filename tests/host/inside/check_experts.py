@@ -45,13 +45,13 @@ def experts(high, low, positive, negative, **inputs):
 
 def official_loop(high, low, positive, negative, noise: torch.Tensor, steps: int, shift: float) -> torch.Tensor:
     """The rules of Wan's text2video, written out: network and guidance from the truncated timestep, one scheduler."""
-    unipc = submodule("samplers.unipc").FlowUniPC()
-    schedule = submodule("samplers.schedule").flow_schedule(steps, shift)
+    unipc = submodule("samplers.solvers.unipc").FlowUniPC()
+    schedule = submodule("samplers.schedule").flow_schedule(steps, shift=shift)
     state, x = unipc.init(schedule), noise
     for i in range(steps):
         t = schedule.timesteps[i]
         expert, guide = (high, 4.0) if t >= BOUNDARY * 1000 else (low, 3.0)
-        network, sigma = expert.model.diffusion_model, schedule.levels[i]
+        network, sigma = expert.model.diffusion_model, schedule.sigma_values[i]
 
         def denoise(x: torch.Tensor, _: float, network=network, guide=guide, t=t, sigma=sigma) -> torch.Tensor:
             timestep = t.float().expand(x.shape[0])
@@ -104,7 +104,7 @@ def check_each_expert_is_loaded_once_and_asked_on_its_side() -> None:
         comfy.model_management.load_models_gpu = original
     assert loads == [high.model, low.model]
     assert min(seen["high"]) >= 875 > max(seen["low"])
-    timesteps = submodule("samplers.schedule").flow_schedule(STEPS, SHIFT).timesteps.tolist()
+    timesteps = submodule("samplers.schedule").flow_schedule(STEPS, shift=SHIFT).timesteps.tolist()
     assert sorted(set(seen["high"] + seen["low"]), reverse=True) == sorted(set(map(float, timesteps)), reverse=True)
 
 

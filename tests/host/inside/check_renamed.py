@@ -1,4 +1,4 @@
-"""Node replacement: the hook that saved workflows will need when a node is ever renamed."""
+"""Nodes that are ever renamed, and inputs that were removed: workflows saved with them still run."""
 
 import asyncio
 
@@ -23,6 +23,18 @@ def check_a_renamed_node_reaches_the_host() -> None:
     prompt = {"1": {"class_type": "WanLiteNoiseOfTheTest", "inputs": {"seed": 5}, "_meta": {}}}
     PromptServer.instance.node_replace_manager.apply_replacements(prompt)
     assert prompt["1"]["class_type"] == "WanLiteNoise" and prompt["1"]["inputs"] == {"noise_seed": 5}
+
+
+def check_removed_inputs_are_taken_out_of_a_graph() -> None:
+    renamed = submodule("nodes.renamed")
+    solver = {"order": 2, "dynamic_threshold": 0.9, "threshold_max": 1.0, "on_mismatch": "error"}
+    other = {"class_type": "KSampler", "inputs": {"threshold_max": 1.0}}
+    graph = {"1": {"class_type": "WanLiteSolverFlowDPMpp", "inputs": solver}, "2": other, "3": "nonsense"}
+    request = {"prompt": graph, "client_id": "x"}
+    assert renamed.drop_removed(request) is request
+    assert solver == {"order": 2, "on_mismatch": "error"} and other["inputs"] == {"threshold_max": 1.0}
+    for odd in ({}, {"prompt": None}, {"prompt": {"1": {"class_type": "WanLiteSolverDDIM", "inputs": [1]}}}):
+        assert renamed.drop_removed(dict(odd)) == odd
 
 
 def check_the_entry_point_registers_them() -> None:

@@ -13,7 +13,7 @@ def check_flow_timesteps_come_back_from_float32_sigmas() -> None:
     sampling = host.TruncatedFlow()
     for steps in (*range(1, 130), 250, 333, 500, 999, 1000):
         for shift in (0.1, 1.0, 3.0, 5.0, 8.0, 12.0, 50.0):
-            schedule = library.flow_schedule(steps, shift)
+            schedule = library.flow_schedule(steps, shift=shift)
             sigmas = host.to_flow_sigmas(schedule)
             assert sigmas.dtype == torch.float32 and bool((sigmas[1:] < sigmas[:-1]).all()), (steps, shift)
             assert torch.equal(sampling.timestep(sigmas[:-1]).long(), schedule.timesteps), (steps, shift)
@@ -36,7 +36,7 @@ def check_ddim_timesteps_come_back_through_the_hosts_table() -> None:
     sampling = submodule("nodes.host.model_sampling").LinearEpsilon()
     for steps in (1, 2, 7, 10, 20, 50, 123, 124, 500, 1000):
         (sigmas,) = run("WanLiteDDIMSchedule", steps=steps)
-        assert torch.equal(sampling.timestep(sigmas[:-1]), library.ddim_schedule(steps).timesteps), steps
+        assert torch.equal(sampling.timestep(sigmas[:-1]), library.ddim_schedule(steps, shift=1.0).timesteps), steps
     table = sampling.sigmas
     assert torch.equal(sampling.timestep(table), torch.arange(1000)), "every training timestep has a level of its own"
     assert bool((table[1:] > table[:-1]).all())
@@ -46,7 +46,7 @@ def check_ddim_schedule_takes_a_models_own_levels() -> None:
     sdxl = tiny_models.sdxl()
     (sigmas,) = run("WanLiteDDIMSchedule", steps=10, model=sdxl)
     sampling = sdxl.get_model_object("model_sampling")
-    timesteps = submodule("samplers.schedule").ddim_schedule(10).timesteps
+    timesteps = submodule("samplers.schedule").ddim_schedule(10, shift=1.0).timesteps
     assert torch.equal(sampling.timestep(sigmas[:-1]), timesteps)
     assert abs(float(sigmas[0]) - float(sampling.sigma_max)) < 1e-4 and float(sigmas[-1]) == 0.0
     (flow,) = run("WanLiteDDIMSchedule", steps=10, model=tiny_models.wan())

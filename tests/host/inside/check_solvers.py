@@ -149,8 +149,8 @@ def matches_vector(tensors: dict, name: str, build, sigmas: torch.Tensor, sample
 def check_guidance_is_the_official_formula() -> None:
     """CFG 3 with two different prompts, against v_u + 3 (v_c - v_u) in a plain loop of the library."""
     library, prediction = submodule("samplers.solver"), submodule("samplers.prediction").Prediction.VELOCITY
-    unipc = submodule("samplers.unipc").FlowUniPC()
-    schedule = submodule("samplers.schedule").flow_schedule(10, 5.0)
+    unipc = submodule("samplers.solvers").FlowUniPC()
+    schedule = submodule("samplers.schedule").flow_schedule(10, shift=5.0)
     noise = torch.randn(2, 4, 6, 5, generator=torch.Generator().manual_seed(3))
     positive, negative = tiny_models.text(seed=4), tiny_models.text(seed=5)
     network = tiny_models.FormulaNetwork(dtype=torch.float32)
@@ -296,13 +296,12 @@ def check_options_that_are_off_change_no_bit() -> None:
     plain, _ = sample(model, noise, sigmas, run("WanLiteSolverDDIM")[0])
     off = {
         "eta": 0.0, "clip_x0": 0.0, "s_noise": 3.0, "s_churn": 0.0, "s_tmin": 0.1, "s_tmax": 0.5,
-        "dynamic_threshold": 0.0, "threshold_max": 5.0,
     }  # fmt: skip
     assert torch.equal(plain, sample(model, noise, sigmas, run("WanLiteSolverDDIM", **off)[0])[0])
     outside = {"s_churn": 5.0, "s_tmin": 2.0}
     assert torch.equal(plain, sample(model, noise, sigmas, run("WanLiteSolverDDIM", **outside)[0])[0])
     unipc, _ = sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC")[0])
-    off = {"skip_corrector": 0, "dynamic_threshold": 0.0, "threshold_max": 7.0}
+    off = {"skip_corrector": 0}
     assert torch.equal(unipc, sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC", **off)[0])[0])
 
 
@@ -312,7 +311,7 @@ def check_options_that_are_on_do_something() -> None:
     (sigmas,) = run("WanLiteFlowSchedule", steps=8, shift=5.0)
     (plain_sampler,) = run("WanLiteSolverDDIM")
     plain, _ = sample(model, noise, sigmas, plain_sampler)
-    for option in ({"eta": 0.5}, {"clip_x0": 0.5}, {"s_churn": 4.0}, {"dynamic_threshold": 0.9}):
+    for option in ({"eta": 0.5}, {"clip_x0": 0.5}, {"s_churn": 4.0}):
         found, _ = sample(model, noise, sigmas, run("WanLiteSolverDDIM", **option)[0])
         assert not torch.equal(found, plain), option
         again, _ = sample(model, noise, sigmas, run("WanLiteSolverDDIM", **option)[0])
@@ -321,14 +320,13 @@ def check_options_that_are_on_do_something() -> None:
         ({"eta": 1.0}, {"eta": 1.0, "s_noise": 0.5}),
         ({"s_churn": 4.0}, {"s_churn": 4.0, "s_tmin": 0.6}),
         ({"s_churn": 4.0}, {"s_churn": 4.0, "s_tmax": 0.6}),
-        ({"dynamic_threshold": 0.9}, {"dynamic_threshold": 0.9, "threshold_max": 1.5}),
     ):
         first, second = (sample(model, noise, sigmas, run("WanLiteSolverDDIM", **o)[0])[0] for o in (one, other))
         assert not torch.equal(first, second), other
     clipped, _ = sample(model, noise, sigmas, run("WanLiteSolverDDIM", clip_x0=0.5)[0])
     assert float(clipped.abs().max()) <= 0.5
     unipc, _ = sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC")[0])
-    for option in ({"order": 1}, {"order": 3}, {"kind": "bh1"}, {"skip_corrector": 3}, {"dynamic_threshold": 0.9}):
+    for option in ({"order": 1}, {"order": 3}, {"kind": "bh1"}, {"skip_corrector": 3}):
         assert not torch.equal(unipc, sample(model, noise, sigmas, run("WanLiteSolverFlowUniPC", **option)[0])[0]), (
             option
         )
@@ -371,7 +369,7 @@ def check_previews_and_step_numbers_reach_the_host() -> None:
     (sigmas,) = run("WanLiteFlowSchedule", steps=4, shift=5.0)
     seen = []
     (guider,) = run("BasicGuider", model=model, conditioning=tiny_models.text())
-    sampler = adapter.make_sampler(adapter.SolverRun(submodule("samplers.ddim").DDIM()))
+    sampler = adapter.make_sampler(adapter.SolverRun(submodule("samplers.solvers").DDIM()))
     with torch.inference_mode():
         guider.sample(
             noise, torch.zeros_like(noise), sampler, sigmas,

@@ -106,14 +106,14 @@ def check_same_digits_as_the_library():
     """Not only close: the same bits as the library's own loop, so that a PNG is the same everywhere."""
     models, samplers = submodule("models.student"), submodule("samplers.solver")
     schedules, noise = submodule("samplers.schedule"), submodule("samplers.noise")
-    unipc, ddim_module = submodule("samplers.unipc"), submodule("samplers.ddim")
+    unipc, ddim_module = submodule("samplers.solvers.unipc"), submodule("samplers.solvers.ddim")
     for name in STUDENTS:
         student = models.load_student(base() / "models" / "wan_students" / name, preset="ddim-20 run_inference")
         rows = golden(name)["text"][None]
         x = noise.per_item_noise((1, student.config.num_channels, 4, 4), 7)
         cases = [
-            ("WanLiteFlowUniPCSampler", schedules.flow_schedule(6, 5.0), unipc.FlowUniPC(), "velocity", 5.0),
-            ("WanLiteDDIMSampler", schedules.ddim_schedule(6), ddim_module.DDIM(), "epsilon", 1.0),
+            ("WanLiteFlowUniPCSampler", schedules.flow_schedule(6, shift=5.0), unipc.FlowUniPC(), "velocity", 5.0),
+            ("WanLiteDDIMSampler", schedules.ddim_schedule(6, shift=1.0), ddim_module.DDIM(), "epsilon", 1.0),
         ]
         for node_id, schedule, solver, prediction, shift in cases:
             kind = submodule("samplers.prediction").Prediction(prediction)

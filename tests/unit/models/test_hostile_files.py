@@ -143,7 +143,7 @@ def test_weights_of_another_kind_of_number(student: Path) -> None:
 
 def test_the_header_of_a_students_contract(single: Path) -> None:
     header, tensors = read_metadata(single), load_file(single)
-    for text, said in (("{", "is not JSON"), ('{"version": 9}', "update Wan Lite"), ("7", "is int, not a table")):
+    for text, said in (("{", "is not JSON"), ('{"version": 9}', "update Wan Lite"), ("7", "is int, not an object")):
         write_tensors(single, tensors, header | {"wan_lite.sampling_contract": text})
         assert said in refusal(load_student, single)
     assert load_student(single, preset=PRESET).contract.source == "assumed"

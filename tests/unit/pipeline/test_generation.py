@@ -16,10 +16,10 @@ from torch import Tensor
 from wan_lite.models import load_student, load_wan_vae
 from wan_lite.models.student import Student
 from wan_lite.models.wan_vae.vae import WanVAE
-from wan_lite.pipeline.contracts import Wishes, in_words, settle_contract
+from wan_lite.pipeline.contracts import Overrides, resolve_contract
 from wan_lite.pipeline.generation import Prompts, decode_images, generate, sample_latents, save_png
 from wan_lite.pipeline.pictures.convert import to_uint8
-from wan_lite.samplers.contract import PRESETS, ContractMismatch
+from wan_lite.samplers import PRESETS, ContractMismatch, format_contract
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 DDIM = "ddim-10 training preview"
@@ -140,11 +140,11 @@ def declared(student: Student, preset: str) -> Student:
 
 
 def test_without_wishes_the_contract_decides(student: Student) -> None:
-    assert settle_contract(declared(student, FLOW), Wishes()) == declared(student, FLOW).contract
+    assert resolve_contract(declared(student, FLOW), Overrides()) == declared(student, FLOW).contract
 
 
 def test_steps_guidance_and_size_are_the_users(student: Student) -> None:
-    contract = settle_contract(declared(student, FLOW), Wishes(steps=4, cfg=2.0, size="64x40"))
+    contract = resolve_contract(declared(student, FLOW), Overrides(steps=4, cfg=2.0, size="64x40"))
     assert (contract.steps, contract.cfg, contract.latent) == (4, 2.0, (4, 5, 8))
     assert contract.source == "declared"
 
@@ -158,9 +158,9 @@ def test_the_mismatch_matrix(
     fits = own.startswith("ddim") == (asked == "ddim")
     if not fits and on_mismatch == "error":
         with pytest.raises(ContractMismatch, match=r"contract says .* was asked for.*--on-mismatch warn"):
-            settle_contract(declared(student, own), Wishes(sampler=asked), on_mismatch=on_mismatch)
+            resolve_contract(declared(student, own), Overrides(sampler=asked), on_mismatch=on_mismatch)
         return
-    contract = settle_contract(declared(student, own), Wishes(sampler=asked), on_mismatch=on_mismatch)
+    contract = resolve_contract(declared(student, own), Overrides(sampler=asked), on_mismatch=on_mismatch)
     assert contract.solver == asked.replace("-", "_")
     assert contract.prediction == ("epsilon" if asked == "ddim" else "velocity")
     assert contract.source == ("declared" if fits else "assumed")
@@ -169,40 +169,40 @@ def test_the_mismatch_matrix(
 
 def test_another_shift_than_declared_is_a_mismatch(student: Student) -> None:
     with pytest.raises(ContractMismatch, match=r"shift: the checkpoint's contract says 5\.0, but 8\.0 was asked for"):
-        settle_contract(declared(student, FLOW), Wishes(shift=8.0))
+        resolve_contract(declared(student, FLOW), Overrides(shift=8.0))
 
 
 def test_an_assumed_contract_may_be_changed_freely(student: Student) -> None:
-    contract = settle_contract(student, Wishes(sampler="ddim", shift=2.0))
+    contract = resolve_contract(student, Overrides(sampler="ddim", shift=2.0))
     assert (contract.solver, contract.steps, contract.shift, contract.source) == ("ddim", 20, 2.0, "assumed")
 
 
 def test_a_preset_takes_on_the_students_geometry(student: Student) -> None:
-    contract = settle_contract(student, Wishes(preset=DDIM))
+    contract = resolve_contract(student, Overrides(preset=DDIM))
     assert (contract.latent, contract.output_projection, contract.vae) == ((4, 4, 4), True, "wan2.1")
-    assert in_words(contract).startswith("ddim, 10 steps, shift 1, cfg 1, output read as epsilon, latent 4x4x4")
+    assert format_contract(contract).startswith("ddim, 10 steps, shift 1, cfg 1, output read as epsilon, latent 4x4x4")
 
 
 @pytest.mark.parametrize(
-    ("wishes", "sentence"),
+    ("overrides", "sentence"),
     [
-        (Wishes(preset="ddim"), "contract is 'ddim'; known presets are"),
-        (Wishes(sampler="ddim", steps=0), "steps is 0"),
-        (Wishes(sampler="ddim", shift=0.0), "shift is 0"),
-        (Wishes(sampler="ddim", shift=-1.0), "shift is -1"),
-        (Wishes(sampler="ddim", shift=float("nan")), "shift is nan"),
-        (Wishes(size="33x32"), "size is '33x32'; give WIDTHxHEIGHT in pixels, both multiples of 8"),
-        (Wishes(size="0x32"), "size is '0x32'"),
-        (Wishes(size="big"), "size is 'big'"),
+        (Overrides(preset="ddim"), "contract is 'ddim'; known presets are"),
+        (Overrides(sampler="ddim", steps=0), "steps is 0"),
+        (Overrides(sampler="ddim", shift=0.0), "shift is 0"),
+        (Overrides(sampler="ddim", shift=-1.0), "shift is -1"),
+        (Overrides(sampler="ddim", shift=float("nan")), "shift is nan"),
+        (Overrides(size="33x32"), "size is '33x32'; give WIDTHxHEIGHT in pixels, both multiples of 8"),
+        (Overrides(size="0x32"), "size is '0x32'"),
+        (Overrides(size="big"), "size is 'big'"),
     ],
 )
-def test_impossible_wishes_are_sentences(student: Student, wishes: Wishes, sentence: str) -> None:
+def test_impossible_overrides_are_sentences(student: Student, overrides: Overrides, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        settle_contract(student, wishes)
+        resolve_contract(student, overrides)
 
 
 def test_no_contract_and_no_wish_says_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"says nothing about how to sample it; give --sampler ddim"):
-        settle_contract(load_student(VECTORS / "student_4ch"), Wishes())
+        resolve_contract(load_student(VECTORS / "student_4ch"), Overrides())
     with pytest.raises(ValueError, match="on_mismatch is 'maybe'"):
-        settle_contract(load_student(VECTORS / "student_4ch"), Wishes(), on_mismatch="maybe")
+        resolve_contract(load_student(VECTORS / "student_4ch"), Overrides(), on_mismatch="maybe")

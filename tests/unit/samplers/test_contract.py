@@ -62,7 +62,7 @@ def test_json_names_the_parts_of_the_latent() -> None:
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "is list, not a table"),
+        ("[]", "is list, not an object"),
         ('{"version": 2, "solver": "ddim", "prediction": "epsilon"}', "version is 2.*reads 1; update Wan Lite"),
         ('{"solver": "ddim", "prediction": "epsilon"}', "version is None.*stamp the checkpoint again"),
         ('{"version": 1, "solver": "ddim"}', r"has no \['prediction'\]"),
@@ -89,15 +89,15 @@ def test_a_bad_record_is_one_sentence_with_the_file(text: str, message: str) -> 
 
 
 def test_schedule_and_solver_are_the_named_ones() -> None:
-    assert torch.equal(DDIM10.schedule().sigmas, ddim_schedule(10).sigmas)
-    assert torch.equal(FLOW20.schedule().sigmas, flow_schedule(20, 5.0).sigmas)
-    assert torch.equal(FLOW20.schedule(denoise=0.5).sigmas, flow_schedule(20, 5.0, 0.5).sigmas)
+    assert torch.equal(DDIM10.schedule().sigmas, ddim_schedule(10, shift=1.0).sigmas)
+    assert torch.equal(FLOW20.schedule().sigmas, flow_schedule(20, shift=5.0).sigmas)
+    assert torch.equal(FLOW20.schedule(denoise=0.5).sigmas, flow_schedule(20, shift=5.0, denoise=0.5).sigmas)
     assert (DDIM10.make_solver(), FLOW20.make_solver()) == (DDIM(), FlowUniPC())
     dpmpp = SamplingContract("flow_dpmpp", "velocity", 10, 5.0)
-    assert torch.equal(dpmpp.schedule().sigmas, dpmpp_schedule(10, 5.0).sigmas)
+    assert torch.equal(dpmpp.schedule().sigmas, dpmpp_schedule(10, shift=5.0).sigmas)
     assert dpmpp.make_solver() == FlowDPMpp()
     euler = SamplingContract("ddim", "velocity", 10, 5.0)
-    assert torch.equal(euler.schedule().sigmas, flow_schedule(10, 5.0).sigmas)
+    assert torch.equal(euler.schedule().sigmas, flow_schedule(10, shift=5.0).sigmas)
     for contract in (*PRESETS.values(), dpmpp, euler):
         noise = torch.zeros(1, 2)
         run = sample(

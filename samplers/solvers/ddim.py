@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..noise import step_noise
+from ..process import FLOW, VP, NoiseProcess
+from ..schedule import DefaultSchedule, Schedule, ddim_schedule, flow_schedule
+from ..solver import Denoiser, Step
 from .multistep import weighted_sum
-from .noise import step_noise
-from .process import NoiseProcess
-from .schedule import Schedule
-from .solver import Denoiser, Step
-from .threshold import DynamicThreshold
 
 __all__ = ["DDIM", "Churn"]
 
@@ -22,7 +23,7 @@ __all__ = ["DDIM", "Churn"]
 class Churn:
     """Raise the noise before each step whose sigma is in [s_tmin, s_tmax], by ``s_churn / steps`` (at most 0.41).
 
-    s_tmin and s_tmax are levels of the schedule in use (0 to 1 for flow and vp).
+    s_tmin and s_tmax are sigmas of the schedule in use (0 to 1 for flow and vp).
 
     Raises:
         ValueError: s_churn negative, or s_tmin above s_tmax.
@@ -42,7 +43,7 @@ class Churn:
                 f"s_tmin is {self.s_tmin!r} and s_tmax is {self.s_tmax!r}; s_tmin must not be above s_tmax."
             )
 
-    def raised(self, sigma: float, schedule: Schedule) -> float:
+    def raise_sigma(self, sigma: float, schedule: Schedule) -> float:
         """Return the sigma to raise ``sigma`` to: itself where churn does not act."""
         process = schedule.process
         gamma = min(self.s_churn / schedule.steps, math.sqrt(2) - 1)
@@ -59,7 +60,8 @@ class DDIM:
         eta: share of DDPM's noise that each step puts back, 0 (deterministic) to 1 (DDPM).
         clip_x0: clamp the predicted x0 to [-clip_x0, clip_x0]; None leaves it. The noise follows from the clamped x0.
         s_noise: factor on the noise that eta and churn add.
-        threshold, churn: off when None. seed: of the added noise, item i using seed + i.
+        churn: off when None.
+        seed: of the added noise, item i using seed + i.
 
     Raises:
         ValueError: eta outside [0, 1], clip_x0 not above 0, s_noise negative.
@@ -70,10 +72,19 @@ class DDIM:
     eta: float = 0.0
     clip_x0: float | None = None
     s_noise: float = 1.0
-    threshold: DynamicThreshold | None = None
     churn: Churn | None = None
     seed: int = 0
 
+    name: ClassVar[str] = "ddim"
+    schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]] = {
+        VP: DefaultSchedule(ddim_schedule, 20, 1.0),
+        FLOW: DefaultSchedule(flow_schedule, 20, 5.0),
+    }
+    diffusers: ClassVar[Mapping[str, NoiseProcess]] = {
+        "DDIMScheduler": VP,
+        "DDPMScheduler": VP,
+        "FlowMatchEulerDiscreteScheduler": FLOW,
+    }
     order = 1
     process: NoiseProcess | None = None
 
@@ -85,14 +96,19 @@ class DDIM:
         if not self.s_noise >= 0:
             raise ValueError(f"s_noise is {self.s_noise!r}; allowed are numbers from 0; 1 is the plain method.")
 
+    @property
+    def convergence_order(self) -> int | None:
+        """Return 1, or None where eta or churn add noise."""
+        return 1 if self.eta == 0 and self.churn is None else None
+
     def init(self, schedule: Schedule) -> None:
         """Return None: a one-step method remembers nothing."""
         del schedule
 
     def step(self, denoise: Denoiser, x: Tensor, i: int, schedule: Schedule, state: None = None) -> Step:
-        """Go from level i to level i + 1 of ``schedule``. Shapes: x (b, ...)."""
-        process, target = schedule.process, schedule.levels[i + 1]
-        x, sigma = self._churned(x, i, schedule)
+        """Step from sigma i to sigma i + 1 of ``schedule``. Shapes: x (b, ...)."""
+        process, target = schedule.process, schedule.sigma_values[i + 1]
+        x, sigma = self._add_churn(x, i, schedule)
         x0, noise = self._predict(denoise, x, sigma, process)
         if target == 0:
             return Step(x0, x0, None)
@@ -110,14 +126,14 @@ class DDIM:
         """
         with_noise = getattr(denoise, "with_noise", None)
         x0, noise = (denoise(x, sigma), None) if with_noise is None else with_noise(x, sigma)
-        limited = self._limited(x0)
-        if noise is None or limited is not x0:
-            noise = torch.sub(x, limited, alpha=process.alpha(sigma)).div_(sigma)
-        return limited, noise
+        clipped = self._clip(x0)
+        if noise is None or clipped is not x0:
+            noise = torch.sub(x, clipped, alpha=process.alpha(sigma)).div_(sigma)
+        return clipped, noise
 
-    def _churned(self, x: Tensor, i: int, schedule: Schedule) -> tuple[Tensor, float]:
-        sigma, process = schedule.levels[i], schedule.process
-        raised = sigma if self.churn is None else self.churn.raised(sigma, schedule)
+    def _add_churn(self, x: Tensor, i: int, schedule: Schedule) -> tuple[Tensor, float]:
+        sigma, process = schedule.sigma_values[i], schedule.process
+        raised = sigma if self.churn is None else self.churn.raise_sigma(sigma, schedule)
         if raised == sigma:
             return x, sigma
         # in the units of sigma / alpha noise adds up in squares
@@ -126,9 +142,7 @@ class DDIM:
         noise = step_noise(x, self.seed, 2 * i + 1)
         return weighted_sum(x, alpha / process.alpha(sigma), [(alpha * added * self.s_noise, noise)]), raised
 
-    def _limited(self, x0: Tensor) -> Tensor:
-        if self.threshold is not None:
-            x0 = self.threshold(x0)
+    def _clip(self, x0: Tensor) -> Tensor:
         return x0 if self.clip_x0 is None else x0.clamp(-self.clip_x0, self.clip_x0)
 
 

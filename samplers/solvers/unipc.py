@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..process import FLOW, NoiseProcess
+from ..schedule import DefaultSchedule, Schedule, flow_schedule
+from ..solver import Denoiser, Step
 from .multistep import History, Point
-from .process import FLOW, NoiseProcess
-from .schedule import Schedule
-from .solver import Denoiser, Step
-from .threshold import DynamicThreshold
 
 __all__ = ["FlowUniPC"]
 
@@ -23,8 +23,9 @@ class FlowUniPC:
     """UniPC with data prediction, as Wan runs it: order 2, "bh2", corrector at every step but the first.
 
     Args:
-        order: 1, 2 or 3. kind: "bh2" or "bh1", the paper's two choices of B(h).
-        disable_corrector: steps whose result is not corrected afterwards. threshold: off when None.
+        order: 1, 2 or 3.
+        kind: "bh2" or "bh1", the paper's two choices of B(h).
+        disable_corrector: steps whose result is not corrected afterwards.
 
     The last step to sigma 0 returns x0 itself, for every order and kind (Wan's bh1 yields NaN there).
 
@@ -37,8 +38,13 @@ class FlowUniPC:
     order: int = 2
     kind: str = "bh2"
     disable_corrector: tuple[int, ...] = ()
-    threshold: DynamicThreshold | None = None
 
+    name: ClassVar[str] = "flow_unipc"
+    schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]] = {FLOW: DefaultSchedule(flow_schedule, 20, 5.0)}
+    diffusers: ClassVar[Mapping[str, NoiseProcess]] = {
+        "UniPCMultistepScheduler": FLOW,
+        "FlowUniPCMultistepScheduler": FLOW,
+    }
     process: NoiseProcess | None = FLOW
 
     def __post_init__(self) -> None:
@@ -48,45 +54,52 @@ class FlowUniPC:
             raise ValueError(f"kind is {self.kind!r}; allowed are 'bh1' and 'bh2'; Wan uses 'bh2'.")
         object.__setattr__(self, "disable_corrector", tuple(self.disable_corrector))
 
+    @property
+    def convergence_order(self) -> int:
+        """Return one more than ``order`` (the corrector's, UniPC, theorem 3.1), and 3 at most.
+
+        The first step has no history: corrected it is of order 2, whose one error of size h^3 stays. Where some steps
+        are not corrected, the order is that of the predictor, 2 at most for the same reason.
+        """
+        return min(self.order, 2) if self.disable_corrector else min(self.order + 1, 3)
+
     def init(self, schedule: Schedule) -> History:
         """Return the empty history."""
         del schedule
         return History()
 
     def step(self, denoise: Denoiser, x: Tensor, i: int, schedule: Schedule, state: History) -> Step:
-        """Go from level i to level i + 1 of ``schedule``. Shapes: x (b, ...).
+        """Step from sigma i to sigma i + 1 of ``schedule``. Shapes: x (b, ...).
 
         The clean prediction is made once, on the uncorrected latent, and serves corrector and predictor.
         """
         state.require_next(i)
-        x0 = denoise(x, schedule.levels[i])
-        if self.threshold is not None:
-            x0 = self.threshold(x0)
+        x0 = denoise(x, schedule.sigma_values[i])
         if state.last is not None and i - 1 not in self.disable_corrector:
             x = self._correct(x0, i, schedule, state)
-        points = (Point(schedule.process.half_log_snr(schedule.levels[i]), x0), *state.points)[: self.order]
+        points = (Point(schedule.process.half_log_snr(schedule.sigma_values[i]), x0), *state.points)[: self.order]
         # order falls towards the end, where lambda runs to infinity; a run that keeps noise has no such end
         left = schedule.steps - i if schedule.ends_clean else self.order
         history = History(points, x, min(self.order, left), i + 1)
         return Step(self._predict(x, i, schedule, history), x0, history)
 
     def _predict(self, x: Tensor, i: int, schedule: Schedule, history: History) -> Tensor:
-        """UniP: from level i to i + 1 with the predictions at i and before."""
+        """UniP: from sigma i to i + 1 with the predictions at i and before."""
         now = history.points[0]
-        if schedule.levels[i + 1] == 0:
+        if schedule.sigma_values[i + 1] == 0:
             return now.x0
         return self._move(x, i, schedule, now, history.older()[: history.order - 1], None)
 
     def _correct(self, x0: Tensor, i: int, schedule: Schedule, state: History) -> Tensor:
-        """UniC: repeat the step from level i - 1 to i, now with the prediction at i known."""
+        """UniC: repeat the step from sigma i - 1 to i, now with the prediction at i known."""
         assert state.last is not None
         return self._move(state.last, i - 1, schedule, state.points[0], state.older()[: state.order - 1], x0)
 
     def _move(
         self, x: Tensor, i: int, schedule: Schedule, now: Point, older: Sequence[Point], new: Tensor | None
     ) -> Tensor:
-        """One exponential-integrator step from level i to i + 1; ``new`` is the prediction at i + 1, if known."""
-        process, sigma, target = schedule.process, schedule.levels[i], schedule.levels[i + 1]
+        """One exponential-integrator step from sigma i to i + 1; ``new`` is the prediction at i + 1, if known."""
+        process, sigma, target = schedule.process, schedule.sigma_values[i], schedule.sigma_values[i + 1]
         h = process.half_log_snr(target) - now.lam
         nodes = [(point.lam - now.lam) / h for point in older]
         latents = [point.x0 for point in older]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from ..process import FLOW, NoiseProcess
+from ..schedule import DefaultSchedule, Schedule, dpmpp_schedule
+from ..solver import Denoiser, Step
 from .multistep import History, Point, weighted_sum
-from .process import FLOW, NoiseProcess
-from .schedule import Schedule
-from .solver import Denoiser, Step
-from .threshold import DynamicThreshold
 
 __all__ = ["FlowDPMpp"]
 
@@ -21,7 +22,7 @@ class FlowDPMpp:
     """DPM-Solver++(2M), midpoint form, with data prediction, as Wan runs it.
 
     Args:
-        order: 1 or 2. threshold: off when None.
+        order: 1 or 2.
 
     Raises:
         ValueError: order is not 1 or 2.
@@ -30,13 +31,23 @@ class FlowDPMpp:
     """
 
     order: int = 2
-    threshold: DynamicThreshold | None = None
 
+    name: ClassVar[str] = "flow_dpmpp"
+    schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]] = {FLOW: DefaultSchedule(dpmpp_schedule, 20, 5.0)}
+    diffusers: ClassVar[Mapping[str, NoiseProcess]] = {
+        "DPMSolverMultistepScheduler": FLOW,
+        "FlowDPMSolverMultistepScheduler": FLOW,
+    }
     process: NoiseProcess | None = FLOW
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2):
             raise ValueError(f"order is {self.order!r}; allowed are 1 and 2; Wan uses 2.")
+
+    @property
+    def convergence_order(self) -> int:
+        """Return the order of the method."""
+        return self.order
 
     def init(self, schedule: Schedule) -> History:
         """Return the empty history."""
@@ -44,12 +55,10 @@ class FlowDPMpp:
         return History()
 
     def step(self, denoise: Denoiser, x: Tensor, i: int, schedule: Schedule, state: History) -> Step:
-        """Go from level i to level i + 1 of ``schedule``. Shapes: x (b, ...)."""
+        """Step from sigma i to sigma i + 1 of ``schedule``. Shapes: x (b, ...)."""
         state.require_next(i)
-        process, sigma, target = schedule.process, schedule.levels[i], schedule.levels[i + 1]
+        process, sigma, target = schedule.process, schedule.sigma_values[i], schedule.sigma_values[i + 1]
         x0 = denoise(x, sigma)
-        if self.threshold is not None:
-            x0 = self.threshold(x0)
         lam = process.half_log_snr(sigma)
         history = History((Point(lam, x0), *state.points)[: self.order], None, self.order, i + 1)
         if target == 0:

@@ -1,0 +1,10 @@
+"""Every solver, one file each. A contract, the command line, the nodes and scheduler files find them here by name."""
+
+from ..solver import Solver
+from .ddim import DDIM, Churn
+from .dpmpp import FlowDPMpp
+from .unipc import FlowUniPC
+
+__all__ = ["DDIM", "SOLVERS", "Churn", "FlowDPMpp", "FlowUniPC"]
+
+SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (DDIM, FlowUniPC, FlowDPMpp)}

@@ -1,0 +1,62 @@
+"""The checks of a sampling that need no host, and what ``on_mismatch`` does with their sentences."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from wan_lite.samplers import ContractMismatch, Prediction, SamplingContract, flow_schedule, raise_or_warn
+from wan_lite.samplers.mismatch import ON_MISMATCH, check_few_steps, check_leftover
+
+FEW = SamplingContract("flow_unipc", Prediction.VELOCITY, steps=4, shift=5.0)
+
+
+def test_error_raises_every_sentence() -> None:
+    with pytest.raises(ContractMismatch, match=r"^one\ntwo Do this\.$"):
+        raise_or_warn(["one", None, "two"], way_out=" Do this.")
+
+
+@pytest.mark.parametrize(("on_mismatch", "logged"), [("warn", ["Wan Lite: one", "Wan Lite: two"]), ("ignore", [])])
+def test_warn_logs_and_ignore_drops(on_mismatch: str, logged: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        raise_or_warn(["one", None, "two"], on_mismatch)
+    assert [record.getMessage() for record in caplog.records] == logged
+
+
+def test_nothing_wrong_is_nothing_said() -> None:
+    for on_mismatch in ON_MISMATCH:
+        raise_or_warn([None, None], on_mismatch)
+
+
+def test_an_unknown_choice_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="on_mismatch is 'stop'; allowed: error, warn, ignore"):
+        raise_or_warn([], "stop")
+
+
+def test_leftover_noise_is_told_and_so_is_a_lost_history() -> None:
+    sigmas = flow_schedule(10, shift=5.0).sigmas
+    assert check_leftover(sigmas, "flow_unipc", 2) is None
+    one, two = (check_leftover(sigmas[:5], name, order) for name, order in (("ddim", 1), ("flow_unipc", 2)))
+    assert one is not None and "SIGMAS end at 0.882" in one and "history" not in one
+    assert two is not None and "flow_unipc of order 2 then starts anew without its history" in two
+
+
+@pytest.mark.parametrize(("steps", "shift", "fits"), [(4, 5.0, True), (4, 8.0, False), (6, 5.0, False), (2, 5.0, True)])
+def test_sigmas_that_a_few_step_model_was_not_trained_on(steps: int, shift: float, fits: bool) -> None:
+    problem = check_few_steps(FEW, flow_schedule(steps, shift=shift).sigmas)
+    assert (problem is None) == fits
+    if problem is not None:
+        assert "distilled to 4 steps at timesteps [999.8, 937.3, 833.1, 624.7]" in problem
+        assert "steps 4 and shift 5" in problem
+
+
+def test_other_models_may_visit_any_sigma() -> None:
+    sigmas = torch.tensor([0.9, 0.1, 0.0])
+    for contract in (
+        None,
+        SamplingContract("flow_unipc", Prediction.VELOCITY, steps=20, shift=5.0),
+        SamplingContract("ddim", Prediction.EPSILON, steps=4),
+    ):
+        assert check_few_steps(contract, sigmas) is None
