@@ -17,7 +17,7 @@ from torch import Tensor
 from .checkpoint import CheckpointError, read_tensors, write_tensors
 from .metadata import read_metadata
 
-__all__ = ["CAPTIONS_KEY", "read_text_embeds", "save_text_embeds", "trim_padding"]
+__all__ = ["CAPTIONS_KEY", "move_padding_last", "read_text_embeds", "save_text_embeds", "trim_padding"]
 
 CAPTIONS_KEY = "wan_lite.captions"
 
@@ -78,6 +78,13 @@ def trim_padding(embeddings: Tensor) -> Tensor:
     """Cut the embeddings of zeros after a prompt's last token: (l, d) to (l', d), with at least one left."""
     used = (embeddings != 0).any(dim=1).nonzero()
     return embeddings[: int(used[-1]) + 1 if len(used) else 1]
+
+
+def move_padding_last(rows: Tensor) -> Tensor:
+    """Move rows of zeros (b, l, d) behind the text: joined prompts (ComfyUI's ConditioningConcat) have them between."""
+    empty = (rows == 0).all(dim=2)
+    order = empty.to(torch.uint8).argsort(dim=1, stable=True)
+    return rows.gather(1, order.unsqueeze(2).expand_as(rows))
 
 
 def _are_prompts(texts: Sequence[Tensor]) -> bool:

@@ -21,6 +21,7 @@ __all__ = [
     "Overrides",
     "find_preset",
     "find_sampler",
+    "override_contract",
     "parse_candidates",
     "resolve_contract",
     "stamp_student",
@@ -96,6 +97,11 @@ def find_preset(name: str, student: Student) -> SamplingContract:
     if name not in PRESETS:
         raise ValueError(f"contract is {name!r}; known presets are {', '.join(map(repr, PRESETS))}.")
     return fit_contract(PRESETS[name], student.config, student.vae_channels)
+
+
+def override_contract(contract: SamplingContract, **changes: Any) -> SamplingContract:
+    """Return the contract with the changes that say something: 0, None and empty text leave it as it is."""
+    return replace(contract, **{name: value for name, value in changes.items() if value})
 
 
 def parse_candidates(names: str, contract: SamplingContract | None = None) -> dict[str, SamplingContract]:

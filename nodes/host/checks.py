@@ -36,6 +36,20 @@ def get_contract(model: Any) -> SamplingContract | None:
     return model.get_attachment(CONTRACT_ATTACHMENT)
 
 
+def require_contract(contract: SamplingContract | None) -> SamplingContract:
+    """Return the contract, or say where to get one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if contract is None:
+        raise ValueError(
+            "contract: nothing is connected and this MODEL carries none; connect the SAMPLING_CONTRACT of "
+            "WanLiteStudentLoader or of WanLiteMakeContract."
+        )
+    return contract
+
+
 def mismatch_input() -> io.Combo.Input:
     """Return the ``on_mismatch`` input, the same on every node that checks."""
     return choice_input(

@@ -21,8 +21,8 @@ from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver
-from .checks import check_contract, check_process, check_shift, get_contract
-from .model_sampling import get_model_process, make_fixed_schedule, patch_sampling, to_ddim_sigmas
+from .checks import CONTRACT_ATTACHMENT, check_contract, check_process, check_shift, get_contract
+from .model_sampling import get_model_process, make_fixed_schedule, make_model_sampling, patch_sampling, to_ddim_sigmas
 from .schema import SEEDS
 from .solver_adapter import SolverRun, make_sampler
 from .student_model import STUDENT_ATTACHMENT, ProjectedLatent
@@ -159,6 +159,13 @@ def patch_for_training(model: Any, plan: SamplingPlan) -> tuple[Any, Schedule]:
     if flow:
         return model, schedule if process is FLOW else schedule.to_process(process)
     return model, Schedule(to_ddim_sigmas(schedule, model), process)
+
+
+def apply_contract(model: Any, contract: SamplingContract) -> Any:
+    """Return a clone of ``model`` that reads its output as the contract says, is fed as in training, and carries it."""
+    patched = patch_sampling(model, make_model_sampling(contract))
+    patched.set_attachments(CONTRACT_ATTACHMENT, contract)
+    return patched
 
 
 def make_requested_contract(model: Any, inputs: SampleInputs, **asked: Any) -> SamplingContract:

@@ -29,13 +29,17 @@ from ...models.student import (
     StudentConfig,
     StudentNetwork,
     build_projection,
+    fit_contract,
     pool_text,
 )
+from ...models.student.student import VAES
+from ...models.text_embeds import move_padding_last
 from ...samplers.contract import SamplingContract
 from .checks import CONTRACT_ATTACHMENT
 from .model_sampling import make_model_sampling
 
 STUDENT_ATTACHMENT = "wan_lite.student"
+SIZE_WITHOUT_MODEL = 512
 _KEY = "wan_lite"
 
 
@@ -55,7 +59,7 @@ class StudentInfo:
     @property
     def pixel_size(self) -> int:
         """The true side of the picture that the student was trained on."""
-        return self.config.latent_size * (16 if self.vae_channels == 48 else 8)
+        return self.config.latent_size * VAES[self.vae_channels].spatial_factor
 
 
 class HostNetwork(StudentNetwork):
@@ -164,15 +168,8 @@ class StudentModel(comfy.model_base.BaseModel):
         conds = super().extra_conds(**kwargs)
         rows = kwargs.get("cross_attn")
         if rows is not None:
-            conds["c_crossattn"] = comfy.conds.CONDRegular(pool_text(padding_last(rows)))
+            conds["c_crossattn"] = comfy.conds.CONDRegular(pool_text(move_padding_last(rows)))
         return conds
-
-
-def padding_last(rows: Tensor) -> Tensor:
-    """Move rows of zeros (b, l, d) behind the text: core's ConditioningConcat leaves them between joined prompts."""
-    empty = (rows == 0).all(dim=2)
-    order = empty.to(torch.uint8).argsort(dim=1, stable=True)
-    return rows.gather(1, order.unsqueeze(2).expand_as(rows))
 
 
 def narrow_outer_sample(
@@ -196,6 +193,53 @@ def narrow_outer_sample(
 def _narrow(value: Any, channels: int) -> Any:
     """Cut a denoise mask to the student's channels; leave everything else alone."""
     return value[:, :channels] if isinstance(value, Tensor) and value.ndim == 5 else value
+
+
+def describe_student(model: Any) -> str:
+    """Describe a MODEL that is a student in one line: its size, its images, how it wants to be sampled."""
+    info: StudentInfo = model.get_attachment(STUDENT_ATTACHMENT)
+    contract: SamplingContract = model.get_attachment(CONTRACT_ATTACHMENT)
+    side, config = info.config.latent_size, info.config
+    return (
+        f"{info.source}: student of {config.depth} blocks, width {config.hidden_size}, {config.num_channels} "
+        f"channels; latent {side}x{side}, image {info.pixel_size}x{info.pixel_size}. Contract ({contract.source}): "
+        f"{contract.solver}, {contract.prediction}, {contract.steps} steps, shift {contract.shift:g}, cfg "
+        f"{contract.cfg:g}."
+    )
+
+
+def fit_to_student(contract: SamplingContract, model: Any) -> SamplingContract:
+    """Return the contract with the latent of a MODEL that is a student; of another, or of None, as it is."""
+    info: StudentInfo | None = model.get_attachment(STUDENT_ATTACHMENT) if model else None
+    return fit_contract(contract, info.config, info.vae_channels) if info else contract
+
+
+def make_empty_latent(model: Any, width: int, height: int, batch_size: int) -> dict[str, Any]:
+    """Return an empty LATENT of one frame in the channels of ``model`` (None: those of Wan 2.1).
+
+    Args:
+        model: A MODEL or None.
+        width: In pixels; 0 takes the size that the student was trained at, or 512.
+        height: As width.
+        batch_size: Number of images.
+
+    Raises:
+        ValueError: A side is not a whole number of latent cells.
+    """
+    latent_format = model.get_model_object("latent_format") if model else None
+    cell = getattr(latent_format, "spacial_downscale_ratio", 8)
+    own = get_trained_size(model) or SIZE_WITHOUT_MODEL
+    sides = [height or own, width or own]
+    if any(side % cell for side in sides):
+        raise ValueError(f"width x height is {sides[1]}x{sides[0]}; both must be multiples of {cell} for this MODEL.")
+    shape = (batch_size, getattr(latent_format, "latent_channels", 16), 1, *(side // cell for side in sides))
+    return {"samples": torch.zeros(shape, device=comfy.model_management.intermediate_device())}
+
+
+def get_trained_size(model: Any) -> int | None:
+    """Return the side in pixels of the images that a student was trained on; None where ``model`` is not a student."""
+    info: StudentInfo | None = model.get_attachment(STUDENT_ATTACHMENT) if model else None
+    return info.pixel_size if info else None
 
 
 def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any:

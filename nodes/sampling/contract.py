@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
 
+from ...pipeline.contracts import override_contract
 from ...samplers.contract import SamplingContract
 from ...samplers.mismatch import raise_or_warn
-from ..host.checks import CONTRACT_ATTACHMENT, check_contract, check_shift, get_contract, mismatch_input
+from ..host.checks import check_contract, check_shift, get_contract, mismatch_input, require_contract
 from ..host.metadata import record_contract
-from ..host.model_sampling import make_model_sampling, patch_sampling, to_sigmas
+from ..host.model_sampling import to_sigmas
+from ..host.sampling_run import apply_contract
 from ..host.schema import CATEGORY, float_input, int_input, schema
 from ..host.solver_adapter import SolverRun, make_sampler
 from ..student.loader import Contract
 from .schedules import denoise_input
 
 FROM_CONTRACT = 0  # an override of 0 leaves the contract's own value
-
-
-def apply_overrides(contract: SamplingContract, steps: int, shift: float) -> SamplingContract:
-    """Return the contract with the user's steps and shift, where they are not 0."""
-    return replace(contract, steps=steps or contract.steps, shift=shift or contract.shift)
-
-
-def apply_contract(model: Any, contract: SamplingContract) -> Any:
-    """Return a clone of ``model`` that reads its output as the contract says, is fed as in training, and carries it."""
-    patched = patch_sampling(model, make_model_sampling(contract))
-    patched.set_attachments(CONTRACT_ATTACHMENT, contract)
-    return patched
 
 
 class WanLiteContractSampling(io.ComfyNode):
@@ -84,7 +73,7 @@ class WanLiteContractSampling(io.ComfyNode):
     ) -> io.NodeOutput:
         carried = get_contract(model)
         declared = require_contract(contract or carried)
-        used = apply_overrides(declared, steps, shift)
+        used = override_contract(declared, steps=steps, shift=shift)
         # an assumed contract gives way to one that somebody connects
         known = None if carried is None or carried.source == "assumed" else carried
         raise_or_warn([check_shift(model, used.shift), *check_contract(known, declared)], on_mismatch)
@@ -92,20 +81,6 @@ class WanLiteContractSampling(io.ComfyNode):
         sigmas = to_sigmas(used.schedule(denoise=denoise))
         sampler = make_sampler(SolverRun(used.make_solver(), on_mismatch))
         return io.NodeOutput(apply_contract(model, used), sampler, sigmas)
-
-
-def require_contract(contract: SamplingContract | None) -> SamplingContract:
-    """Return the contract, or say where to get one.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if contract is None:
-        raise ValueError(
-            "contract: nothing is connected and this MODEL carries none; connect the SAMPLING_CONTRACT of "
-            "WanLiteStudentLoader or of WanLiteMakeContract."
-        )
-    return contract
 
 
 NODES = [WanLiteContractSampling]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ...pipeline.pictures.charts import Axes, draw_line_chart
 from ...pipeline.pictures.convert import from_pil
+from ...pipeline.pictures.schedules import draw_schedule_chart, format_schedules
 from ..host.schema import CATEGORY, schema
 
 
@@ -34,24 +34,7 @@ class WanLiteSchedulePlot(io.ComfyNode):
     @classmethod
     def execute(cls, sigmas: torch.Tensor, compare: torch.Tensor | None = None) -> io.NodeOutput:
         curves = {"sigmas": sigmas} if compare is None else {"sigmas": sigmas, "compare": compare}
-        return io.NodeOutput(plot(curves), sigma_table(curves))
-
-
-def plot(curves: dict[str, torch.Tensor]) -> torch.Tensor:
-    """IMAGE (1, H, W, 3) of sigma over steps; on a logarithmic axis where sigma goes above 1, as in epsilon models."""
-    noise_ratio = max(float(sigmas.max()) for sigmas in curves.values()) > 1.0
-    axes = Axes("Noise levels", "step", "sigma", log=noise_ratio)
-    return from_pil(draw_line_chart({name: list(enumerate(s.tolist())) for name, s in curves.items()}, axes))[None]
-
-
-def sigma_table(curves: dict[str, torch.Tensor]) -> str:
-    """One line for each step: its number, each curve's sigma and the flow timestep where sigma is at most 1."""
-    lines = []
-    for name, sigmas in curves.items():
-        lines.append(f"{name}: {len(sigmas) - 1} steps, {float(sigmas[0]):.6g} to {float(sigmas[-1]):.6g}")
-        for step, sigma in enumerate(sigmas.tolist()):
-            lines.append(f"{step:4d}  {sigma:.6f}" + (f"  t = {1000.0 * sigma:.2f}" if sigmas[0] <= 1.0 else ""))
-    return "\n".join(lines)
+        return io.NodeOutput(from_pil(draw_schedule_chart(curves))[None], format_schedules(curves))
 
 
 NODES = [WanLiteSchedulePlot]

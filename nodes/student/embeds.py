@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ...models.text_embeds import read_text_embeds, save_text_embeds, trim_padding
+from ...models.text_embeds import read_text_embeds, save_text_embeds
+from ..host.conditioning import from_conditioning, to_conditioning
 from ..host.folders import fingerprint, list_models, model_path, save_path
 from ..host.schema import CATEGORY, choice_input, int_input, schema, text_input
 
 KIND = "wan_lite_embeds"
 ALL = -1
-
-
-def to_conditioning(texts: list[Tensor]) -> list[list]:
-    """Put prompts (l_i, d) into one CONDITIONING (n, longest, d), zero-padded: picture i gets prompt i."""
-    dtype = texts[0].dtype if len({text.dtype for text in texts}) == 1 else torch.float32
-    rows = torch.nn.utils.rnn.pad_sequence([text.to(dtype) for text in texts], batch_first=True)
-    return [[rows, {"pooled_output": None}]]
-
-
-def from_conditioning(conditioning: list[list]) -> list[Tensor]:
-    """Take the prompts (l_i, d) out of a CONDITIONING, each without its padding.
-
-    Raises:
-        ValueError: an entry holds no text rows.
-    """
-    texts = []
-    for rows, _ in conditioning:
-        if not isinstance(rows, Tensor) or rows.ndim != 3:
-            raise ValueError("conditioning holds no text rows; connect a CLIPTextEncode with Wan's umT5 text encoder.")
-        texts += [trim_padding(item) for item in rows]
-    return texts
 
 
 class WanLiteTextEmbedsLoad(io.ComfyNode):

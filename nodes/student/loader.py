@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import comfy.model_management
 import torch
 from comfy_api.latest import io
 
-from ...models.student import fit_contract, read_student, save_student
+from ...models.student import read_student, save_student
+from ...pipeline.contracts import override_contract
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT
 from ..host.folders import fingerprint, list_models, model_path, save_path
 from ..host.progress import show_text
 from ..host.schema import CATEGORY, PRECISIONS, choice_input, float_input, int_input, schema, text_input
-from ..host.student_model import STUDENT_ATTACHMENT, StudentInfo, build_model, to_student
+from ..host.student_model import (
+    SIZE_WITHOUT_MODEL,
+    build_model,
+    describe_student,
+    fit_to_student,
+    get_trained_size,
+    make_empty_latent,
+    to_student,
+)
 
 KIND = "wan_students"
 Contract = io.Custom("SAMPLING_CONTRACT")
 DEFAULT_PRESET = "ddim-20 run_inference"
 OWN_SIZE = 0
-SIZE_WITHOUT_MODEL = 512
 MAX_SIZE = 16384
-
-
-def describe(info: StudentInfo, contract: SamplingContract) -> str:
-    """A student in one line: its size, what it paints, how it wants to be sampled."""
-    side, config = info.config.latent_size, info.config
-    return (
-        f"{info.source}: student of {config.depth} blocks, width {config.hidden_size}, {config.num_channels} "
-        f"channels; latent {side}x{side}, picture {info.pixel_size}x{info.pixel_size}. Contract ({contract.source}): "
-        f"{contract.solver}, {contract.prediction}, {contract.steps} steps, shift {contract.shift:g}, cfg "
-        f"{contract.cfg:g}."
-    )
 
 
 class WanLiteStudentLoader(io.ComfyNode):
@@ -98,9 +93,8 @@ class WanLiteStudentLoader(io.ComfyNode):
         checkpoint = read_student(model_path(KIND, student_name, "student_name"), preset=contract_preset)
         dtype = torch.float8_e4m3fn if precision == "fp8_e4m3fn" else PRECISIONS[precision]
         model = build_model(checkpoint, dtype)
-        contract: SamplingContract = model.get_attachment(CONTRACT_ATTACHMENT)
-        show_text(cls.hidden, describe(model.get_attachment(STUDENT_ATTACHMENT), contract))
-        return io.NodeOutput(model, contract)
+        show_text(cls.hidden, describe_student(model))
+        return io.NodeOutput(model, model.get_attachment(CONTRACT_ATTACHMENT))
 
 
 class WanLiteEmptyLatent(io.ComfyNode):
@@ -139,19 +133,11 @@ class WanLiteEmptyLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, width: int, height: int, batch_size: int, model: Any = None) -> io.NodeOutput:
-        info: StudentInfo | None = model.get_attachment(STUDENT_ATTACHMENT) if model else None
-        latent_format = model.get_model_object("latent_format") if model else None
-        cell = getattr(latent_format, "spacial_downscale_ratio", 8)
-        own = info.pixel_size if info else SIZE_WITHOUT_MODEL
-        sides = [height or own, width or own]
-        if any(side % cell for side in sides):
-            raise ValueError(
-                f"width x height is {sides[1]}x{sides[0]}; both must be multiples of {cell} for this MODEL."
-            )
-        if info and sides != [own, own]:
-            show_text(cls.hidden, f"{sides[1]}x{sides[0]}; this student was trained at {own}x{own} only.")
-        shape = (batch_size, getattr(latent_format, "latent_channels", 16), 1, *(side // cell for side in sides))
-        return io.NodeOutput({"samples": torch.zeros(shape, device=comfy.model_management.intermediate_device())})
+        latent, own = make_empty_latent(model, width, height, batch_size), get_trained_size(model)
+        sides = (width or own, height or own)
+        if own and sides != (own, own):
+            show_text(cls.hidden, f"{sides[0]}x{sides[1]}; this student was trained at {own}x{own} only.")
+        return io.NodeOutput(latent)
 
 
 class WanLiteMakeContract(io.ComfyNode):
@@ -193,12 +179,8 @@ class WanLiteMakeContract(io.ComfyNode):
 
     @classmethod
     def execute(cls, preset: str, steps: int, shift: float, cfg: float, model: Any = None) -> io.NodeOutput:
-        numbers: dict[str, Any] = {
-            key: value for key, value in (("steps", steps), ("shift", shift), ("cfg", cfg)) if value
-        }
-        info: StudentInfo | None = model.get_attachment(STUDENT_ATTACHMENT) if model else None
-        contract = replace(PRESETS[preset], **numbers, source="declared")
-        return io.NodeOutput(fit_contract(contract, info.config, info.vae_channels) if info else contract)
+        contract = override_contract(PRESETS[preset], steps=steps, shift=shift, cfg=cfg, source="declared")
+        return io.NodeOutput(fit_to_student(contract, model))
 
 
 class WanLiteSaveStudent(io.ComfyNode):

@@ -72,14 +72,14 @@ def check_cores_text_encoder_gives_the_same_picture():
 
 def check_joined_prompts_do_not_count_the_padding_between_them():
     """Core's ConditioningConcat puts one prompt's 512 rows behind the other's: zeros stay in between."""
-    pool, padding_last = (
+    pool, move = (
         submodule("models.student").pool_text,
-        submodule("nodes.host.student_model").padding_last,
+        submodule("models.text_embeds").move_padding_last,
     )
     a, b = torch.randn(1, 5, 24), torch.randn(1, 7, 24)
     links = {"conditioning_to": [[padded(a[0]), {}]], "conditioning_from": [[padded(b[0]), {}]]}
     ((joined, _),) = run("ConditioningConcat", **links)[0]
     assert joined.shape[1] == 1024
     expected = pool(torch.cat([a, b], dim=1))
-    assert torch.equal(padding_last(padded(a[0])), padded(a[0]))
-    assert (pool(padding_last(joined)) - expected).abs().max() <= 1e-6
+    assert torch.equal(move(padded(a[0])), padded(a[0]))
+    assert (pool(move(joined)) - expected).abs().max() <= 1e-6

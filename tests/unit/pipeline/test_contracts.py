@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wan_lite.pipeline.contracts import parse_candidates
+from wan_lite.pipeline.contracts import override_contract, parse_candidates
 from wan_lite.samplers.contract import PRESETS, SamplingContract
 
 DDIM, FLOW = "ddim-20 run_inference", "flow_unipc-20 shift 5"
@@ -25,3 +25,10 @@ def test_names_that_are_not_presets_are_refused_with_those_that_are(names: str, 
     with pytest.raises(ValueError, match=found) as refusal:
         parse_candidates(names)
     assert all(name in str(refusal.value) for name in PRESETS)
+
+
+def test_an_override_of_nothing_leaves_the_contract() -> None:
+    contract = PRESETS[FLOW]
+    assert override_contract(contract, steps=0, shift=0.0, cfg=0.0) == contract
+    changed = override_contract(contract, steps=7, shift=0.0, source="declared")
+    assert (changed.steps, changed.shift, changed.source) == (7, 5.0, "declared")
