@@ -1,4 +1,4 @@
-"""Measure the Wan VAE beside its peers, at full size with random weights: time, memory, accuracy, seams, clips.
+"""Measure the Wan VAE beside its peers, at full size with random weights: time, memory, accuracy, seams, videos.
 
 All implementations hold the same weights and take turns in one process; the figures are medians of the paired ratios,
 with the processor time beside the time on the clock, because a busy machine lengthens only the second. Memory is the
@@ -28,14 +28,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.wan_vae.vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from ..models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 from .timing import Call, Rounds, take_turns, time_call
 
 Codec = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 """decode(raw latent), encode(pixels)."""
 
-PARTS = ("rate", "time", "memory", "seams", "clip", "large", "wan22")
-CLIP_FRAMES = 17
+PARTS = ("rate", "time", "memory", "seams", "video", "large", "wan22")
+VIDEO_FRAMES = 17
 GMAC = {"decode": 550.1, "encode": 317.8}
 """Multiplications (10^9) of a direct 2-D Wan 2.1 at 512x512."""
 
@@ -43,7 +43,7 @@ GMAC = {"decode": 550.1, "encode": 317.8}
 def make_weights(path: Path, config: WanVAEConfig = WAN21) -> None:
     """Write a full-size file of random weights whose activations stay near unit size."""
     torch.manual_seed(0)
-    vae = WanVAE(config, clips=True).requires_grad_(False)
+    vae = WanVAE(config, video=True).requires_grad_(False)
     for name, p in vae.named_parameters():
         if name.endswith("gamma"):
             continue
@@ -67,7 +67,7 @@ def diffusers(path: Path) -> Codec:
 
     folder = path.with_suffix("")
     if not folder.is_dir():
-        save_wan_vae(load_wan_vae(path, clips=True), folder, "diffusers")
+        save_wan_vae(load_wan_vae(path, video=True), folder, "diffusers")
     vae = AutoencoderKLWan.from_pretrained(folder).eval()
     return lambda z: vae.decode(z).sample, lambda x: vae.encode(x).latent_dist.mean
 
@@ -157,11 +157,11 @@ def describe_row(name: str, found: Rounds[Tensor]) -> str:
 
 
 def seams(path: Path, size: int) -> None:
-    """Print the largest difference between a picture done in small pieces and the same one done whole."""
+    """Print the largest difference between an image done in small chunks and the same one done whole."""
     z, pixels = inputs(size)
-    whole, pieces = ours(path, tiling=Tiling("off")), ours(path, tiling=Tiling("budget", 100))
+    whole, chunked = ours(path, tiling=Tiling("off")), ours(path, tiling=Tiling("budget", 100))
     for index, (action, given) in enumerate((("decode", z), ("encode", pixels))):
-        (_, a), (_, b) = (time_call(Call(partial(codec[index], given))) for codec in (whole, pieces))
+        (_, a), (_, b) = (time_call(Call(partial(codec[index], given))) for codec in (whole, chunked))
         print(f"seams {action} {size}x{size}: whole against 100 MB apart {(a - b).abs().max():.1e}", flush=True)
 
 
@@ -196,7 +196,7 @@ def measure_memory(name: str, action: str, path: Path, size: int, frames: int, o
     """Print, as JSON, the peak above the loaded weights in megabytes; meant for a process of its own."""
     codec = build(name, path, options)
     given = inputs(size, frames)[action == "encode"]
-    if frames > 1 and name == "ours":  # the weights for clips come with the first clip
+    if frames > 1 and name == "ours":  # the weights for videos come with the first one
         codec[action == "encode"](inputs(16, 5)[action == "encode"])
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # start the peak anew
@@ -232,7 +232,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--size", type=int, default=512, help="pixels, height and width")
-    parser.add_argument("--clip-size", type=int, default=128, help="the same for the clip")
+    parser.add_argument("--video-size", type=int, default=128, help="the same for the video")
     parser.add_argument("--comfyui", type=Path, help="a ComfyUI checkout")
     parser.add_argument("--official", type=Path, help="a checkout of Wan-Video/Wan2.2")
     parser.add_argument("--actions", nargs="+", default=["decode", "encode"], choices=["decode", "encode"])
@@ -258,18 +258,18 @@ def report(path: Path, peers: list[str], options: argparse.Namespace) -> None:
     """Print the parts that were asked for."""
     make_weights(path)
     diffusers(path)  # writes its folder once
-    size, clip = options.size, options.clip_size
+    size, video = options.size, options.video_size
     resident = sum(p.numel() for p in load_wan_vae(path).parameters())
-    print(f"weights in memory for pictures: {resident / 1e6:.1f} M of 126.9 M")
+    print(f"weights in memory for images: {resident / 1e6:.1f} M of 126.9 M")
     if "rate" in options.parts:
         print(f"best direct fp32 convolution: {convolution_rate():.0f} GFLOP a processor-second", flush=True)
     if "time" in options.parts:
         compare(["ours", "ours bf16", *peers], path, options, size, 1, options.rounds)
     if "memory" in options.parts:
         memory_table(["ours", "ours bf16", *peers], path, options, size)
-    if "clip" in options.parts:
-        compare(["ours", *peers], path, options, clip, CLIP_FRAMES, min(options.rounds, 3))
-        memory_table(["ours", *peers], path, options, clip, CLIP_FRAMES)
+    if "video" in options.parts:
+        compare(["ours", *peers], path, options, video, VIDEO_FRAMES, min(options.rounds, 3))
+        memory_table(["ours", *peers], path, options, video, VIDEO_FRAMES)
     if "seams" in options.parts:
         seams(path, 2 * size)
     if "large" in options.parts:

@@ -30,8 +30,8 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 def convert(options: argparse.Namespace) -> None:
     """Read the source whole, with what videos need, and write it again; the header's entries are kept."""
+    from ..models.wan_vae import load_wan_vae, save_wan_vae
     from ..models.wan_vae.loading import VAEFile
-    from ..models.wan_vae.vae import load_wan_vae, save_wan_vae
 
     if options.target.resolve() == options.source.resolve():
         raise ValueError(f"{options.target}: is the source, which is never overwritten; choose another target.")
@@ -43,7 +43,7 @@ def convert(options: argparse.Namespace) -> None:
         )
     file = VAEFile(options.source)
     precision = torch_dtype(options.precision) if options.precision else None
-    vae = load_wan_vae(options.source, dtype=precision or file.dtype, clips=True)
+    vae = load_wan_vae(options.source, dtype=precision or file.dtype, video=True)
     written = save_wan_vae(vae, options.target, options.layout, file.metadata)
     print(f"{written}: {vae.config.variant} VAE, {options.layout} layout, {written.stat().st_size / 2**20:.1f} MB")
 

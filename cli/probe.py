@@ -53,7 +53,7 @@ def run_probe(options: argparse.Namespace) -> None:
     student = load_student(options.student, dtype=dtype, device=device, preset=next(iter(PRESETS)))
     names = options.candidate or list(PRESETS)
     candidates = {name: find_preset(name, student) for name in names}
-    vae = None if options.vae is None else load_wan_vae(options.vae, dtype=dtype, device=device, clips=False)
+    vae = None if options.vae is None else load_wan_vae(options.vae, dtype=dtype, device=device, video=False)
     if vae is not None:
         check_vae(student, vae)
     folder = writable_folder(Path(options.out))

@@ -90,7 +90,7 @@ def run_sample(options: argparse.Namespace) -> None:
     overrides = Overrides(options.contract, options.sampler, options.steps, options.shift, options.cfg, options.size)
     contract = resolve_contract(student, overrides, on_mismatch=options.on_mismatch)
     use_teacher(options)
-    vae = load_wan_vae(options.vae, dtype=dtype, device=device, clips=False)
+    vae = load_wan_vae(options.vae, dtype=dtype, device=device, video=False)
     check_vae(student, vae)
     prompts = read_prompts(options)
     print(f"contract: {format_contract(contract)}")

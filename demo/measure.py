@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Generator, Tensor
 
 from ..models.student import Student, load_student
-from ..models.wan_vae.vae import WanVAE, load_wan_vae
+from ..models.wan_vae import WanVAE, load_wan_vae
 from ..models.world import World, infer_actions, load_world, rollout
 from ..models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from ..pipeline.generation import decode_images, sample_latents
@@ -48,7 +48,7 @@ HELD_OUT = 1000  # seeds from here on were not used in training
 
 def load_demo_vae() -> WanVAE:
     """Load the demo VAE, for images."""
-    return load_wan_vae(demo_file("vae"), torch.float32, clips=False)
+    return load_wan_vae(demo_file("vae"), torch.float32, video=False)
 
 
 def load_demo_student(name: str) -> Student:

@@ -1,4 +1,4 @@
-"""The Wan VAE: load it, encode pictures, decode latents."""
+"""The Wan VAE: load it, encode images, decode latents."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
-from ..models.wan_vae.tiling import MODES, Tiling
-from ..models.wan_vae.vae import load_wan_vae
+from ..models.wan_vae import Tiling, load_wan_vae
+from ..models.wan_vae.tiling import MODES
 from .host.folders import fingerprint, list_models, model_path
 from .host.schema import CATEGORY, PRECISIONS, choice_input, int_input, schema
 from .host.vae_model import HostVAE, to_pixels
 
 
-def tiling_inputs() -> list[io.Input]:
-    """The two inputs that say how much memory the VAE may use."""
+def make_tiling_inputs() -> list[io.Input]:
+    """Return the two inputs that say how much memory the VAE may use."""
     return [
         choice_input(
             "tiling",
             MODES,
-            "auto: in pieces where the memory does not do for the whole picture. off: always in one piece. "
-            "budget: in pieces that fit into budget_mb. The picture is the same each time, without seams.",
+            "auto: in chunks of rows that suit the device's memory. off: the whole image at once. budget: in chunks "
+            "that fit into budget_mb. The image is the same each time, without seams.",
             default="auto",
             advanced=True,
         ),
@@ -39,18 +39,26 @@ def tiling_inputs() -> list[io.Input]:
     ]
 
 
-def chosen_tiling(tiling: str, budget_mb: int) -> Tiling:
-    """The two inputs as the library wants them."""
+def read_tiling(tiling: str, budget_mb: int) -> Tiling:
+    """Return the two inputs as the library wants them."""
     return Tiling(tiling, budget_mb if tiling == "budget" else None)
 
 
-def check_picture_size(image: Tensor, cell: int) -> None:
-    """Refuse a picture that has no whole number of latent cells: cutting it silently would move it."""
+def check_image_size(image: Tensor, factor: int) -> None:
+    """Refuse an image whose sides are not multiples of ``factor``: cutting it silently would move it.
+
+    Args:
+        image: IMAGE (b, H, W, c).
+        factor: the VAE's spatial compression factor.
+
+    Raises:
+        ValueError: a side is not a multiple of it.
+    """
     height, width = image.shape[1:3]
-    if height % cell or width % cell:
-        fitting = f"{max(cell, width // cell * cell)}x{max(cell, height // cell * cell)}"
+    if height % factor or width % factor:
+        fitting = f"{max(factor, width // factor * factor)}x{max(factor, height // factor * factor)}"
         raise ValueError(
-            f"image is {width}x{height} pixels; both sides must be multiples of {cell}. Resize or crop it first, "
+            f"image is {width}x{height} pixels; both sides must be multiples of {factor}. Resize or crop it first, "
             f"for instance to {fitting}."
         )
 
@@ -64,7 +72,7 @@ class WanLiteVAELoader(io.ComfyNode):
             node_id="WanLiteVAELoader",
             display_name="Wan Lite Load VAE",
             category=f"{CATEGORY}/vae",
-            description="The Wan 2.1 or Wan 2.2 VAE, exact and fast for single pictures. Takes official, ComfyUI and "
+            description="The Wan 2.1 or Wan 2.2 VAE, exact and fast for single images. Takes official, ComfyUI and "
             "diffusers files. Works in core's VAE Decode, VAE Encode and their tiled versions too.",
             search_aliases=["wan vae", "vae loader", "wan 2.1 vae", "wan 2.2 vae"],
             inputs=[
@@ -97,7 +105,7 @@ class WanLiteVAELoader(io.ComfyNode):
 
 
 class WanLiteVAEEncode(io.ComfyNode):
-    """IMAGE -> LATENT, a latent for each picture."""
+    """IMAGE -> LATENT, one latent for each image."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -105,24 +113,24 @@ class WanLiteVAEEncode(io.ComfyNode):
             node_id="WanLiteVAEEncode",
             display_name="Wan Lite VAE Encode",
             category=f"{CATEGORY}/vae",
-            description="Encodes pictures: a batch of n pictures becomes n latents of one frame. (Core's VAE Encode "
-            "makes one clip of them.)",
+            description="Encodes images: a batch of n images becomes n latents of one frame. (Core's VAE Encode makes "
+            "one video of them.)",
             search_aliases=["encode", "image to latent", "wan encode"],
             inputs=[
                 io.Image.Input("image", tooltip="Both sides must be multiples of 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."),
                 io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
-                *tiling_inputs(),
+                *make_tiling_inputs(),
             ],
-            outputs=[io.Latent.Output(tooltip="One frame for each picture; for img2img or core's nodes.")],
+            outputs=[io.Latent.Output(tooltip="One frame for each image; for img2img or core's nodes.")],
         )
 
     @classmethod
     def execute(cls, image: Tensor, vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
-        check_picture_size(image, vae.spacial_compression_encode())
+        check_image_size(image, vae.spacial_compression_encode())
         if isinstance(vae, HostVAE):
-            samples = vae.encode_in_pieces(to_pixels(image), chosen_tiling(tiling, budget_mb))
+            samples = vae.encode_pixels(to_pixels(image), read_tiling(tiling, budget_mb))
         else:
-            samples = torch.cat([vae.encode(picture) for picture in image.split(1)])
+            samples = torch.cat([vae.encode(one) for one in image.split(1)])
         return io.NodeOutput({"samples": samples})
 
 
@@ -135,24 +143,24 @@ class WanLiteVAEDecode(io.ComfyNode):
             node_id="WanLiteVAEDecode",
             display_name="Wan Lite VAE Decode",
             category=f"{CATEGORY}/vae",
-            description="Decodes latents to pictures; a clip becomes its frames. Pictures of any size, inside the "
-            "memory that there is, without seams.",
+            description="Decodes latents to images; a video becomes its frames. Images of any size, within the memory "
+            "that there is, without seams.",
             search_aliases=["decode", "latent to image", "wan decode", "tiled decode"],
             inputs=[
                 io.Latent.Input(
                     "samples", tooltip="From a sampler or VAE Encode: 16 channels for the Wan 2.1 VAE, 48 for 2.2."
                 ),
                 io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
-                *tiling_inputs(),
+                *make_tiling_inputs(),
             ],
-            outputs=[io.Image.Output(tooltip="One picture for each latent (each frame of a clip).")],
+            outputs=[io.Image.Output(tooltip="One image for each latent (each frame of a video).")],
         )
 
     @classmethod
     def execute(cls, samples: dict[str, Any], vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
         latent = samples["samples"]
         if isinstance(vae, HostVAE):
-            frames = vae.decode_in_pieces(latent, chosen_tiling(tiling, budget_mb))
+            frames = vae.decode_latent(latent, read_tiling(tiling, budget_mb))
         else:
             frames = vae.decode(latent)
         return io.NodeOutput(rearrange(frames, "... h w c -> (...) h w c"))

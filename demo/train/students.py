@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 
 from ...models.student import Student, StudentConfig, StudentNetwork, load_student, save_student
 from ...models.student.network import Block
-from ...models.wan_vae.vae import WanVAE, load_wan_vae
+from ...models.wan_vae import WanVAE, load_wan_vae
 from ...samplers.contract import PRESETS, SamplingContract
 from ...samplers.process import FLOW, VP
 from ...samplers.schedule import shift_sigma
@@ -188,7 +188,7 @@ def train(name: str, plan: Plan, models: Path) -> Student:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
     generator = Generator().manual_seed(plan.seed)
-    vae = load_wan_vae(demo_file("vae", models), torch.float32, clips=False)
+    vae = load_wan_vae(demo_file("vae", models), torch.float32, video=False)
     latents, classes = encode_images(vae, plan.images, generator)
     channels, text = kind.config.num_channels, pool_captions()
     projection = fit_projection(latents, channels) if channels != latents.shape[1] else None

@@ -16,7 +16,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Generator, Tensor, nn
 
-from ...models.wan_vae.vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
+from ...models.wan_vae import WanVAE, WanVAEConfig, load_wan_vae, save_wan_vae
 from ...models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from .. import demo_file
 from ..patterns import COLOURS, PATTERNS, draw
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = demo_file("vae", options.models)
     path.parent.mkdir(parents=True, exist_ok=True)
     if options.decoder:
-        vae = load_wan_vae(path, torch.float32, clips=False)
+        vae = load_wan_vae(path, torch.float32, video=False)
         save(train_decoder(vae, options.steps or 2400, options.seed, options.models), path)
     else:
         save(train(options.steps or 6000, options.seed, options.models), path)

@@ -1,8 +1,18 @@
-"""The Wan VAE: its layers, its files in every layout, and how it runs strip by strip."""
+"""The Wan VAE: its layers, its files in every layout, and how it runs as a stream of rows."""
 
 from .config import WAN21, WAN22, WanVAEConfig
-from .loading import official_state_dict
+from .loading import VAEFile, load_wan_vae, official_state_dict, save_wan_vae
 from .tiling import Tiling
-from .vae import WanVAE, load_wan_vae, save_wan_vae
+from .vae import WanVAE
 
-__all__ = ["WAN21", "WAN22", "Tiling", "WanVAE", "WanVAEConfig", "load_wan_vae", "official_state_dict", "save_wan_vae"]
+__all__ = [
+    "WAN21",
+    "WAN22",
+    "Tiling",
+    "VAEFile",
+    "WanVAE",
+    "WanVAEConfig",
+    "load_wan_vae",
+    "official_state_dict",
+    "save_wan_vae",
+]

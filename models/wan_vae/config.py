@@ -1,4 +1,4 @@
-"""The shape of a Wan VAE and the statistics of its latents: the only place that knows the mean and the std."""
+"""The configuration of a Wan VAE, with the mean and std of its latents."""
 
 from __future__ import annotations
 
@@ -37,15 +37,19 @@ class WanVAEConfig:
     """The numbers that define one Wan VAE; the defaults are Wan 2.1's.
 
     Args:
-        dim: width of the encoder's first level.
-        dec_dim: width of the decoder's last level (0: the same as ``dim``).
+        dim: channels of the encoder's first resolution stage.
+        dec_dim: channels of the decoder's last resolution stage (0: the same as ``dim``).
         z_dim: channels of the latent.
-        dim_mult: width of each level as a multiple of ``dim``; every level but the last halves height and width.
-        num_res_blocks: residual blocks of an encoder level; a decoder level has one more.
-        temporal_downsample: for each halving of the encoder, whether it halves the frames of a clip too.
-        patch_size: 1 (Wan 2.1) or 2 (Wan 2.2, which also has shortcuts around its levels).
-        latents_mean, latents_std: statistics of the raw latent, one a channel (empty: those of the real VAE with
-            this ``z_dim``, or 0 and 1 where there is none).
+        dim_mult: channels of each stage as a multiple of ``dim``; every stage but the last halves height and width.
+        num_res_blocks: residual blocks of an encoder stage; a decoder stage has one more.
+        temporal_downsample: for each downsampling of the encoder, whether it halves the frames of a video too.
+        patch_size: 1 (Wan 2.1) or 2 (Wan 2.2, which also has shortcuts around its stages).
+        latents_mean: mean of the raw latent, one for each channel (empty: that of the real VAE with this ``z_dim``, or
+            0 where there is none).
+        latents_std: its standard deviation, in the same way (1 where there is none).
+
+    Raises:
+        ValueError: ``patch_size`` is neither 1 nor 2, or a tuple has the wrong length.
     """
 
     dim: int = 96
@@ -64,7 +68,7 @@ class WanVAEConfig:
         if len(self.temporal_downsample) != len(self.dim_mult) - 1:
             raise ValueError(
                 f"temporal_downsample has {len(self.temporal_downsample)} values; dim_mult {self.dim_mult} needs "
-                f"{len(self.dim_mult) - 1}, one for each halving."
+                f"{len(self.dim_mult) - 1}, one for each downsampling."
             )
         known = {16: (_MEAN_21, _STD_21), 48: (_MEAN_22, _STD_22)}
         mean, std = known.get(self.z_dim, ((0.0,) * self.z_dim, (1.0,) * self.z_dim))
@@ -83,22 +87,22 @@ class WanVAEConfig:
 
     @property
     def spatial_factor(self) -> int:
-        """Pixels of one latent, along the height and along the width: 8 or 16."""
+        """Spatial compression factor: pixels to one latent along the height and along the width, 8 or 16."""
         return self.patch_size * 2 ** (len(self.dim_mult) - 1)
 
     @property
     def temporal_factor(self) -> int:
-        """Frames of one latent frame after the first: 4."""
+        """Temporal compression factor: frames to one latent frame after the first, 4."""
         return 2 ** sum(self.temporal_downsample)
 
     @property
     def encoder_dims(self) -> list[int]:
-        """Widths between the encoder's levels, from the pixels on."""
+        """Channels between the encoder's stages, from the pixels on."""
         return [self.dim * m for m in (1, *self.dim_mult)]
 
     @property
     def decoder_dims(self) -> list[int]:
-        """Widths between the decoder's levels, from the latent on."""
+        """Channels between the decoder's stages, from the latent on."""
         return [self.dec_dim * m for m in (self.dim_mult[-1], *reversed(self.dim_mult))]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .config import WanVAEConfig
 
-__all__ = ["diffusers_config", "infer_config", "is_diffusers", "official_names", "to_diffusers"]
+__all__ = ["build_diffusers_config", "infer_config", "is_diffusers", "map_official_names", "to_diffusers"]
 
 _OUTER = {  # official -> diffusers, at the front of a name
     "conv1.": "quant_conv.",
@@ -36,7 +36,7 @@ def is_diffusers(names: Iterable[str]) -> bool:
     return any(".mid_block.resnets.0.norm1.gamma" in name for name in names)
 
 
-def official_names(names: Sequence[str]) -> dict[str, str]:
+def map_official_names(names: Sequence[str]) -> dict[str, str]:
     """Map official name -> name in the file, whichever of the two layouts the file has."""
     if not is_diffusers(names):
         return {name: name for name in names}
@@ -45,7 +45,7 @@ def official_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def to_diffusers(name: str, config: WanVAEConfig) -> str:
-    """The diffusers name of an official one."""
+    """Return the diffusers name of an official one."""
     for ours, theirs in _OUTER.items():
         if name.startswith(ours):
             name = theirs + name[len(ours) :]
@@ -53,17 +53,17 @@ def to_diffusers(name: str, config: WanVAEConfig) -> str:
     for ours, theirs in _INNER.items():
         name = name.replace(ours, theirs)
     if match := re.match(r"encoder\.downsamples\.(\d+)\.downsamples\.(\d+)\.(.*)", name):
-        level, layer, rest = int(match[1]), int(match[2]), match[3]
+        stage, layer, rest = int(match[1]), int(match[2]), match[3]
         part = f"resnets.{layer}" if layer < config.num_res_blocks else "downsampler"
-        return f"encoder.down_blocks.{level}.{part}.{rest}"
+        return f"encoder.down_blocks.{stage}.{part}.{rest}"
     if match := re.match(r"decoder\.upsamples\.(\d+)\.upsamples\.(\d+)\.(.*)", name):
-        level, layer, rest = int(match[1]), int(match[2]), match[3]
+        stage, layer, rest = int(match[1]), int(match[2]), match[3]
         part = f"resnets.{layer}" if layer <= config.num_res_blocks else "upsampler"
-        return f"decoder.up_blocks.{level}.{part}.{rest}"
+        return f"decoder.up_blocks.{stage}.{part}.{rest}"
     if match := re.match(r"decoder\.upsamples\.(\d+)\.(.*)", name):
-        level, layer = divmod(int(match[1]), config.num_res_blocks + 2)
+        stage, layer = divmod(int(match[1]), config.num_res_blocks + 2)
         part = f"resnets.{layer}" if layer <= config.num_res_blocks else "upsamplers.0"
-        return f"decoder.up_blocks.{level}.{part}.{match[2]}"
+        return f"decoder.up_blocks.{stage}.{part}.{match[2]}"
     return name.replace("encoder.downsamples.", "encoder.down_blocks.", 1)
 
 
@@ -79,8 +79,8 @@ def _to_official(name: str, blocks: int, nested: bool) -> str:
     name = re.sub(r"^encoder\.down_blocks\.(\d+)\.resnets\.", r"encoder.downsamples.\1.downsamples.", name)
     name = name.replace("encoder.down_blocks.", "encoder.downsamples.", 1)
     if match := re.match(r"decoder\.up_blocks\.(\d+)\.resnets\.(\d+)\.(.*)", name):
-        level, layer, rest = int(match[1]), int(match[2]), match[3]
-        place = f"{level}.upsamples.{layer}" if nested else f"{level * (blocks + 1) + layer}"
+        stage, layer, rest = int(match[1]), int(match[2]), match[3]
+        place = f"{stage}.upsamples.{layer}" if nested else f"{stage * (blocks + 1) + layer}"
         return f"decoder.upsamples.{place}.{rest}"
     return name
 
@@ -90,21 +90,21 @@ def _is_nested(names: Sequence[str]) -> bool:
 
 
 def infer_config(shapes: Mapping[str, Sequence[int]]) -> WanVAEConfig | None:
-    """Read the configuration off the official names and shapes; None when this is no Wan VAE.
+    """Infer the configuration from the official names and shapes; None when this is not a Wan VAE.
 
-    Source: the same tensors tell ComfyUI and diffusers; every width, depth and factor shows in some shape.
+    Every width, depth and factor shows in the shape of some tensor.
     """
     needed = ("conv2.weight", "encoder.conv1.weight", "decoder.head.2.weight", "decoder.middle.0.residual.0.gamma")
     if any(name not in shapes for name in needed):
         return None
-    layers = _encoder_layers(shapes)
-    widths = [shape[0] for shape, resample, _ in layers if not resample]
-    temporal = tuple(time for _, resample, time in layers if resample)
+    layers = _find_encoder_layers(shapes)
+    widths = [shape[0] for shape, downsamples, _ in layers if not downsamples]
+    temporal = tuple(time for _, downsamples, time in layers if downsamples)
     dim, channels = shapes["encoder.conv1.weight"][:2]
-    levels = len(temporal) + 1
-    if not widths or len(widths) % levels:
+    stages = len(temporal) + 1
+    if not widths or len(widths) % stages:
         return None
-    blocks = len(widths) // levels
+    blocks = len(widths) // stages
     mult = tuple(width // dim for width in widths[blocks - 1 :: blocks])
     return WanVAEConfig(
         dim=dim,
@@ -117,8 +117,8 @@ def infer_config(shapes: Mapping[str, Sequence[int]]) -> WanVAEConfig | None:
     )
 
 
-def _encoder_layers(shapes: Mapping[str, Sequence[int]]) -> list[tuple[Sequence[int], bool, bool]]:
-    """The encoder's layers in order: (shape of its weight, whether it halves, whether it halves frames too)."""
+def _find_encoder_layers(shapes: Mapping[str, Sequence[int]]) -> list[tuple[Sequence[int], bool, bool]]:
+    """Return the encoder's layers in order: (shape of its weight, whether it downsamples, whether frames too)."""
     found = {}
     layer = re.compile(r"(encoder\.downsamples\.(\d+)(?:\.downsamples\.(\d+))?)\.(residual\.2|resample\.1)\.weight")
     for name, shape in shapes.items():
@@ -128,8 +128,8 @@ def _encoder_layers(shapes: Mapping[str, Sequence[int]]) -> list[tuple[Sequence[
     return [found[place] for place in sorted(found)]
 
 
-def diffusers_config(config: WanVAEConfig) -> dict[str, object]:
-    """The ``config.json`` with which diffusers' AutoencoderKLWan builds the same VAE."""
+def build_diffusers_config(config: WanVAEConfig) -> dict[str, object]:
+    """Return the ``config.json`` with which diffusers' AutoencoderKLWan builds the same VAE."""
     nested = config.patch_size == 2
     return {
         "_class_name": "AutoencoderKLWan",

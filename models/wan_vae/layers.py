@@ -1,12 +1,13 @@
-"""The parts of both Wan VAEs, for one frame: plain 2-D layers, differentiable, under the official names.
+"""The layers of both Wan VAEs, for one frame: plain 2-D modules, differentiable, under the official names.
 
 A causal 3-D convolution that sees one frame sees zeros before it, so only the last temporal slice of its kernel
-acts: ``weight`` here *is* that slice. What a clip needs besides (``past``: the two earlier slices; ``time_conv``) is
-absent until a clip is asked for. ``docs/notes/0001-image-vae-in-2d.md`` has the argument and its proof by test.
+acts: ``weight`` here *is* that slice. What a video needs besides (``past``: the two earlier slices; ``time_conv``) is
+absent until a video is given. ``docs/notes/0001-image-vae-in-2d.md`` has the argument and its proof by test.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import cast
 
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 from .config import WanVAEConfig
 
 __all__ = [
-    "Attention", "CausalConv", "Decoder", "DownLevel", "Downsample", "Encoder", "Head", "PixelNorm", "Residual",
-    "TimeConv", "UpLevel", "Upsample", "avg_down", "dup_up", "patchify", "scaling", "unpatchify",
+    "Attention", "CausalConv", "Decoder", "DownStage", "Downsample", "Encoder", "Head", "PixelNorm", "Residual",
+    "TimeConv", "UpStage", "Upsample", "avg_down", "dup_up", "patchify", "unpatchify",
 ]  # fmt: skip
 
 
@@ -31,7 +32,7 @@ class PixelNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, ...) -> the same shape."""
+        """Normalise (b, c, ...) to the same shape."""
         gain = self.gamma * self.gamma.numel() ** 0.5
         return F.normalize(x, dim=1) * gain.view(1, -1, *[1] * (x.ndim - 2))
 
@@ -46,31 +47,31 @@ class CausalConv(nn.Conv2d):
         self.register_parameter("past", None)
 
     def add_past(self) -> None:
-        """Make room for the two earlier temporal slices (zeros)."""
+        """Add the two earlier temporal slices, zeros."""
         past = torch.zeros_like(self.weight).unsqueeze(0).repeat(2, 1, 1, 1, 1)
         self.past = nn.Parameter(past, requires_grad=self.weight.requires_grad)
 
 
 class TimeConv(nn.Module):
-    """A (3, 1, 1) convolution over frames, nothing added around them; it never runs for a picture."""
+    """A (3, 1, 1) convolution over frames, without padding; it never runs for one image."""
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(out_dim, dim, 3, 1, 1))
         self.bias = nn.Parameter(torch.zeros(out_dim))
 
-    def taps(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The 1x1 kernels for the frame before last, the frame before and the frame itself, (out, c, 1, 1) each."""
-        before_last, before, now = (tap.contiguous() for tap in self.weight.squeeze(-1).unsqueeze(-1).unbind(2))
+    def split_slices(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the 1x1 kernels for the frame before last, the one before and the frame itself, (out, c, 1, 1)."""
+        before_last, before, now = (part.contiguous() for part in self.weight.squeeze(-1).unsqueeze(-1).unbind(2))
         return before_last, before, now
 
 
-def _time_conv_like(conv: nn.Conv2d, out_dim: int) -> TimeConv:
+def _make_time_conv(conv: nn.Conv2d, out_dim: int) -> TimeConv:
     return TimeConv(conv.in_channels, out_dim).to(conv.weight).requires_grad_(conv.weight.requires_grad)
 
 
 class Residual(nn.Module):
-    """norm, SiLU, conv, twice, around a shortcut."""
+    """Norm, SiLU and convolution, twice, with a shortcut around them."""
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
@@ -78,16 +79,16 @@ class Residual(nn.Module):
         self.residual = nn.ModuleDict({"0": PixelNorm(dim), "2": first, "3": PixelNorm(out_dim), "6": second})
         self.shortcut = nn.Conv2d(dim, out_dim, 1) if dim != out_dim else None
 
-    def halves(self) -> tuple[tuple[PixelNorm, CausalConv], tuple[PixelNorm, CausalConv]]:
-        """The two norm and convolution pairs in order."""
+    def split_halves(self) -> tuple[tuple[PixelNorm, CausalConv], tuple[PixelNorm, CausalConv]]:
+        """Return the two pairs of norm and convolution, in order."""
         norm1, conv1, norm2, conv2 = self.residual.values()
         pairs = (norm1, conv1), (norm2, conv2)
         return cast("tuple[tuple[PixelNorm, CausalConv], tuple[PixelNorm, CausalConv]]", pairs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) -> (b, out, h, w)."""
+        """Map (b, c, h, w) to (b, out, h, w)."""
         y = x
-        for norm, conv in self.halves():
+        for norm, conv in self.split_halves():
             y = conv(F.silu(norm(y)))
         return y + (x if self.shortcut is None else self.shortcut(x))
 
@@ -102,7 +103,7 @@ class Attention(nn.Module):
         self.proj = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) -> the same shape."""
+        """Attend over (b, c, h, w); the shape stays."""
         qkv = rearrange(self.to_qkv(self.norm(x)), "b (k c) h w -> k b 1 (h w) c", k=3)
         y = F.scaled_dot_product_attention(*qkv.unbind(0))
         return x + self.proj(rearrange(y, "b 1 (h w) c -> b c h w", h=x.shape[2]))
@@ -118,21 +119,26 @@ class Downsample(nn.Module):
         self.time_conv: TimeConv | None = None
 
     @property
+    def scale(self) -> tuple[int, int]:
+        """Factors by which height and width, and the frames of a video, change."""
+        return 2, 2 if self.temporal else 1
+
+    @property
     def conv(self) -> nn.Conv2d:
         """The spatial convolution."""
         return cast("nn.Conv2d", self.resample["1"])
 
     def make_time_conv(self) -> TimeConv:
-        """A convolution over frames, all zeros, as this layer's clips need it."""
-        return _time_conv_like(self.conv, self.conv.in_channels)
+        """Return a convolution over frames, all zeros, as this layer needs it for videos."""
+        return _make_time_conv(self.conv, self.conv.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, H, W) -> (b, c, H/2, W/2)."""
+        """Downsample (b, c, H, W) to (b, c, H/2, W/2)."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
 class Upsample(nn.Module):
-    """Double height and width by repeating pixels, then a convolution."""
+    """Double height and width by nearest upsampling, then a convolution."""
 
     def __init__(self, dim: int, out_dim: int, temporal: bool) -> None:
         super().__init__()
@@ -141,23 +147,35 @@ class Upsample(nn.Module):
         self.time_conv: TimeConv | None = None
 
     @property
+    def scale(self) -> tuple[int, int]:
+        """Factors by which height and width, and the frames of a video, change."""
+        return 2, 2 if self.temporal else 1
+
+    @property
     def conv(self) -> nn.Conv2d:
         """The spatial convolution."""
         return cast("nn.Conv2d", self.resample["1"])
 
     def make_time_conv(self) -> TimeConv:
-        """A convolution over frames, all zeros, as this layer's clips need it."""
-        return _time_conv_like(self.conv, 2 * self.conv.in_channels)
+        """Return a convolution over frames, all zeros, as this layer needs it for videos."""
+        return _make_time_conv(self.conv, 2 * self.conv.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) -> (b, out, 2h, 2w)."""
+        """Upsample (b, c, h, w) to (b, out, 2h, 2w)."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 def avg_down(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
-    """Wan 2.2's shortcut around an encoder level: the mean over groups of (channel, frame, row, column) neighbours.
+    """Average groups of (channel, frame, row, column) neighbours: Wan 2.2's shortcut around an encoder stage.
 
-    Shapes: (b, c, t, h, w) -> (b, out_dim, ceil(t / frames), h / size, w / size); missing frames are zeros in front.
+    Args:
+        x: (b, c, t, h, w).
+        out_dim: channels of the result.
+        frames: neighbouring frames in a group; missing frames are zeros in front.
+        size: neighbouring rows, and columns, in a group.
+
+    Shapes:
+        (b, c, t, h, w) -> (b, out_dim, ceil(t / frames), h / size, w / size).
     """
     x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % frames, 0))
     x = rearrange(x, "b c (t f) (h p) (w q) -> b (c f p q) t h w", f=frames, p=size, q=size)
@@ -165,23 +183,30 @@ def avg_down(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
 
 
 def dup_up(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
-    """Wan 2.2's shortcut around a decoder level: each value repeated over (channel, frame, row, column) neighbours.
+    """Repeat each value over (channel, frame, row, column) neighbours: Wan 2.2's shortcut around a decoder stage.
 
-    Shapes: (b, c, t, h, w) -> (b, out_dim, 1 + (t - 1) * frames, h * size, w * size): the first frame stays one frame.
+    Args:
+        x: (b, c, t, h, w).
+        out_dim: channels of the result.
+        frames: frames that one becomes; the first frame stays one frame.
+        size: rows, and columns, that one becomes.
+
+    Shapes:
+        (b, c, t, h, w) -> (b, out_dim, 1 + (t - 1) * frames, h * size, w * size).
     """
     x = x.repeat_interleave(out_dim * frames * size * size // x.shape[1], dim=1)
     x = rearrange(x, "b (o f p q) t h w -> b o (t f) (h p) (w q)", f=frames, p=size, q=size)
     return x[:, :, frames - 1 :]
 
 
-class DownLevel(nn.Module):
-    """One encoder level of Wan 2.2: residual blocks and a halving, with :func:`avg_down` around all of them."""
+class DownStage(nn.Module):
+    """One resolution stage of Wan 2.2's encoder: residual blocks and a downsampling, with :func:`avg_down` around."""
 
     def __init__(self, layers: list[nn.Module], out_dim: int) -> None:
         super().__init__()
         self.downsamples = nn.ModuleList(layers)
         self.out_dim = out_dim
-        self.size, self.frames = scaling(layers[-1])
+        self.scale = _read_scale(layers[-1])
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -189,22 +214,23 @@ class DownLevel(nn.Module):
         return self.downsamples
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """(b, c, t, h, w) -> (b, out, t', h', w')."""
-        return avg_down(x, self.out_dim, self.frames, self.size)
+        """Map (b, c, t, h, w) to (b, out, t', h', w')."""
+        size, frames = self.scale
+        return avg_down(x, self.out_dim, frames, size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) -> (b, out, h', w')."""
+        """Map (b, c, h, w) to (b, out, h', w')."""
         return _run(self.layers, x) + self.shortcut(x.unsqueeze(2)).squeeze(2)
 
 
-class UpLevel(nn.Module):
-    """One decoder level of Wan 2.2: residual blocks and a doubling, with :func:`dup_up` around all of them."""
+class UpStage(nn.Module):
+    """One resolution stage of Wan 2.2's decoder: residual blocks and an upsampling, with :func:`dup_up` around."""
 
     def __init__(self, layers: list[nn.Module], out_dim: int) -> None:
         super().__init__()
         self.upsamples = nn.ModuleList(layers)
         self.out_dim = out_dim
-        self.size, self.frames = scaling(layers[-1])
+        self.scale = _read_scale(layers[-1])
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -212,69 +238,91 @@ class UpLevel(nn.Module):
         return self.upsamples
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """(b, c, t, h, w) -> (b, out, t', h', w')."""
-        return dup_up(x, self.out_dim, self.frames, self.size)
+        """Map (b, c, t, h, w) to (b, out, t', h', w')."""
+        size, frames = self.scale
+        return dup_up(x, self.out_dim, frames, size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) -> (b, out, h', w')."""
+        """Map (b, c, h, w) to (b, out, h', w')."""
         y = _run(self.layers, x)
-        return y if self.size == 1 else y + self.shortcut(x.unsqueeze(2)).squeeze(2)
+        return y if self.scale == (1, 1) else y + self.shortcut(x.unsqueeze(2)).squeeze(2)
 
 
 class Head(nn.ModuleDict):
-    """norm, SiLU, conv: the last step of the encoder and of the decoder."""
+    """Norm, SiLU and convolution: the last step of the encoder and of the decoder."""
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__({"0": PixelNorm(dim), "2": CausalConv(dim, out_dim)})
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) -> (b, out, h, w)."""
+        """Map (b, c, h, w) to (b, out, h, w)."""
         return self["2"](F.silu(self["0"](x)))
 
 
-class Encoder(nn.Module):
-    """Pixels (patches for Wan 2.2) to mean and log-variance."""
+class _Network(nn.Module):
+    """What encoder and decoder share: local layers, a middle block with attention, local layers."""
+
+    conv1: CausalConv
+    middle: nn.Sequential
+    head: Head
+
+    def split_parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+        """Return the layers before the middle block, of it, and after it, each in the order in which they run."""
+        raise NotImplementedError
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """All layers in the order in which they run."""
+        return [layer for part in self.split_parts() for layer in part]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run all layers on (b, c, h, w)."""
+        return _run(self.layers, x)
+
+
+class Encoder(_Network):
+    """Pixels (patches for Wan 2.2) to mean and log-variance: (b, 3 or 12, H, W) -> (b, 2 z, h, w)."""
 
     def __init__(self, config: WanVAEConfig) -> None:
         super().__init__()
         dims = config.encoder_dims
         self.conv1 = CausalConv(3 * config.patch_size**2, dims[0])
-        levels = [_encoder_level(config, i) for i in range(len(config.dim_mult))]
+        stages = [_make_encoder_stage(config, i) for i in range(len(config.dim_mult))]
         if config.patch_size == 2:
-            levels = [[DownLevel(level, dims[i + 1])] for i, level in enumerate(levels)]
-        self.downsamples = nn.ModuleList([layer for level in levels for layer in level])
-        self.middle = _middle(dims[-1])
+            stages = [[DownStage(stage, dims[i + 1])] for i, stage in enumerate(stages)]
+        self.downsamples = nn.ModuleList([layer for stage in stages for layer in stage])
+        self.middle = _make_middle(dims[-1])
         self.head = Head(dims[-1], 2 * config.z_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, 3 or 12, H, W) -> (b, 2 z, h, w)."""
-        return self.head(self.middle(_run(self.downsamples, self.conv1(x))))
+    def split_parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+        """Return the layers before the middle block, of it, and after it, each in the order in which they run."""
+        return [self.conv1, *self.downsamples], [*self.middle], [self.head]
 
 
-class Decoder(nn.Module):
-    """Latent to pixels (patches for Wan 2.2)."""
+class Decoder(_Network):
+    """Latent to pixels (patches for Wan 2.2): (b, z, h, w) -> (b, 3 or 12, H, W)."""
 
     def __init__(self, config: WanVAEConfig) -> None:
         super().__init__()
         dims = config.decoder_dims
         self.conv1 = CausalConv(config.z_dim, dims[0])
-        self.middle = _middle(dims[0])
-        levels = [_decoder_level(config, i) for i in range(len(config.dim_mult))]
+        self.middle = _make_middle(dims[0])
+        stages = [_make_decoder_stage(config, i) for i in range(len(config.dim_mult))]
         if config.patch_size == 2:
-            levels = [[UpLevel(level, dims[i + 1])] for i, level in enumerate(levels)]
-        self.upsamples = nn.ModuleList([layer for level in levels for layer in level])
+            stages = [[UpStage(stage, dims[i + 1])] for i, stage in enumerate(stages)]
+        self.upsamples = nn.ModuleList([layer for stage in stages for layer in stage])
         self.head = Head(dims[-1], 3 * config.patch_size**2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, z, h, w) -> (b, 3 or 12, H, W)."""
-        return self.head(_run(self.upsamples, self.middle(self.conv1(x))))
+    def split_parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+        """Return the layers before the middle block, of it, and after it, each in the order in which they run."""
+        return [self.conv1], [*self.middle], [*self.upsamples, self.head]
 
 
-def _middle(dim: int) -> nn.Sequential:
+def _make_middle(dim: int) -> nn.Sequential:
     return nn.Sequential(Residual(dim, dim), Attention(dim), Residual(dim, dim))
 
 
-def _encoder_level(config: WanVAEConfig, i: int) -> list[nn.Module]:
+def _make_encoder_stage(config: WanVAEConfig, i: int) -> list[nn.Module]:
     dim, out_dim = config.encoder_dims[i : i + 2]
     widths = [dim] + [out_dim] * config.num_res_blocks
     layers: list[nn.Module] = [Residual(a, b) for a, b in pairwise(widths)]
@@ -283,37 +331,38 @@ def _encoder_level(config: WanVAEConfig, i: int) -> list[nn.Module]:
     return layers
 
 
-def _decoder_level(config: WanVAEConfig, i: int) -> list[nn.Module]:
+def _make_decoder_stage(config: WanVAEConfig, i: int) -> list[nn.Module]:
     dim, out_dim = config.decoder_dims[i : i + 2]
-    halving = config.patch_size == 1  # Wan 2.1's doubling halves the channels; 2.2's keeps them
-    if halving and i > 0:
+    halves_channels = config.patch_size == 1  # Wan 2.1's upsampling does; 2.2's keeps them
+    if halves_channels and i > 0:
         dim //= 2
     widths = [dim] + [out_dim] * (config.num_res_blocks + 1)
     layers: list[nn.Module] = [Residual(a, b) for a, b in pairwise(widths)]
     if i < len(config.temporal_downsample):
         temporal = config.temporal_downsample[::-1][i]
-        layers.append(Upsample(out_dim, out_dim // 2 if halving else out_dim, temporal))
+        layers.append(Upsample(out_dim, out_dim // 2 if halves_channels else out_dim, temporal))
     return layers
 
 
-def scaling(layer: nn.Module) -> tuple[int, int]:
-    """By how much a layer or a level scales height and width, and the frames of a clip."""
-    if isinstance(layer, (DownLevel, UpLevel)):
-        return layer.size, layer.frames
-    return (2, 2 if layer.temporal else 1) if isinstance(layer, (Downsample, Upsample)) else (1, 1)
+def _read_scale(layer: nn.Module) -> tuple[int, int]:
+    return layer.scale if isinstance(layer, (Downsample, Upsample)) else (1, 1)
 
 
-def _run(layers: nn.ModuleList, x: Tensor) -> Tensor:
+def _run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     for layer in layers:
         x = layer(x)
     return x
 
 
 def patchify(x: Tensor, size: int) -> Tensor:
-    """(b, c, H, W) -> (b, c * size * size, H / size, W / size); the column comes before the row in the channel."""
+    """Move ``size`` x ``size`` pixels into the channels, the column before the row.
+
+    Shapes:
+        (b, c, H, W) -> (b, c * size * size, H / size, W / size).
+    """
     return rearrange(x, "b c (h q) (w r) -> b (c r q) h w", q=size, r=size)
 
 
 def unpatchify(x: Tensor, size: int) -> Tensor:
-    """The inverse of :func:`patchify`."""
+    """Undo :func:`patchify`."""
     return rearrange(x, "b (c r q) h w -> b c (h q) (w r)", q=size, r=size)

@@ -1,4 +1,4 @@
-"""Reading and writing Wan VAEs in every layout in circulation, keeping in memory only what pictures need."""
+"""Reading and writing Wan VAEs in every layout in circulation, keeping in memory only what images need."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -19,18 +19,16 @@ from ..fitting import load_into
 from ..metadata import read_metadata
 from ..model_kind import identify_model
 from .config import WanVAEConfig
-from .key_map import diffusers_config, infer_config, is_diffusers, official_names, to_diffusers
+from .key_map import build_diffusers_config, infer_config, is_diffusers, map_official_names, to_diffusers
+from .vae import WanVAE
 
-if TYPE_CHECKING:
-    from .vae import WanVAE
-
-__all__ = ["VAEFile", "fill", "fill_clip_weights", "official_state_dict", "write"]
+__all__ = ["VAEFile", "load_wan_vae", "official_state_dict", "save_wan_vae"]
 
 _WEIGHTS = WEIGHT_NAMES[0]
 
 
 class VAEFile:
-    """A Wan VAE on disk, seen through the official names; tensors are read one at a time where the format allows.
+    """A Wan VAE on disk, seen through the official names; tensors are read one by one where the format allows.
 
     Args:
         path: official ``.pth`` or ``.safetensors``, diffusers' single file, or diffusers' folder (itself, or the
@@ -41,7 +39,7 @@ class VAEFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = _weights_file(Path(path))
+        self.path = _find_weights(Path(path))
         self._tensors: dict[str, Tensor] | None = None
         if self.path.suffix == ".safetensors":
             self.metadata = read_metadata(self.path)  # says in a sentence what is wrong with a damaged file
@@ -52,11 +50,11 @@ class VAEFile:
             self._tensors = read_tensors(self.path)
             shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
         self.layout = "diffusers" if is_diffusers(shapes) else "official"
-        self._names = official_names(list(shapes))
+        self._names = map_official_names(list(shapes))
         self.shapes = {name: shapes[inside] for name, inside in self._names.items()}
-        self.config = self._config()
+        self.config = self._read_config()
 
-    def _config(self) -> WanVAEConfig:
+    def _read_config(self) -> WanVAEConfig:
         config = infer_config(self.shapes)
         if config is None:
             kind = identify_model(self._names.values())
@@ -67,7 +65,7 @@ class VAEFile:
             )
         sidecar = self.path.parent / "config.json"
         if self.layout == "diffusers" and self.path.name == _WEIGHTS and sidecar.is_file():
-            config = _with_statistics(config, json.loads(sidecar.read_text()))
+            config = _replace_statistics(config, json.loads(sidecar.read_text()))
         return config
 
     @property
@@ -76,32 +74,32 @@ class VAEFile:
         return self.read(["conv2.weight"])["conv2.weight"].dtype
 
     def read(self, names: list[str]) -> dict[str, Tensor]:
-        """Tensors under the names of :class:`WanVAE`'s state dict; those that the file lacks are left out.
+        """Return tensors by their names in :class:`WanVAE`'s state dict; those that the file lacks are left out.
 
-        A causal kernel is cut while it is read, so that of a clip's weights only the asked part comes into memory.
+        A causal kernel is cut while it is read, so that only the slices that are asked for stay in memory.
         """
-        present = [name for name in names if official_name(name) in self._names]
+        present = [name for name in names if _find_official(name) in self._names]
         if self._tensors is not None:
-            return {name: _cut(name, self._tensors[self._names[official_name(name)]]) for name in present}
+            return {name: _cut(name, self._tensors[self._names[_find_official(name)]]) for name in present}
         with safe_open(self.path, framework="pt") as file:
-            return {name: _cut(name, file.get_tensor(self._names[official_name(name)])) for name in present}
+            return {name: _cut(name, file.get_tensor(self._names[_find_official(name)])) for name in present}
 
 
-def _with_statistics(config: WanVAEConfig, sidecar: dict[str, object]) -> WanVAEConfig:
-    """The same configuration with the mean and std that a diffusers ``config.json`` gives for this latent size."""
+def _replace_statistics(config: WanVAEConfig, sidecar: dict[str, object]) -> WanVAEConfig:
+    """Return the configuration with the mean and std that a diffusers ``config.json`` gives for this latent size."""
     mean, std = sidecar.get("latents_mean"), sidecar.get("latents_std")
     if isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == config.z_dim:
         return replace(config, latents_mean=tuple(mean), latents_std=tuple(std))
     return config
 
 
-def official_name(name: str) -> str:
-    """The official tensor that holds the one of this name in :class:`WanVAE`'s state dict."""
+def _find_official(name: str) -> str:
+    """Return which official tensor holds the one of this name in :class:`WanVAE`'s state dict."""
     return name.removesuffix(".past") + ".weight" if name.endswith(".past") else name
 
 
 def _cut(name: str, tensor: Tensor) -> Tensor:
-    """Official tensor -> ours: gamma as a vector, a kernel's last temporal slice or the two before it."""
+    """Return ours from an official tensor: gamma as a vector, a kernel's last temporal slice or the two before it."""
     if name.endswith(".gamma"):
         return tensor.reshape(-1).clone()
     if name.endswith(".past"):
@@ -111,7 +109,46 @@ def _cut(name: str, tensor: Tensor) -> Tensor:
     return tensor.clone()
 
 
-def fill(vae: WanVAE, file: VAEFile) -> None:
+def load_wan_vae(
+    path: str | os.PathLike[str],
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    video: bool | None = None,
+) -> WanVAE:
+    """Load a Wan VAE from any layout in circulation.
+
+    Args:
+        path: official ``.pth`` or ``.safetensors`` (also ComfyUI's), a diffusers file, or a diffusers folder.
+        dtype: precision of weights and arithmetic; None: bfloat16 on a GPU that has it, else float32.
+        device: where the VAE goes.
+        video: True loads the weights that only videos need, too; None loads them when a video is first given; False
+            never (a video is then refused).
+
+    Returns:
+        The VAE, without gradients, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not a Wan VAE, incomplete, or holds NaN.
+    """
+    file = VAEFile(path)
+    with torch.device("meta"):
+        vae = WanVAE(file.config, video=bool(video))
+    vae = vae.to_empty(device="cpu").to(dtype or _choose_precision(torch.device(device)))
+    vae.latents_mean = torch.tensor(file.config.latents_mean)
+    vae.latents_std = torch.tensor(file.config.latents_std)
+    _fill(vae, file)
+    if video is None:
+        vae.video_weights = partial(_read_video_weights, file)
+    vae.requires_grad_(False).eval()
+    return vae.to(device)
+
+
+def _choose_precision(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def _fill(vae: WanVAE, file: VAEFile) -> None:
     """Fill a VAE from a file, strictly.
 
     Raises:
@@ -119,37 +156,41 @@ def fill(vae: WanVAE, file: VAEFile) -> None:
     """
     names = list(vae.state_dict())
     tensors = file.read(names)
-    known = {official_name(name) for name in names} | {n for n in file.shapes if ".time_conv." in n}
+    known = {_find_official(name) for name in names} | {n for n in file.shapes if ".time_conv." in n}
     tensors |= {name: torch.empty(0) for name in file.shapes if name not in known}
     load_into(vae, tensors, source=file.path.name, what=f"a {vae.config.variant} VAE")
 
 
-def fill_clip_weights(vae: WanVAE, file: VAEFile) -> None:
-    """Fill what only clips need (earlier temporal slices, convolutions over frames) and leave the rest as it is.
+def _read_video_weights(file: VAEFile, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read what only videos need (earlier temporal slices, convolutions over frames).
+
+    Args:
+        file: where they are.
+        expected: tensors of these names and shapes; their values do not matter.
 
     Raises:
         CheckpointError: a tensor is missing, of another shape, or holds NaN or infinity.
     """
-    own = {name: value for name, value in vae.state_dict().items() if name.endswith(".past") or ".time_conv." in name}
-    tensors = file.read(list(own))
-    for name, value in own.items():
+    tensors = file.read(list(expected))
+    for name, value in expected.items():
         tensor = tensors.get(name)
         if tensor is None or tensor.shape != value.shape or not torch.isfinite(tensor.float()).all():
             found = "missing" if tensor is None else f"of shape {list(tensor.shape)}, or holds NaN"
             raise CheckpointError(
-                f"{file.path.name}: {official_name(name)} is {found}, and a clip needs it finite for a kernel of "
-                f"shape {list(value.shape)}; this file is good for pictures only. Use the original VAE for clips."
+                f"{file.path.name}: {_find_official(name)} is {found}, and a video needs it finite for a kernel of "
+                f"shape {list(value.shape)}; this file is good for images only. Use the original VAE for videos."
             )
-        value.copy_(tensor)
+    return tensors
 
 
 def official_state_dict(vae: WanVAE) -> dict[str, Tensor]:
-    """All tensors under the official names and shapes, as ComfyUI and the official code load them.
+    """Return all tensors under the official names and shapes, as ComfyUI and the official code load them.
 
-    A VAE that holds only the weights for pictures is written with zeros in the earlier temporal slices and in the
-    convolutions over frames: the same pictures everywhere, and clips that are a row of pictures.
+    A VAE that holds only the weights for images is written with zeros in the earlier temporal slices and in the
+    convolutions over frames: the same images everywhere, and videos whose frames do not depend on each other.
 
-    Source: Wan-Video/Wan2.2 ``vae2_1.py`` and ``vae2_2.py``, the names of their state dicts.
+    Source:
+        Wan-Video/Wan2.2 ``vae2_1.py`` and ``vae2_2.py``, the names of their state dicts.
     """
     own = vae.state_dict()
     result: dict[str, Tensor] = {}
@@ -164,31 +205,48 @@ def official_state_dict(vae: WanVAE) -> dict[str, Tensor]:
             result[name] = torch.cat([past, value.unsqueeze(0)]).movedim(0, 2).contiguous()
         elif not name.endswith(".past"):
             result[name] = value.clone().contiguous()
-    return result | _missing_time_convs(vae, own)
+    return result | _make_missing_time_convs(vae, own)
 
 
 def _is_3d(name: str) -> bool:
     return not any(part in name for part in (".resample.", ".to_qkv.", ".proj."))
 
 
-def _missing_time_convs(vae: WanVAE, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _make_missing_time_convs(vae: WanVAE, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     result: dict[str, Tensor] = {}
-    for name, module in vae.time_resamplers():
+    for name, module in vae.named_time_resamplers():
         if f"{name}.time_conv.weight" not in own:
             layer = module.make_time_conv()
             result |= {f"{name}.time_conv.{key}": value for key, value in layer.state_dict().items()}
     return result
 
 
-def write(vae: WanVAE, path: Path, layout: str, metadata: Mapping[str, str] | None) -> Path:
-    """Write one file (or diffusers' folder, where ``path`` has no suffix) and return where the weights are.
+def save_wan_vae(
+    vae: WanVAE, path: str | os.PathLike[str], layout: str = "official", metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write a Wan VAE so that the official code, ComfyUI (``official``) or diffusers (``diffusers``) loads it.
 
     Each file appears whole or not at all: an interrupted save leaves the old one.
 
+    Args:
+        vae: what to write.
+        path: ``.safetensors``, ``.pth`` or ``.pt``; for ``diffusers`` also a folder (no suffix), which gets a
+            ``config.json``.
+        layout: ``official`` or ``diffusers``.
+        metadata: for the header of a ``.safetensors`` file.
+
+    Returns:
+        The file that holds the weights.
+
     Raises:
-        ValueError: nothing reads a VAE under a name with this ending.
+        ValueError: ``layout`` is neither of the two, or nothing reads a VAE under a name with this ending.
         OSError: a file cannot be written; what was there stays.
     """
+    if layout not in ("official", "diffusers"):
+        raise ValueError(f"layout is {layout!r}; it must be 'official' or 'diffusers'.")
+    if vae.video_weights is not None and not vae.has_video_weights:
+        vae.add_video_weights()
+    path = Path(path)
     folder = path if layout == "diffusers" and not path.suffix else None
     path = path if folder is None else folder / _WEIGHTS
     if path.suffix not in (".safetensors", ".pth", ".pt"):
@@ -206,12 +264,12 @@ def write(vae: WanVAE, path: Path, layout: str, metadata: Mapping[str, str] | No
             torch.save(tensors, part)
     if folder is not None:
         with replacing(folder / "config.json") as part:
-            part.write_text(json.dumps(diffusers_config(vae.config), indent=2))
+            part.write_text(json.dumps(build_diffusers_config(vae.config), indent=2))
     return path
 
 
-def _weights_file(path: Path) -> Path:
-    """The file that holds the weights, where a folder is given."""
+def _find_weights(path: Path) -> Path:
+    """Return the file that holds the weights, where a folder is given."""
     if not path.is_dir():
         return path
     for folder in (path, path / "vae"):

@@ -1,4 +1,4 @@
-"""What may go into a Wan VAE: every refusal is one sentence that says what was found, what is allowed, what to do."""
+"""Checks of what goes into a Wan VAE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ _NAMES = {16: "the Wan 2.1 VAE (all of Wan 2.1, and Wan2.2 A14B)", 48: "the Wan 
 
 
 def check_pixels(pixels: Tensor, config: WanVAEConfig, pad: str | None = None) -> None:
-    """Raise ValueError unless these pixels can be encoded."""
+    """Check that these pixels can be encoded.
+
+    Args:
+        pixels: (b, 3, t, H, W) in [-1, 1].
+        config: of the VAE.
+        pad: what to do with a video whose length is not 4n+1.
+
+    Raises:
+        ValueError: wrong shape, dtype or size, or a length that ``pad`` does not mend.
+    """
     _check_tensor(pixels, "pixels", "(b, 3, t, H, W) in [-1, 1]")
     if pixels.shape[1] != 3:
         raise ValueError(
@@ -35,13 +44,21 @@ def check_pixels(pixels: Tensor, config: WanVAEConfig, pad: str | None = None) -
     if (frames - 1) % step and pad is None:
         below = 1 + (frames - 1) // step * step
         raise ValueError(
-            f"a clip of {frames} frames was given; its length must be {step}n+1: cut it to {below}, lengthen it to "
+            f"a video of {frames} frames was given; its length must be {step}n+1: cut it to {below}, lengthen it to "
             f"{below + step}, or choose pad='repeat' or pad='reflect'."
         )
 
 
 def check_latent(z: Tensor, config: WanVAEConfig) -> None:
-    """Raise ValueError unless this latent can be decoded."""
+    """Check that this latent can be decoded.
+
+    Args:
+        z: (b, c, t, h, w).
+        config: of the VAE.
+
+    Raises:
+        ValueError: wrong shape or dtype, or another number of channels than this VAE's latents have.
+    """
     _check_tensor(z, "latent", f"(b, {config.z_dim}, t, h, w)")
     if z.shape[1] != config.z_dim:
         needs = _NAMES.get(z.shape[1])
@@ -64,7 +81,7 @@ def _check_tensor(x: Tensor, name: str, shape: str) -> None:
 
 
 def pad_frames(pixels: Tensor, config: WanVAEConfig, pad: str | None) -> Tensor:
-    """Lengthen a clip to the next allowed length, by its last frame or by its own mirror image."""
+    """Lengthen a video to the next allowed length, by its last frame or by its own mirror image."""
     frames = pixels.shape[2]
     more = -(frames - 1) % config.temporal_factor
     if not more or pad is None:

@@ -1,6 +1,6 @@
-"""The Wan VAE as a VAE object of the host: what core's own nodes, and everybody else's, can encode and decode with.
+"""The Wan VAE as a VAE object of the host, with which core's own nodes, and other packs', can encode and decode.
 
-It is the host's class with the host's surface; encoding and decoding are ours. LATENTs are core's: raw mu, the mean and
+It is the host's class with the host's surface; encoding and decoding are ours. LATENTs are core's: raw mu; the mean and
 std belong to the model's latent format.
 """
 
@@ -15,20 +15,19 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...models.wan_vae.tiling import Tiling
-from ...models.wan_vae.vae import WanVAE, official_state_dict
+from ...models.wan_vae import Tiling, WanVAE, official_state_dict
 from ...pipeline.pictures.convert import to_signed
 from .progress import Progress
 
-# Bytes of working memory for each pixel and byte of precision, one still, untiled: measured with benchmarks/vae.py.
+# Bytes of working memory for each pixel and byte of precision, one image, untiled: measured with benchmarks/vae.py.
 _BYTES_PER_PIXEL = {"wan2.1": 600, "wan2.2": 700}
-_CLIP_FACTOR = 3
+_VIDEO_FACTOR = 3
 
 
 class HostVAE(comfy.sd.VAE):
     """A :class:`WanVAE` where the host wants a VAE.
 
-    A batch gives what its items give. Core's tiled nodes set how large the pieces are; the result is the untiled one.
+    A batch gives what its items give. Core's tiled nodes set how large the chunks are; the result is the untiled one.
     """
 
     def __init__(self, vae: WanVAE, dtype: torch.dtype) -> None:  # the host's own builds a module from a file
@@ -42,8 +41,8 @@ class HostVAE(comfy.sd.VAE):
         self.downscale_ratio = (lambda t: max(0, (t + frames - 1) // frames), space, space)
         self.upscale_index_formula = self.downscale_index_formula = (frames, space, space)
         self.latent_channels, self.latent_dim, self.output_channels = config.z_dim, 3, 3
-        self.memory_used_decode = lambda shape, dtype: self._memory(shape[2], shape[3] * shape[4] * space**2, dtype)
-        self.memory_used_encode = lambda shape, dtype: self._memory(shape[2], shape[3] * shape[4], dtype)
+        self.memory_used_decode = lambda shape, dtype: self._estimate(shape[2], shape[3] * shape[4] * space**2, dtype)
+        self.memory_used_encode = lambda shape, dtype: self._estimate(shape[2], shape[3] * shape[4], dtype)
         self.process_input = to_signed
         self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
         self.working_dtypes = [torch.bfloat16, torch.float16, torch.float32]
@@ -55,8 +54,8 @@ class HostVAE(comfy.sd.VAE):
     # What the host and its nodes call
 
     def decode(self, samples_in: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
-        """LATENT (b, c, t, h, w) -> frames (b, t', H, W, 3) in [0, 1]."""
-        return self.decode_in_pieces(samples_in, Tiling())
+        """Decode a LATENT (b, c, t, h, w) to frames (b, t', H, W, 3) in [0, 1]."""
+        return self.decode_latent(samples_in, Tiling())
 
     def decode_tiled(
         self,
@@ -67,13 +66,13 @@ class HostVAE(comfy.sd.VAE):
         tile_t: int | None = None,
         overlap_t: int | None = None,
     ) -> Tensor:
-        """The same as :meth:`decode`, in pieces for which the memory of one such tile is enough."""
+        """Decode as :meth:`decode`, in chunks for which the memory of one such tile is enough."""
         tile = (1, 1, 1, tile_y or samples.shape[-2], tile_x or samples.shape[-1])
-        return self.decode_in_pieces(samples, _tiling_of(self.memory_used_decode(tile, self.vae_dtype)))
+        return self.decode_latent(samples, _make_budget(self.memory_used_decode(tile, self.vae_dtype)))
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
-        """IMAGE (t, H, W, 3), one clip as core has it, or (b, t, H, W, 3) -> LATENT (b, c, t', h, w)."""
-        return self.encode_in_pieces(self._clips(pixel_samples), Tiling())
+        """Encode an IMAGE (t, H, W, 3), one video as core has it, or (b, t, H, W, 3), to a LATENT (b, c, t', h, w)."""
+        return self.encode_pixels(self._crop_videos(pixel_samples), Tiling())
 
     def encode_tiled(
         self,
@@ -84,61 +83,75 @@ class HostVAE(comfy.sd.VAE):
         tile_t: int | None = None,
         overlap_t: int | None = None,
     ) -> Tensor:
-        """The same as :meth:`encode`, in pieces for which the memory of one such tile is enough."""
+        """Encode as :meth:`encode`, in chunks for which the memory of one such tile is enough."""
         tile = (1, 3, 1, tile_y or pixel_samples.shape[-3], tile_x or pixel_samples.shape[-2])
-        tiling = _tiling_of(self.memory_used_encode(tile, self.vae_dtype))
-        return self.encode_in_pieces(self._clips(pixel_samples), tiling)
+        tiling = _make_budget(self.memory_used_encode(tile, self.vae_dtype))
+        return self.encode_pixels(self._crop_videos(pixel_samples), tiling)
 
     def get_sd(self) -> dict[str, Tensor]:
-        """The weights under the official names, for core's VAESave."""
+        """Return the weights under the official names, for core's VAESave."""
         return official_state_dict(self.first_stage_model)
 
     # What our nodes call
 
-    def decode_in_pieces(self, latent: Tensor, tiling: Tiling) -> Tensor:
-        """LATENT (b, c, t, h, w) or (b, c, h, w) -> frames (b, t', H, W, 3) in [0, 1].
+    def decode_latent(self, latent: Tensor, tiling: Tiling) -> Tensor:
+        """Decode a LATENT to frames.
+
+        Args:
+            latent: (b, c, t, h, w) or (b, c, h, w).
+            tiling: the chunks.
+
+        Returns:
+            (b, t', H, W, 3) in [0, 1].
 
         Raises:
             ValueError: the latent belongs to another VAE.
         """
         latent = latent if latent.ndim == 5 else latent.unsqueeze(2)
-        self._load(latent.shape[2] > 1, self.memory_used_decode(latent.shape, self.vae_dtype))
-        pixels = self.first_stage_model.decode_raw(latent.to(self.device), tiling=tiling, on_piece=Progress())
+        self._load_weights(latent.shape[2] > 1, self.memory_used_decode(latent.shape, self.vae_dtype))
+        pixels = self.first_stage_model.decode_raw(latent.to(self.device), tiling=tiling, on_progress=Progress())
         frames = self.process_output(rearrange(pixels, "b c t h w -> b t h w c"))
         return frames.to(self.output_device, self._output_dtype())
 
-    def encode_in_pieces(self, pixels: Tensor, tiling: Tiling) -> Tensor:
-        """Pixels (b, 3, t, H, W) in [-1, 1] -> LATENT (b, c, t', h, w).
+    def encode_pixels(self, pixels: Tensor, tiling: Tiling) -> Tensor:
+        """Encode pixels to a LATENT.
+
+        Args:
+            pixels: (b, 3, t, H, W) in [-1, 1].
+            tiling: the chunks.
+
+        Returns:
+            (b, c, t', h, w).
 
         Raises:
-            ValueError: a side has no whole number of latent cells, or a clip's length is not 4n+1.
+            ValueError: a side is not a multiple of the compression factor, or a video's length is not 4n+1.
         """
-        self._load(pixels.shape[2] > 1, self.memory_used_encode(pixels.shape, self.vae_dtype))
-        latent = self.first_stage_model.encode_raw(pixels.to(self.device), tiling=tiling, on_piece=Progress())
+        self._load_weights(pixels.shape[2] > 1, self.memory_used_encode(pixels.shape, self.vae_dtype))
+        latent = self.first_stage_model.encode_raw(pixels.to(self.device), tiling=tiling, on_progress=Progress())
         return latent.to(self.output_device, self._output_dtype())
 
     def _output_dtype(self) -> torch.dtype:
-        """The type that the host wants of a VAE's results; hosts before 0.18 have no say in it and take float32."""
+        """Return the dtype that the host wants of a VAE's results; hosts before 0.18 do not say and take float32."""
         return self.vae_output_dtype() if hasattr(self, "vae_output_dtype") else torch.float32
 
-    def _clips(self, image: Tensor) -> Tensor:
-        """IMAGE -> pixels (b, 3, t, H, W), cut at the edges to whole latent cells as core does."""
+    def _crop_videos(self, image: Tensor) -> Tensor:
+        """Turn an IMAGE into pixels (b, 3, t, H, W), cut at the edges to a multiple of the factor as core does."""
         image = image if image.ndim == 5 else image.unsqueeze(0)
-        cell = self.first_stage_model.config.spatial_factor
+        factor = self.first_stage_model.config.spatial_factor
         for axis in (2, 3):
-            length = image.shape[axis] // cell * cell
-            image = image.narrow(axis, image.shape[axis] % cell // 2, length)
+            length = image.shape[axis] // factor * factor
+            image = image.narrow(axis, image.shape[axis] % factor // 2, length)
         return self.process_input(rearrange(image[..., :3], "b t h w c -> b c t h w"))
 
-    def _memory(self, frames: int, pixels: int, dtype: torch.dtype) -> int:
-        per_pixel = _BYTES_PER_PIXEL[self.first_stage_model.config.variant] * (1 if frames == 1 else _CLIP_FACTOR)
+    def _estimate(self, frames: int, pixels: int, dtype: torch.dtype) -> int:
+        per_pixel = _BYTES_PER_PIXEL[self.first_stage_model.config.variant] * (1 if frames == 1 else _VIDEO_FACTOR)
         return int(per_pixel * pixels * comfy.model_management.dtype_size(dtype))
 
-    def _load(self, clip: bool, working_memory: int) -> None:
-        """Bring the weights to the device and make room to work; the weights for clips only where one is given."""
-        if clip and not self.first_stage_model.has_clip_weights:
+    def _load_weights(self, video: bool, working_memory: int) -> None:
+        """Bring the weights to the device and make room to work; those that only videos need where one is given."""
+        if video and not self.first_stage_model.has_video_weights:
             self.patcher.detach()
-            self.first_stage_model.add_clip_weights()
+            self.first_stage_model.add_video_weights()
             self.patcher, self.size = self._new_patcher(), None
         required = min(working_memory, int(comfy.model_management.get_total_memory(self.device) * 0.8))
         comfy.model_management.load_models_gpu([self.patcher], memory_required=required, force_full_load=True)
@@ -148,10 +161,10 @@ class HostVAE(comfy.sd.VAE):
         return comfy.model_patcher.ModelPatcher(self.first_stage_model, load_device=self.device, offload_device=offload)
 
 
-def _tiling_of(working_memory: int) -> Tiling:
+def _make_budget(working_memory: int) -> Tiling:
     return Tiling("budget", budget_mb=working_memory / 2**20)
 
 
 def to_pixels(image: Tensor) -> Tensor:
-    """Turn an IMAGE (b, H, W, 3 or 4) in [0, 1] into stills (b, 3, 1, H, W) in [-1, 1]; alpha is dropped."""
+    """Turn an IMAGE (b, H, W, 3 or 4) in [0, 1] into single frames (b, 3, 1, H, W) in [-1, 1]; alpha is dropped."""
     return to_signed(rearrange(image[..., :3], "b h w c -> b c 1 h w"))

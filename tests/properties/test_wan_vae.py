@@ -1,18 +1,21 @@
-"""What must hold for Wan VAEs of any shape: pieces, batches, clips and another implementation agree."""
+"""What must hold for Wan VAEs of any shape: chunks, batches, videos and another implementation agree."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from wan_lite.models.wan_vae.key_map import diffusers_config, to_diffusers
-from wan_lite.models.wan_vae.streaming.run import decode_pieces
-from wan_lite.models.wan_vae.tiling import with_smaller_pieces
-from wan_lite.models.wan_vae.vae import Tiling, WanVAE, WanVAEConfig, official_state_dict
+from wan_lite.models.wan_vae import Tiling, WanVAE, WanVAEConfig, official_state_dict
+from wan_lite.models.wan_vae.key_map import build_diffusers_config, to_diffusers
+from wan_lite.models.wan_vae.streaming import run
+from wan_lite.models.wan_vae.streaming.run import run_with_smaller_chunks
 
 CONFIGS = st.builds(
     WanVAEConfig,
@@ -27,22 +30,18 @@ CONFIGS = st.builds(
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
 
-class Pieces(Tiling):
-    """A tiling with a given number of pixels in a piece."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        object.__setattr__(self, "count", count)
-
-    def pixels(self, *_: object) -> int:
-        return self.count
+@contextmanager
+def chunks_of(pixels: int) -> Iterator[None]:
+    """Execution in chunks of this many pixels."""
+    with mock.patch.object(run, "choose_chunk_pixels", lambda *arguments: pixels):
+        yield
 
 
 @functools.lru_cache(maxsize=64)
-def random_vae(config: WanVAEConfig, clips: bool = True) -> WanVAE:
-    """A VAE with random weights everywhere, those for clips included, and activations of about unit size."""
+def random_vae(config: WanVAEConfig, video: bool = True) -> WanVAE:
+    """A VAE with random weights everywhere, those for videos included, and activations of about unit size."""
     torch.manual_seed(0)
-    vae = WanVAE(config, clips=clips).requires_grad_(False)
+    vae = WanVAE(config, video=video).requires_grad_(False)
     for name, p in vae.named_parameters():
         fan_in = p[0].numel() if p.ndim > 1 else 1
         fan_in *= p.shape[1] if name.endswith(".past") else 1
@@ -62,7 +61,7 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> bool:
 
 @settings(max_examples=15, deadline=None, phases=(Phase.generate,))
 @given(CONFIGS, SIZES, st.sampled_from([1, 3, 10, 40, 200, 1000, 10**9]), st.sampled_from([1, 5]))
-def test_pieces_of_any_size_give_the_whole(
+def test_chunks_of_any_size_give_the_whole(
     config: WanVAEConfig, size: tuple[int, int], count: int, frames: int
 ) -> None:
     vae = random_vae(config)
@@ -72,13 +71,15 @@ def test_pieces_of_any_size_give_the_whole(
     z = torch.randn(1, config.z_dim, 1 + (frames > 1), h, w)
     pixels = torch.rand(1, 3, frames, h * factor, w * factor) * 2 - 1
     off = Tiling("off")
-    assert close(vae.decode_raw(z, tiling=Pieces(count), clamp=False), vae.decode_raw(z, tiling=off, clamp=False))
-    assert close(vae.encode_raw(pixels, tiling=Pieces(count)), vae.encode_raw(pixels, tiling=off))
+    with chunks_of(count):
+        decoded, encoded = vae.decode_raw(z, clamp=False), vae.encode_raw(pixels)
+    assert close(decoded, vae.decode_raw(z, tiling=off, clamp=False))
+    assert close(encoded, vae.encode_raw(pixels, tiling=off))
 
 
 @settings(max_examples=12, deadline=None, phases=(Phase.generate,))
 @given(CONFIGS, SIZES)
-def test_rows_equal_the_differentiable_network(config: WanVAEConfig, size: tuple[int, int]) -> None:
+def test_streaming_equals_the_differentiable_network(config: WanVAEConfig, size: tuple[int, int]) -> None:
     vae = random_vae(config)
     z = torch.randn(2, config.z_dim, 1, *size)
     pixels = torch.rand(2, 3, 1, size[0] * config.spatial_factor, size[1] * config.spatial_factor) * 2 - 1
@@ -89,7 +90,7 @@ def test_rows_equal_the_differentiable_network(config: WanVAEConfig, size: tuple
 @settings(max_examples=10, deadline=None, phases=(Phase.generate,))
 @given(CONFIGS, SIZES, st.integers(1, 3))
 def test_diffusers_agrees(config: WanVAEConfig, size: tuple[int, int], latents: int) -> None:
-    """A second, independent implementation with the same weights: pictures and clips."""
+    """A second, independent implementation with the same weights: images and videos."""
     theirs = diffusers_vae(config)
     vae = random_vae(config)
     frames = 1 + (latents - 1) * config.temporal_factor
@@ -103,7 +104,7 @@ def test_diffusers_agrees(config: WanVAEConfig, size: tuple[int, int], latents: 
 @functools.lru_cache(maxsize=64)
 def diffusers_vae(config: WanVAEConfig) -> torch.nn.Module:
     diffusers = pytest.importorskip("diffusers")
-    arguments = {k: v for k, v in diffusers_config(config).items() if not k.startswith("_")}
+    arguments = {k: v for k, v in build_diffusers_config(config).items() if not k.startswith("_")}
     theirs = diffusers.AutoencoderKLWan(**arguments).eval().requires_grad_(False)
     state = {to_diffusers(k, config): v for k, v in official_state_dict(random_vae(config)).items()}
     theirs.load_state_dict(state, strict=True)
@@ -112,7 +113,7 @@ def diffusers_vae(config: WanVAEConfig) -> torch.nn.Module:
 
 @settings(max_examples=8, deadline=None, phases=(Phase.generate,))
 @given(CONFIGS, SIZES)
-def test_a_picture_is_the_first_frame_of_every_clip(config: WanVAEConfig, size: tuple[int, int]) -> None:
+def test_an_image_is_the_first_frame_of_every_video(config: WanVAEConfig, size: tuple[int, int]) -> None:
     vae = random_vae(config)
     z = torch.randn(1, config.z_dim, 3, *size)
     assert close(vae.decode(z, clamp=False)[:, :, :1], vae.decode(z[:, :, :1], clamp=False))
@@ -132,7 +133,7 @@ def test_a_batch_equals_one_by_one(patch_size: int) -> None:
 
 
 @pytest.mark.parametrize("patch_size", [1, 2])
-def test_a_picture_reads_no_weight_that_only_clips_need(patch_size: int) -> None:
+def test_an_image_reads_no_weight_that_only_videos_need(patch_size: int) -> None:
     """The proof that an image VAE is two-dimensional: NaN in everything else changes nothing."""
     config = WanVAEConfig(dim=8, patch_size=patch_size)
     vae = random_vae(config)
@@ -145,7 +146,7 @@ def test_a_picture_reads_no_weight_that_only_clips_need(patch_size: int) -> None
     assert not torch.isfinite(spoilt.decode(torch.randn(1, 16, 2, 2, 3))).all()
 
 
-def test_gradients_reach_every_weight_of_a_picture() -> None:
+def test_gradients_reach_every_weight_of_an_image() -> None:
     vae = WanVAE(WanVAEConfig(dim=4))
     z = vae.encode(torch.rand(2, 3, 1, 16, 16) * 2 - 1)
     vae.decode(z, clamp=False).square().mean().backward()
@@ -154,7 +155,7 @@ def test_gradients_reach_every_weight_of_a_picture() -> None:
     assert vae.conv1.bias.grad[half:].abs().sum() == 0
 
 
-def test_memory_that_runs_out_makes_smaller_pieces() -> None:
+def test_memory_that_runs_out_makes_smaller_chunks() -> None:
     tried = []
 
     def work(pixels: int) -> int:
@@ -163,7 +164,7 @@ def test_memory_that_runs_out_makes_smaller_pieces() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return pixels
 
-    assert with_smaller_pieces(work, 1000) == 250
+    assert run_with_smaller_chunks(work, 1000) == 250
     assert tried == [1000, 500, 250]
 
 
@@ -176,15 +177,17 @@ def test_an_interrupt_ends_the_work() -> None:
     def stop(done: int, total: int) -> None:
         raise Stop
 
-    with pytest.raises(Stop):
-        decode_pieces(vae, torch.randn(1, 16, 1, 4, 4), Pieces(100), stop)
+    with pytest.raises(Stop), chunks_of(100):
+        vae.decode(torch.randn(1, 16, 1, 4, 4), on_progress=stop)
 
 
 def test_progress_counts_every_row_once() -> None:
     vae = random_vae(WanVAEConfig(dim=4))
     seen: list[tuple[int, int]] = []
-    vae.decode(torch.randn(2, 16, 1, 4, 4), tiling=Pieces(100), on_piece=lambda *x: seen.append(x))
+    with chunks_of(100):
+        vae.decode(torch.randn(2, 16, 1, 4, 4), on_progress=lambda *x: seen.append(x))
     assert seen[-1] == (64, 64) and [done for done, _ in seen] == sorted({done for done, _ in seen}) and len(seen) > 4
     seen.clear()
-    vae.encode(torch.rand(2, 3, 1, 32, 32), tiling=Pieces(100), on_piece=lambda *x: seen.append(x))
+    with chunks_of(100):
+        vae.encode(torch.rand(2, 3, 1, 32, 32), on_progress=lambda *x: seen.append(x))
     assert seen[-1] == (64, 64) and [done for done, _ in seen] == sorted({done for done, _ in seen}) and len(seen) > 4

@@ -1,1 +1,1 @@
-"""Convolution algorithms for CPUs alone: Winograd, and upsampling fused with its convolution."""
+"""Convolution algorithms for CPUs alone: Winograd, and nearest upsampling fused with its convolution."""

@@ -1,1 +1,1 @@
-"""How the VAE is executed: a picture or a clip a few rows at a time, without autograd, in little memory."""
+"""How the VAE is executed without autograd: an image or a video streams through a few rows at a time."""

@@ -1,202 +1,223 @@
-"""A picture through the VAE a few rows at a time: the same numbers, no halo computed twice, no seam, little memory.
+"""Streaming layers: each takes a feature map a few rows at a time and returns the rows that are complete.
 
 Outside the middle attention every layer is local: a 3x3 convolution needs one row above and one below. So each layer
-keeps the last rows it was given and returns the rows that are complete, as a causal network does along time. Pieces
-may be of any height; a piece that is the whole picture is the ordinary untiled run. Small pieces are also the fastest
-on a CPU: activations stay in its cache and no page is ever touched for the first time.
+keeps the last rows it was given (a line buffer), as a causal network does along time. A chunk may have any number of
+rows; a chunk that is the whole image is the ordinary run. The result is the same: no halo is computed twice and there
+is no seam. Small chunks are also the fastest on a CPU: activations stay in its cache and no page is touched for the
+first time.
 
-A clip goes the same way with its frames as the batch, all of them at each row: a causal 3x3x3 convolution is then the
-2-D one plus the two earlier slices of its kernel on the frames before. No frame is cached, padded or copied.
+A video streams in the same way with its frames as the batch, all of them at each row: a causal 3x3x3 convolution is
+then the 2-D one plus the two earlier slices of its kernel on the frames before. No frame is cached, padded or copied.
 
-Everything here runs without autograd, on one picture or clip at a time; tensors are (t, c, rows, w), channels_last.
+Everything here runs without autograd, on one image or video at a time; tensors are (t, c, rows, w), channels_last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..cpu.upsample_conv import PAIR, convolve_doubled, doubling_pays, transform_doubling_kernel
-from ..cpu.winograd import Form, Scratch, form_for
-from ..layers import (
-    Attention,
-    CausalConv,
-    Decoder,
-    DownLevel,
-    Downsample,
-    Encoder,
-    Head,
-    PixelNorm,
-    Residual,
-    TimeConv,
-    UpLevel,
-    Upsample,
-)
-from .feature_map import Extent, extents
-from .inplace import attend, norm_into
-from .temporal import double_frames, halve_frames, mix
+from ..cpu.algorithm import select_algorithm
+from ..cpu.workspace import Workspace
+from ..feature_map import FeatureMapSize, trace_sizes
+from ..layers import CausalConv, Downsample, DownStage, Head, PixelNorm, Residual, TimeConv, Upsample, UpStage
+from .inplace import norm_into
+from .temporal import convolve_1x1, downsample_frames, upsample_frames
 
-__all__ = ["decode_rows", "encode_rows"]
+__all__ = ["Stream", "StreamingLayer", "gather_rows", "make_streaming", "run_streaming", "run_whole", "split_stages"]
+
+Stream = Iterator[tuple[Tensor, bool]]
+"""Chunks of rows in order, each with whether it is the last; a chunk may have no rows."""
 
 
-def encode_rows(encoder: Encoder, x: Tensor, pixels: int, on_rows: Callable[[int], None], fast: bool = True) -> Tensor:
-    """Run an encoder in pieces of about ``pixels`` pixels.
-
-    Args:
-        fast: use the forms of :func:`~.wan_vae_extent.extra_bytes`.
-        on_rows: called with the rows of ``x`` that are done.
-
-    Shapes: (t, 3 or 12, H, W) -> (t, 2 z, h, w).
-    """
-    found: list[Tensor] = []
-    scratch = Scratch(fast)
-
-    def collect(rows: Tensor, last: bool) -> None:
-        found.append(rows)
-
-    sink: Sink = collect
-    for level in reversed(_levels(_stages([encoder.conv1, *encoder.downsamples], scratch, Extent.of(x)))):
-        sink = _Gather(level, pixels, sink).push
-    done = 0
-    for piece in x.split(max(1, pixels // (x.shape[0] * x.shape[3])), dim=2):
-        done += piece.shape[2]
-        sink(piece, done == x.shape[2])
-        on_rows(done)
-    return whole(encoder.head, _middle(encoder.middle, torch.cat(found, dim=2), pixels, scratch), pixels, scratch)
-
-
-def decode_rows(decoder: Decoder, x: Tensor, pixels: int, sink: Sink, fast: bool = True) -> None:
-    """Run a decoder in pieces of about ``pixels`` pixels; ``sink`` gets the finished rows in order (some may be none).
-
-    Args:
-        fast: use the forms of :func:`~.wan_vae_extent.extra_bytes`.
-
-    Shapes: (t, z, h, w) -> pieces of (t, 3 or 12, rows, W).
-    """
-    scratch = Scratch(fast)
-    x = _middle(decoder.middle, whole(decoder.conv1, x, pixels, scratch), pixels, scratch)
-    flow(_stages([*decoder.upsamples, decoder.head], scratch, Extent.of(x)), x, True, pixels, sink)
-
-
-Sink = Callable[[Tensor, bool], None]
-"""Takes the next rows, and whether they are the last."""
-
-
-class RowStage(Protocol):
-    """A layer that takes rows in pieces."""
+class StreamingLayer(Protocol):
+    """A layer that takes rows in chunks."""
 
     growth: int
-    """Pixels that come out for one that goes in; pieces are smaller where it is more than one."""
+    """Pixels that come out for one that goes in; chunks are smaller where it is more than one."""
 
-    def push(self, x: Tensor, last: bool) -> Tensor:
+    def process(self, x: Tensor, last: bool) -> Tensor:
         """Take the next rows; return those that are complete now (all that are left when ``last``)."""
         ...
 
 
-def rows_of(layer: nn.Module, scratch: Scratch, extent: Extent) -> RowStage:
-    """The row-wise form of a layer, at the top of a picture of this extent."""
-    kinds = {
-        CausalConv: ConvRows, Head: HeadRows, Residual: ResidualRows, Downsample: DownRows, Upsample: UpRows,
-        DownLevel: LevelRows, UpLevel: LevelRows,
+def make_streaming(
+    layers: Iterable[nn.Module], size: FeatureMapSize, workspace: Workspace | None
+) -> list[StreamingLayer]:
+    """Make the streaming counterparts of some consecutive layers, at the top of an image or video.
+
+    Args:
+        layers: in the order in which they run.
+        size: of the first one's input, whole.
+        workspace: for the convolution algorithms of CPUs; None takes direct convolutions.
+    """
+    kinds: dict[type[nn.Module], Callable[..., StreamingLayer]] = {
+        CausalConv: StreamingConv, Head: _make_head, Residual: StreamingResidual, Downsample: StreamingDownsample,
+        Upsample: StreamingUpsample, DownStage: StreamingStage, UpStage: StreamingStage,
     }  # fmt: skip
-    return kinds[type(layer)](layer, scratch, extent)
+    return [kinds[type(layer)](layer, inside, workspace) for layer, inside in trace_sizes(layers, size)]
 
 
-def _stages(layers: Iterable[nn.Module], scratch: Scratch, extent: Extent) -> list[RowStage]:
-    """The row-wise forms of layers in a row."""
-    return [rows_of(layer, scratch, inside) for layer, inside in extents(layers, extent)]
+def run_streaming(layers: Sequence[StreamingLayer], x: Tensor, last: bool, chunk_pixels: int) -> Stream:
+    """Send rows through some layers and yield the result's rows as they are complete.
 
-
-def whole(layer: nn.Module, x: Tensor, pixels: int, scratch: Scratch) -> Tensor:
-    """Run a local layer over a whole picture, in pieces of about ``pixels`` pixels."""
-    found: list[Tensor] = []
-
-    def collect(rows: Tensor, last: bool) -> None:
-        if rows.shape[2]:
-            found.append(rows)
-
-    flow([rows_of(layer, scratch, Extent.of(x))], x, True, pixels, collect)
-    return torch.cat(found, dim=2).contiguous(memory_format=torch.channels_last)
-
-
-def flow(stages: list[RowStage], x: Tensor, last: bool, pixels: int, sink: Sink) -> None:
-    """Push rows through all stages, in pieces of about ``pixels`` pixels at each, and the result to ``sink``."""
-    if not stages:
-        sink(x, last)
+    Args:
+        layers: in the order in which they run.
+        x: the next rows, (t, c, n, w).
+        last: whether no more rows follow.
+        chunk_pixels: about how many pixels a layer takes at a time.
+    """
+    if not layers:
+        yield x, last
         return
-    stage, rest = stages[0], stages[1:]
-    rows = pixels // (x.shape[0] * x.shape[3] * stage.growth)
-    pieces = x.split(max(1, rows), dim=2)
-    for i, piece in enumerate(pieces):
-        final = last and i == len(pieces) - 1
-        y = stage.push(piece, final)
+    layer, rest = layers[0], layers[1:]
+    rows = chunk_pixels // (x.shape[0] * x.shape[3] * layer.growth)
+    chunks = x.split(max(1, rows), dim=2)
+    for i, chunk in enumerate(chunks):
+        final = last and i == len(chunks) - 1
+        y = layer.process(chunk, final)
         if final or y.shape[2]:
-            flow(rest, y, final, pixels, sink)
+            yield from run_streaming(rest, y, final, chunk_pixels)
 
 
-class _Rows3:
-    """The bookkeeping of a 3x3 convolution over rows that arrive in pieces.
+def run_whole(layer: nn.Module, x: Tensor, chunk_pixels: int, workspace: Workspace | None) -> Tensor:
+    """Run one local layer over a whole feature map (t, c, h, w) in chunks of about ``chunk_pixels`` pixels."""
+    stream = run_streaming(make_streaming([layer], FeatureMapSize.of(x), workspace), x, True, chunk_pixels)
+    return torch.cat([y for y, _ in stream if y.shape[2]], dim=2).contiguous(memory_format=torch.channels_last)
 
-    Where the convolution runs in blocks (see :mod:`.wan_vae_winograd`) it returns rows in whole blocks, counted from
-    the top of the picture, so that the blocks, and thereby the numbers, do not depend on the pieces.
+
+def gather_rows(stream: Stream, chunk_pixels: int) -> Stream:
+    """Hold rows back until they make a chunk; after a downsampling they are few."""
+    held: list[Tensor] = []
+    for x, last in stream:
+        held.append(x)
+        if last or sum(rows.shape[2] for rows in held) * x.shape[0] * x.shape[3] >= chunk_pixels:
+            chunk = held[0] if len(held) == 1 else torch.cat(held, dim=2)
+            held = []
+            yield chunk, last
+
+
+def split_stages(layers: Sequence[StreamingLayer]) -> list[list[StreamingLayer]]:
+    """Split an encoder's layers after each downsampling, into its resolution stages."""
+    stages: list[list[StreamingLayer]] = [[]]
+    for layer in layers:
+        stages[-1].append(layer)
+        if isinstance(layer, (StreamingDownsample, StreamingStage)):
+            stages.append([])
+    return [stage for stage in stages if stage]
+
+
+@dataclass(frozen=True)
+class _RowCounts:
+    """The rows of the window over which a 3x3 convolution runs when the next rows have come.
+
+    Args:
+        carried: rows kept from the chunks before, at first the row of zeros above the image.
+        done: rows of the result that are complete.
+        fill: rows of zeros below the window that complete the last block.
+    """
+
+    carried: int
+    done: int
+    fill: int
+
+    @classmethod
+    def plan(cls, carried: int, new: int, last: bool, block: int) -> _RowCounts:
+        """Count the rows for ``new`` input rows of an algorithm that computes ``block`` rows together."""
+        ready = carried + new + last - 2  # a row needs the one above and the one below; below the last one are zeros
+        done = ready if last else max(0, ready // block * block)
+        return cls(carried, done, -done % block if last else 0)
+
+
+class StreamingConv:
+    """A 3x3 convolution with zeros around the image, after an optional norm and SiLU.
+
+    For each chunk it writes a window of rows: those carried over, the new ones, zeros below the last. It convolves as
+    many as give complete rows of the result, and carries over the rows that the next results need. For example, an
+    image of five rows that comes in chunks of rows 0-1, 2-3 and 4 (z is a row of zeros):
+
+        chunk   carried   window         complete   carried over
+        0-1     z         z 0 1          0          0 1
+        2-3     0 1       0 1 2 3        1 2        2 3
+        4       2 3       2 3 4 z        3 4
+
+    An algorithm that computes blocks of rows (see :mod:`..cpu.algorithm`) returns whole blocks counted from the top of
+    the image, so that the blocks, and thereby the numbers, do not depend on the chunks. With blocks of four rows the
+    first two chunks complete nothing, and the last window gets three rows of zeros as ``fill``, whose results are cut
+    off:
+
+        chunk   carried     window                   complete    carried over
+        0-1     z           z 0 1                    -           z 0 1
+        2-3     z 0 1       z 0 1 2 3                -           z 0 1 2 3
+        4       z 0 1 2 3   z 0 1 2 3 4 z + z z z    0 1 2 3 4
     """
 
     growth = 1
-    scale = 1  # rows and columns that come out for one that goes into the window
 
-    def __init__(self, conv: nn.Conv2d, scratch: Scratch, extent: Extent) -> None:
-        self.conv, self.scratch, self.extent = conv, scratch, extent
-        self.kept: Tensor | None = None  # input rows still needed; at first the row of zeros above the picture
-        self.form = self._form()
-        self.block = self._block()
-        self.side = 1 if self.block > 1 else 0  # columns of zeros in the window; else the convolution adds them
-        self.kernels: list[Tensor] | None = None
+    def __init__(
+        self,
+        layer: CausalConv | Upsample,
+        size: FeatureMapSize,
+        workspace: Workspace | None,
+        norm: PixelNorm | None = None,
+    ) -> None:
+        self.conv = layer.conv if isinstance(layer, Upsample) else layer
+        self.norm, self.workspace = norm, workspace
+        self.algorithm = None if workspace is None else select_algorithm(layer, size)
+        self.block, self.scale = (1, 1) if self.algorithm is None else (self.algorithm.block, self.algorithm.scale)
+        self.filters: list[Tensor] | None = None
+        self.carried: Tensor | None = None  # None: the row of zeros above the image
 
-    def _form(self) -> Form | None:
-        slices = self.extent.slices if isinstance(self.conv, CausalConv) else 1
-        return form_for(self.conv.weight, self.extent.pixels, slices) if self.scratch.fast else None
+    def process(self, x: Tensor, last: bool) -> Tensor:
+        """Convolve (t, c, n, w) to (t, out, about n, w)."""
+        return self._convolve(x, x.shape[2], x.shape[3], last)
 
-    def _block(self) -> int:
-        return 1 if self.form is None else self.form.block
+    def _write(self, x: Tensor, out: Tensor) -> None:
+        """Write the convolution's input for these rows into its window."""
+        if self.norm is None:
+            out.copy_(x)
+        else:
+            norm_into(x, self.norm, out, silu=True)
 
-    def convolve(self, x: Tensor, rows: int, width: int, last: bool, write: Callable[[Tensor, Tensor], None]) -> Tensor:
-        """Let ``write(x, place)`` fill in ``rows`` new rows; return what is complete.
+    def _convolve(self, x: Tensor, rows: int, width: int, last: bool) -> Tensor:
+        """Convolve the ``rows`` x ``width`` pixels that :meth:`_write` makes of ``x``; return what is complete."""
+        counts = _RowCounts.plan(1 if self.carried is None else self.carried.shape[2], rows, last, self.block)
+        window = self._make_window(x, counts, rows, width, last)
+        self.carried = window[:, :, counts.done : counts.carried + rows].clone()
+        height, width = counts.done * self.scale, width * self.scale
+        if not height:
+            return _make_empty(x, self.conv.out_channels, 0, width)
+        y = self._run(window[:, :, : counts.done + counts.fill + 2])
+        if last:
+            self.filters = None
+        cut = y.shape[2:] != (height, width)
+        return y[:, :, :height, :width].contiguous(memory_format=torch.channels_last) if cut else y
 
-        Shapes: (t, c, ...) -> (t, out, about rows, width), each side times ``scale``.
-        """
-        k = 1 if self.kept is None else self.kept.shape[2]
-        ready = k + rows - 2 + last
-        done = ready if last else ready // self.block * self.block
-        fill = -done % self.block if last else 0
-        wide = width + -width % self.block + 2 * self.side
-        window = _empty(x, x.shape[1], k + rows + last + fill, wide)
-        window[:, :, :k] = 0 if self.kept is None else self.kept
-        window[:, :, k + rows :] = 0
-        if self.side:
+    def _make_window(self, x: Tensor, counts: _RowCounts, rows: int, width: int, last: bool) -> Tensor:
+        border = 1 if self.block > 1 else 0  # columns of zeros in the window; a direct convolution adds its own
+        start, end = counts.carried, counts.carried + rows
+        full_width = width + -width % self.block + 2 * border
+        window = _make_empty(x, x.shape[1], end + last + counts.fill, full_width)
+        window[:, :, :start] = 0 if self.carried is None else self.carried
+        window[:, :, end:] = 0
+        if border:
             window[..., :1] = 0
             window[..., width + 1 :] = 0
-        write(x, window[:, :, k : k + rows, self.side : self.side + width])
-        self.kept = window[:, :, max(0, done) : k + rows].clone()
-        if done <= 0:
-            return _empty(x, self.conv.out_channels, 0, width * self.scale)
-        y = self._run(window[:, :, : done + fill + 2])
-        if last:
-            self.kernels = None
-        done, width = done * self.scale, width * self.scale
-        cut = y.shape[2:] != (done, width)
-        return y[:, :, :done, :width].contiguous(memory_format=torch.channels_last) if cut else y
+        self._write(x, window[:, :, start:end, border : border + width])
+        return window
 
     def _run(self, window: Tensor) -> Tensor:
         past = self.conv.past if window.shape[0] > 1 and isinstance(self.conv, CausalConv) else None
-        if self.form is not None:
-            if self.kernels is None:
+        if self.algorithm is not None and self.workspace is not None:
+            if self.filters is None:
                 weights = [self.conv.weight, *([] if past is None else [past[1], past[0]])]
-                self.kernels = [self.form.transform_kernel(weight) for weight in weights]
-            return self.form.convolve(window, self.kernels, cast("Tensor", self.conv.bias), self.scratch)
+                self.filters = self.algorithm.transform_filters(weights)
+            return self.algorithm.convolve(window, self.filters, cast("Tensor", self.conv.bias), self.workspace)
         y = F.conv2d(window, self.conv.weight, self.conv.bias, padding=(0, 1))
         if past is not None:
             for ago in range(1, min(3, window.shape[0])):
@@ -204,159 +225,113 @@ class _Rows3:
         return y
 
 
-class ConvRows(_Rows3):
-    """A 3x3 convolution with zeros around the picture, after an optional norm and SiLU."""
-
-    def __init__(self, conv: nn.Conv2d, scratch: Scratch, extent: Extent, norm: PixelNorm | None = None) -> None:
-        super().__init__(conv, scratch, extent)
-        self.norm = norm
-
-    def push(self, x: Tensor, last: bool) -> Tensor:
-        """(t, c, n, w) -> (t, out, about n, w)."""
-        return self.convolve(x, x.shape[2], x.shape[3], last, self._write)
-
-    def _write(self, x: Tensor, place: Tensor) -> None:
-        if self.norm is None:
-            place.copy_(x)
-        else:
-            norm_into(x, self.norm, place, silu=True)
+def _make_head(head: Head, size: FeatureMapSize, workspace: Workspace | None) -> StreamingConv:
+    return StreamingConv(cast("CausalConv", head["2"]), size, workspace, cast("PixelNorm", head["0"]))
 
 
-class HeadRows(ConvRows):
-    """The last norm, SiLU and convolution."""
-
-    def __init__(self, head: Head, scratch: Scratch, extent: Extent) -> None:
-        super().__init__(cast("CausalConv", head["2"]), scratch, extent, cast("PixelNorm", head["0"]))
-
-
-class UpRows(_Rows3):
-    """Pixels repeated 2x2, then a 3x3 convolution; before that, a clip's frames doubled where the layer does so."""
+class StreamingUpsample(StreamingConv):
+    """Nearest upsampling, then a 3x3 convolution; before that, more frames of a video where the layer makes them."""
 
     growth = 4
 
-    def __init__(self, layer: Upsample, scratch: Scratch, extent: Extent) -> None:
-        self.scale = 2 if scratch.fast and doubling_pays(layer.conv.weight, extent.pixels) else 1
-        super().__init__(layer.conv, scratch, extent.after(layer))
+    def __init__(self, layer: Upsample, size: FeatureMapSize, workspace: Workspace | None) -> None:
+        super().__init__(layer, size, workspace)
         self.layer = layer
 
-    def _form(self) -> Form | None:
-        return None if self.scale == 2 else super()._form()
-
-    def _block(self) -> int:
-        return PAIR if self.scale == 2 else super()._block()
-
-    def push(self, x: Tensor, last: bool) -> Tensor:
-        """(t, c, n, w) -> (t', out, about 2n, 2w)."""
+    def process(self, x: Tensor, last: bool) -> Tensor:
+        """Upsample (t, c, n, w) to (t', out, about 2n, 2w)."""
         if x.shape[0] > 1 and self.layer.temporal:
-            x = double_frames(x, cast("TimeConv", self.layer.time_conv))
-        times = 2 // self.scale  # pixels are repeated here unless the convolution does it
-        return self.convolve(x, times * x.shape[2], times * x.shape[3], last, self._write)
+            x = upsample_frames(x, cast("TimeConv", self.layer.time_conv))
+        times = 2 // self.scale  # 1 where the algorithm upsamples
+        return self._convolve(x, times * x.shape[2], times * x.shape[3], last)
 
-    def _run(self, window: Tensor) -> Tensor:
-        if self.scale == 1:
-            return super()._run(window)
-        if self.kernels is None:
-            self.kernels = transform_doubling_kernel(self.conv.weight)
-        return convolve_doubled(window, self.kernels, cast("Tensor", self.conv.bias), self.scratch)
-
-    def _write(self, x: Tensor, place: Tensor) -> None:
+    def _write(self, x: Tensor, out: Tensor) -> None:
         n, w = x.shape[2:]
         if self.scale == 2:
-            place.copy_(x)
+            out.copy_(x)
         elif n:
-            target = place.permute(0, 2, 3, 1).unflatten(2, (w, 2)).unflatten(1, (n, 2))
+            target = out.permute(0, 2, 3, 1).unflatten(2, (w, 2)).unflatten(1, (n, 2))
             target.copy_(x.permute(0, 2, 3, 1)[:, :, None, :, None])
 
 
-class DownRows:
-    """A 3x3 convolution of stride 2 with zeros on the right and below."""
+class StreamingDownsample:
+    """A 3x3 convolution of stride 2 with zeros on the right and below, then fewer frames where the layer makes them."""
 
     growth = 1
 
-    def __init__(self, layer: Downsample, scratch: Scratch, extent: Extent) -> None:
+    def __init__(self, layer: Downsample, size: FeatureMapSize, workspace: Workspace | None) -> None:
         self.layer, self.conv = layer, layer.conv
-        self.kept: Tensor | None = None
+        self.carried: Tensor | None = None
 
-    def push(self, x: Tensor, last: bool) -> Tensor:
-        """(t, c, n, w) -> (t', c, about n/2, w/2)."""
+    def process(self, x: Tensor, last: bool) -> Tensor:
+        """Downsample (t, c, n, w) to (t', c, about n/2, w/2)."""
         n, w = x.shape[2:]
-        k = 0 if self.kept is None else self.kept.shape[2]
-        window = _empty(x, x.shape[1], k + n + last, w + 1)
+        k = 0 if self.carried is None else self.carried.shape[2]
+        window = _make_empty(x, x.shape[1], k + n + last, w + 1)
         if k:
-            window[:, :, :k] = cast("Tensor", self.kept)
+            window[:, :, :k] = cast("Tensor", self.carried)
         window[:, :, k : k + n, :w] = x
         window[..., w] = 0
         if last:
             window[:, :, -1] = 0
         done = max(0, (window.shape[2] - 1) // 2)
-        self.kept = window[:, :, 2 * done :].clone()
-        y = self.conv(window[:, :, : 2 * done + 1]) if done else _empty(x, self.conv.out_channels, 0, w // 2)
-        return halve_frames(y, cast("TimeConv", self.layer.time_conv)) if x.shape[0] > 1 and self.layer.temporal else y
+        self.carried = window[:, :, 2 * done :].clone()
+        y = self.conv(window[:, :, : 2 * done + 1]) if done else _make_empty(x, self.conv.out_channels, 0, w // 2)
+        if x.shape[0] > 1 and self.layer.temporal:
+            y = downsample_frames(y, cast("TimeConv", self.layer.time_conv))
+        return y
 
 
-class ResidualRows:
+class StreamingResidual:
     """A residual block; the shortcut's rows wait until the two convolutions have caught up."""
 
     growth = 1
 
-    def __init__(self, block: Residual, scratch: Scratch, extent: Extent) -> None:
-        self.halves = [ConvRows(conv, scratch, extent, norm) for norm, conv in block.halves()]
+    def __init__(self, block: Residual, size: FeatureMapSize, workspace: Workspace | None) -> None:
+        self.convs = [StreamingConv(conv, size, workspace, norm) for norm, conv in block.split_halves()]
         self.shortcut = block.shortcut
-        self.waiting = _Waiting()
+        self.delayed = _DelayedRows()
 
-    def push(self, x: Tensor, last: bool) -> Tensor:
-        """(t, c, n, w) -> (t, out, about n, w)."""
+    def process(self, x: Tensor, last: bool) -> Tensor:
+        """Map (t, c, n, w) to (t, out, about n, w)."""
         y = x
-        for half in self.halves:
-            y = half.push(y, last)
-        return self.waiting.add(y, x if self.shortcut is None else mix(x, self.shortcut.weight, self.shortcut.bias))
+        for conv in self.convs:
+            y = conv.process(y, last)
+        if self.shortcut is not None:
+            x = convolve_1x1(x, self.shortcut.weight, self.shortcut.bias)
+        return self.delayed.add(y, x)
 
 
-class LevelRows:
-    """A level of Wan 2.2 with the shortcut around it."""
+class StreamingStage:
+    """A resolution stage of Wan 2.2 with the shortcut around it."""
 
-    def __init__(self, level: DownLevel | UpLevel, scratch: Scratch, extent: Extent) -> None:
-        self.level = level
-        self.growth = 4 if isinstance(level, UpLevel) and level.size == 2 else 1
-        self.stages = _stages(level.layers, scratch, extent)
-        self.pair = level.size if isinstance(level, DownLevel) else 1  # rows that the shortcut takes together
+    def __init__(self, stage: DownStage | UpStage, size: FeatureMapSize, workspace: Workspace | None) -> None:
+        self.stage = stage
+        self.layers = make_streaming(stage.layers, size, workspace)
+        self.growth = stage.scale[0] ** 2 if isinstance(stage, UpStage) else 1
+        self.rows_together = stage.scale[0] if isinstance(stage, DownStage) else 1  # that the shortcut averages
         self.odd: Tensor | None = None
-        self.waiting = _Waiting()
+        self.delayed = _DelayedRows()
 
-    def push(self, x: Tensor, last: bool) -> Tensor:
-        """(t, c, n, w) -> (t, out, about n/2, n or 2n, w')."""
+    def process(self, x: Tensor, last: bool) -> Tensor:
+        """Map (t, c, n, w) to (t', out, about n/2, n or 2n, w')."""
         y = x
-        for stage in self.stages:
-            y = stage.push(y, last)
-        if isinstance(self.level, UpLevel) and self.level.size == 1:
+        for layer in self.layers:
+            y = layer.process(y, last)
+        if isinstance(self.stage, UpStage) and self.stage.scale == (1, 1):
             return y
         if self.odd is not None:
             x = torch.cat([self.odd, x], dim=2)
-        even = x.shape[2] // self.pair * self.pair
+        even = x.shape[2] // self.rows_together * self.rows_together
         self.odd = x[:, :, even:].clone() if even < x.shape[2] else None
         if not even:
-            return self.waiting.add(y, y[:, :, :0])
-        rows = self.level.shortcut(x[:, :, :even].transpose(0, 1).unsqueeze(0))
-        return self.waiting.add(y, rows.squeeze(0).transpose(0, 1))
+            return self.delayed.add(y, y[:, :, :0])
+        rows = self.stage.shortcut(x[:, :, :even].transpose(0, 1).unsqueeze(0))
+        return self.delayed.add(y, rows.squeeze(0).transpose(0, 1))
 
 
-class _Gather:
-    """Rows on their way into a level, held until they make a piece; halving makes rows small."""
-
-    def __init__(self, stages: list[RowStage], pixels: int, sink: Sink) -> None:
-        self.stages, self.pixels, self.sink = stages, pixels, sink
-        self.rows: list[Tensor] = []
-
-    def push(self, x: Tensor, last: bool) -> None:
-        self.rows.append(x)
-        if last or sum(rows.shape[2] for rows in self.rows) * x.shape[0] * x.shape[3] >= self.pixels:
-            x = self.rows[0] if len(self.rows) == 1 else torch.cat(self.rows, dim=2)
-            self.rows = []
-            flow(self.stages, x, last, self.pixels, self.sink)
-
-
-class _Waiting:
-    """Shortcut rows that came before the rows they are to be added to."""
+class _DelayedRows:
+    """Rows of a shortcut that wait for the rows to which they are added."""
 
     def __init__(self) -> None:
         self.rows: Tensor | None = None
@@ -374,22 +349,6 @@ class _Waiting:
         return y
 
 
-def _levels(stages: list[RowStage]) -> list[list[RowStage]]:
-    """The encoder's stages, cut after each halving."""
-    levels: list[list[RowStage]] = [[]]
-    for stage in stages:
-        levels[-1].append(stage)
-        if isinstance(stage, (DownRows, LevelRows)):
-            levels.append([])
-    return [level for level in levels if level]
-
-
-def _middle(layers: nn.Sequential, x: Tensor, pixels: int, scratch: Scratch) -> Tensor:
-    """The middle block, which needs the whole picture because of its attention."""
-    x = attend(cast("Attention", layers[1]), whole(layers[0], x, pixels, scratch))
-    return whole(layers[2], x, pixels, scratch)
-
-
-def _empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:
+def _make_empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:
     shape = (like.shape[0], channels, rows, width)
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

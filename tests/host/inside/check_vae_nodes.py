@@ -20,7 +20,7 @@ def io(name="wan21_tiny"):
     return {key: value.float() for key, value in load_file(vectors() / "wan_vae" / f"{name}_io.safetensors").items()}
 
 
-def picture(pixels):
+def to_image(pixels):
     """(b, 3, t, H, W) in [-1, 1] -> IMAGE (b t, H, W, 3) in [0, 1]."""
     return (pixels.clamp(-1, 1) * 0.5 + 0.5).movedim(1, -1).flatten(0, 1)
 
@@ -35,38 +35,38 @@ def close(got, expected, tolerance=TOLERANCE):
     assert (got - expected).abs().max() <= tolerance, (got - expected).abs().max()
 
 
-def check_picture_through_our_nodes():
+def check_image_through_our_nodes():
     for name in ("wan21_tiny", "wan22_tiny"):
         vae, golden = load(name=f"{name}.safetensors"), io(name)
-        (latent,) = run("WanLiteVAEEncode", image=picture(golden["img.pixels"]), vae=vae)
+        (latent,) = run("WanLiteVAEEncode", image=to_image(golden["img.pixels"]), vae=vae)
         close(latent["samples"], golden["img.mu_raw"])
         raw = to_raw(vae, golden["img.latent_norm"])
         (image,) = run("WanLiteVAEDecode", samples={"samples": raw}, vae=vae)
-        close(image * 2 - 1, picture(golden["img.decoded_unclamped"]) * 2 - 1)
+        close(image * 2 - 1, to_image(golden["img.decoded_unclamped"]) * 2 - 1)
 
 
-def check_picture_through_cores_nodes():
+def check_image_through_cores_nodes():
     vae, golden = load(), io()
-    image = picture(golden["img.pixels"])
+    image = to_image(golden["img.pixels"])
     close(run("VAEEncode", pixels=image, vae=vae)[0]["samples"], golden["img.mu_raw"])
     close(run("VAEEncodeTiled", pixels=image, vae=vae, tile_size=64, overlap=64)[0]["samples"], golden["img.mu_raw"])
     samples = {"samples": to_raw(vae, golden["img.latent_norm"])}
-    expected = picture(golden["img.decoded_unclamped"])
+    expected = to_image(golden["img.decoded_unclamped"])
     close(run("VAEDecode", samples=samples, vae=vae)[0], expected, TOLERANCE / 2)
     close(run("VAEDecodeTiled", samples=samples, vae=vae, tile_size=64, overlap=64)[0], expected, TOLERANCE / 2)
 
 
-def check_clip_through_cores_nodes():
+def check_video_through_cores_nodes():
     for name in ("wan21_tiny", "wan22_tiny"):
         vae, golden = load(name=f"{name}.safetensors"), io(name)
-        close(run("VAEEncode", pixels=picture(golden["clip5.pixels"]), vae=vae)[0]["samples"], golden["clip5.mu_raw"])
+        close(run("VAEEncode", pixels=to_image(golden["clip5.pixels"]), vae=vae)[0]["samples"], golden["clip5.mu_raw"])
         samples = {"samples": to_raw(vae, golden["clip5.latent_norm"])}
-        expected = picture(golden["clip5.decoded_unclamped"])
+        expected = to_image(golden["clip5.decoded_unclamped"])
         close(run("VAEDecode", samples=samples, vae=vae)[0], expected, TOLERANCE / 2)
         close(run("WanLiteVAEDecode", samples=samples, vae=vae)[0], expected, TOLERANCE / 2)
 
 
-def check_clip_of_another_length_is_never_cut():
+def check_video_of_another_length_is_never_cut():
     message = raises(ValueError, run, "VAEEncode", pixels=torch.rand(3, 16, 16, 3), vae=load())
     assert "3" in message and "4" in message, message
 
@@ -83,7 +83,7 @@ def check_same_as_cores_own_vae():
     close(run("WanLiteVAEDecode", samples=latent, vae=cores)[0], run("WanLiteVAEDecode", samples=latent, vae=ours)[0])
 
 
-def check_batch_of_pictures_stays_pictures():
+def check_batch_of_images_stays_images():
     vae = load()
     images = torch.rand(3, 32, 40, 3, generator=torch.Generator().manual_seed(2))
     (latent,) = run("WanLiteVAEEncode", image=images, vae=vae)
@@ -103,9 +103,9 @@ def check_tiled_equals_untiled():
     image = torch.rand(1, 512, 384, 3, generator=torch.Generator().manual_seed(3))
     (whole,) = run("WanLiteVAEEncode", image=image, vae=vae, tiling="off")
     (decoded,) = run("WanLiteVAEDecode", samples=whole, vae=vae, tiling="off")
-    assert vae_memory["wan2.1"] * 512 * 384 * 4 > 64 * 2**20, "the budget must force pieces"
-    (pieces,) = run("WanLiteVAEEncode", image=image, vae=vae, tiling="budget", budget_mb=64)
-    close(pieces["samples"], whole["samples"], 1e-5)
+    assert vae_memory["wan2.1"] * 512 * 384 * 4 > 64 * 2**20, "the budget must force chunks"
+    (chunked,) = run("WanLiteVAEEncode", image=image, vae=vae, tiling="budget", budget_mb=64)
+    close(chunked["samples"], whole["samples"], 1e-5)
     close(run("WanLiteVAEDecode", samples=whole, vae=vae, tiling="budget", budget_mb=64)[0], decoded, 1e-5)
     close(run("WanLiteVAEDecode", samples=whole, vae=vae, tiling="auto")[0], decoded, 1e-5)
     close(run("VAEDecodeTiled", samples=whole, vae=vae, tile_size=128, overlap=32)[0], decoded, 1e-5)
@@ -133,7 +133,7 @@ def check_precision():
             dtype = comfy.model_management.vae_dtype(vae.device, [torch.bfloat16, torch.float32])
         assert vae.first_stage_model.conv1.weight.dtype == vae.vae_dtype == dtype
         (image,) = run("WanLiteVAEDecode", samples={"samples": to_raw(vae, golden["img.latent_norm"])}, vae=vae)
-        error = (image - picture(golden["img.decoded_unclamped"])).square().mean().sqrt()
+        error = (image - to_image(golden["img.decoded_unclamped"])).square().mean().sqrt()
         assert image.dtype == torch.float32 and error < 2e-2, (precision, error)
 
 
@@ -154,7 +154,7 @@ def check_saved_by_core_loads_back():
     with tempfile.TemporaryDirectory() as folder:
         weights = {key: value.contiguous() for key, value in vae.get_sd().items()}
         save_file(weights, f"{folder}/saved.safetensors")
-        again = submodule("models.wan_vae.vae").load_wan_vae(f"{folder}/saved.safetensors", torch.float32)
+        again = submodule("models.wan_vae").load_wan_vae(f"{folder}/saved.safetensors", torch.float32)
     z = torch.randn(1, 16, 1, 4, 4)
     assert torch.equal(again.decode_raw(z), vae.first_stage_model.decode_raw(z))
 
@@ -184,7 +184,7 @@ def demo_vae():
 
 
 def check_cores_loader_takes_the_demo_vae():
-    """Core lists it by the same name; to core it is an ordinary Wan 2.1 VAE: encoder and decoder give our pictures."""
+    """Core lists it by the same name; to core it is an ordinary Wan 2.1 VAE: encoder and decoder give our images."""
     demo_vae()
     assert DEMO_VAE in node("VAELoader").vae_list(node("VAELoader"))
     (cores,) = run("VAELoader", vae_name=DEMO_VAE)

@@ -43,7 +43,7 @@ def test_a_vae_then_its_decoder_then_students(models: Path) -> None:
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed <= {"decoder", "conv2"}  # the latents stayed as they were
     assert "decoder" in changed
-    assert load_wan_vae(demo_file("vae", models), clips=False).config.dim == 4
+    assert load_wan_vae(demo_file("vae", models), video=False).config.dim == 4
     students.main([*common, "--images", "8", "flow", "ddim", "4ch"])
     student = load_student(demo_file("student_4ch", models))
     assert student.contract is not None

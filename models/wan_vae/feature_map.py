@@ -1,0 +1,62 @@
+"""How large a video or image is at each layer of an encoder or decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .layers import Downsample, DownStage, Upsample, UpStage
+
+__all__ = ["FeatureMapSize", "trace_sizes"]
+
+
+@dataclass(frozen=True)
+class FeatureMapSize:
+    """How large a feature map is at some layer.
+
+    Args:
+        frames: of the video; 1 for an image.
+        frame_pixels: of one frame, height times width.
+    """
+
+    frames: int
+    frame_pixels: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all frames."""
+        return self.frames * self.frame_pixels
+
+    @property
+    def slices(self) -> int:
+        """Temporal slices of a causal kernel that reach a frame."""
+        return min(3, self.frames)
+
+    @classmethod
+    def of(cls, x: Tensor) -> FeatureMapSize:
+        """Return the size of a feature map (t, c, h, w)."""
+        return cls(x.shape[0], x.shape[2] * x.shape[3])
+
+    def after(self, layer: nn.Module) -> FeatureMapSize:
+        """Return the size of a layer's output for an input of this size."""
+        if isinstance(layer, (Downsample, DownStage)):
+            size, frames = layer.scale
+            return FeatureMapSize(1 + (self.frames - 1) // frames, self.frame_pixels // size**2)
+        if isinstance(layer, (Upsample, UpStage)):
+            size, frames = layer.scale
+            return FeatureMapSize(1 + (self.frames - 1) * frames, self.frame_pixels * size**2)
+        return self
+
+
+def trace_sizes(layers: Iterable[nn.Module], size: FeatureMapSize) -> Iterator[tuple[nn.Module, FeatureMapSize]]:
+    """Yield each of some consecutive layers with the size of its input.
+
+    Args:
+        layers: in the order in which they run.
+        size: of the first layer's input.
+    """
+    for layer in layers:
+        yield layer, size
+        size = size.after(layer)
