@@ -1,8 +1,8 @@
 """The command line: ``wan-lite`` or ``python -m wan_lite``.
 
 Each command lives in a module of its own that is imported when the command is used: ``add_<command>(parser)`` declares
-its arguments and sets ``run=``, a function that takes the parsed options. An error of the library (a ``ValueError``),
-of the file system, or for want of memory is one sentence on stderr and exit code 2.
+its arguments and sets ``run=``, a function that takes the parsed options and may return an exit code. An error of the
+library (a ``ValueError``), of the file system, or for want of memory is one sentence on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ COMMANDS = {
     "sample": ("sample", "sample images with a student"),
     "inspect": ("inspect", "say what a file or folder is: kind, sizes, true image size, sampling contract"),
     "stamp": ("stamp", "write a sampling contract into a student's file; only the header changes"),
+    "check": ("check", "say what workflow files will sample, and where that contradicts their models"),
     "probe": ("probe", "find out from evidence which sampling a student wants"),
     "convert": ("convert", "rewrite a checkpoint in another layout"),
     "rollout": ("world", "play a world model forward"),
@@ -30,11 +31,11 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for wrong input, 130 when interrupted."""
+    """Run one command and return its exit code: 0 or the command's own, 2 for wrong input, 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = build_parser(arguments).parse_args(arguments)
     try:
-        options.run(options)
+        code = options.run(options)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         said = _sentence(error)
         if options.traceback or said is None:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"wan-lite {options.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

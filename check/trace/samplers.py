@@ -34,6 +34,7 @@ class SamplerUse:
         values: the node's own widgets.
         positive: the node and the input whose CONDITIONING is sampled.
         whole: the levels before start and end cut them.
+        sampler_name: the widget that names the update.
     """
 
     node: Node
@@ -47,6 +48,7 @@ class SamplerUse:
     values: dict[str, Value] = field(default_factory=dict)
     positive: tuple[Node, str] | None = None
     whole: tuple[float, ...] | None = None
+    sampler_name: Value | None = None
 
     @property
     def levels(self) -> tuple[float, ...] | None:
@@ -152,11 +154,13 @@ class _Reader:
         values, model = self._values(node), self.models.of_input(node)
         noise = values.get("add_noise")
         trace = self.sigmas.of_input(node)
+        rule, name = self._rule(node)
         return SamplerUse(
             node=node,
             sigmas=trace,
             model=model,
-            rule=self._rule(node),
+            rule=rule,
+            sampler_name=name,
             cfg=values.get("cfg"),
             seed=values.get("noise_seed"),
             adds_noise=bool(noise.value) if noise else None,
@@ -172,11 +176,13 @@ class _Reader:
         seed = self.follow.value(maker, "noise_seed") if maker and "noise_seed" in maker.inputs else None
         trace = self.sigmas.of_input(node)
         model, cfg, positive = self._guider(node)
+        rule, name = self._rule(node)
         return SamplerUse(
             node=node,
             sigmas=trace,
             model=model,
-            rule=self._rule(node),
+            rule=rule,
+            sampler_name=name,
             cfg=cfg,
             seed=seed if isinstance(seed, Value) else None,
             adds_noise=None if maker is None else maker.type != "DisableNoise",
@@ -203,15 +209,16 @@ class _Reader:
         cfg = self.follow.value(guider, "cfg") if known.input("cfg") else None
         return model, cfg if isinstance(cfg, Value) else None, (guider, "positive")
 
-    def _rule(self, node: Node) -> UpdateRule | None:
+    def _rule(self, node: Node) -> tuple[UpdateRule | None, Value | None]:
+        """Return the update of a SAMPLER input, and the widget that names it."""
         origin = self.follow.origin(node, "sampler")
         if not isinstance(origin, tuple):
-            return None
+            return None, None
         maker = origin[0]
         if maker.type == "KSamplerSelect":
             name = self.follow.value(maker, "sampler_name")
-            return find_rule(str(name.value)) if isinstance(name, Value) else None
-        return find_rule(SAMPLER_NODES[maker.type]) if maker.type in SAMPLER_NODES else None
+            return (find_rule(str(name.value)), name) if isinstance(name, Value) else (None, None)
+        return find_rule(SAMPLER_NODES[maker.type]) if maker.type in SAMPLER_NODES else None, None
 
 
 def _cut(levels: tuple[float, ...], values: dict[str, Value]) -> tuple[float, ...] | CannotTell:

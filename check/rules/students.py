@@ -1,0 +1,295 @@
+"""A few-step student's run against its training: levels, spacing, update, guidance, strength, experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..report import DOUBTFUL, NOTE, WRONG, Change, Finding, show, show_all
+from ..trace.models import LoadedFile
+from ..trace.runs import Run
+from ..trace.samplers import SamplerUse
+from ..training import Training
+from .case import Case, change_to, finding_at
+from .recipes import find_recipe
+
+__all__ = ["check_students"]
+
+SAME = 0.002
+"""Levels nearer than this count as the trained ones: float32 tables and rounded ManualSigmas differ by less."""
+
+FAR = 0.05
+"""From here on another level is wrong rather than doubtful."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The samplers of a run whose MODEL holds one student, with the file that each loads it from."""
+
+    run: Run
+    uses: tuple[SamplerUse, ...]
+    files: tuple[LoadedFile, ...]
+
+
+def check_students(case: Case) -> Iterator[Finding]:
+    """Compare every run with the students on its models."""
+    for run in case.runs:
+        for part, candidates in _parts(case, run):
+            yield from _judge_best(part, candidates)
+        yield from _several(case, run)
+
+
+def _parts(case: Case, run: Run) -> Iterator[tuple[_Part, list[list[Training]]]]:
+    """Yield the students of a run; the two experts' files are one student."""
+    found: dict[tuple[str, ...], list[tuple[SamplerUse, LoadedFile, list[list[Training]]]]] = {}
+    for use in run.samplers:
+        for file, candidates in case.trainings(use.model):
+            key = tuple(ways[0].family for ways in candidates)
+            found.setdefault(key, []).append((use, file, candidates))
+    for entries in found.values():
+        part = _Part(run, tuple(use for use, _, _ in entries), tuple(file for _, file, _ in entries))
+        yield part, entries[0][2]
+
+
+def _judge_best(part: _Part, candidates: list[list[Training]]) -> list[Finding]:
+    """Return the findings of that way of training which the run contradicts least."""
+    judged = [(list(_judge(part, way)), way) for ways in candidates for way in ways]
+    best, way = min(judged, key=lambda pair: _weight(pair[0]))
+    ways = [other for options in candidates for other in options if other is not way]
+    if len(candidates) > 1:
+        names = ", ".join(options[0].family for options in candidates)
+        best = [replace(f, severity=DOUBTFUL if f.severity == WRONG else f.severity) for f in best]
+        best = [replace(f, message=f"{f.message} The name {part.files[0].name} may mean {names}.") for f in best]
+    elif ways and best:
+        others = "; ".join(f"{_solver_name(other)} ({other.why})" for other in ways if other.why)
+        best = [replace(f, message=f"{f.message} As legitimate: {others}.") if others else f for f in best]
+    return best
+
+
+def _weight(findings: list[Finding]) -> tuple[int, int, int]:
+    severities = [finding.severity for finding in findings]
+    return severities.count(WRONG), severities.count(DOUBTFUL), len(findings)
+
+
+def _judge(part: _Part, way: Training) -> Iterator[Finding]:
+    yield from _levels(part, way)
+    yield from _experts(part, way)
+    for use, file in zip(part.uses, part.files, strict=True):
+        yield from _update(use, way)
+        yield from _guidance(use, way)
+        yield from _strength(use, file, way)
+
+
+def _levels(part: _Part, way: Training) -> Iterator[Finding]:
+    use = part.uses[0]
+    visited = _visited(part)
+    trained = way.levels_of({_role(way, file) for file in part.files})
+    if visited is None or not visited or not trained:
+        return
+    ignores = use.rule is not None and use.rule.ignores_levels
+    if ignores:
+        return
+    worst, severity = _compare(visited, trained)
+    if severity is None:
+        yield from _timesteps(part, way)
+        return
+    id = _kind_of_levels(part, way, visited)
+    recipe = find_recipe(part.run, part.uses, way)
+    count = "" if len(visited) == len(trained) else f"{len(visited)} levels instead of {len(trained)}, "
+    message = (
+        f"visits {show_all(visited)} (timesteps {show_all(1000 * level for level in visited)}), but {way.title} was "
+        f"trained at {show_all(trained)} ({show_all(way.timesteps_at(trained))}): {count}up to {show(worst)} off."
+    )
+    message = f"{_stages(part)} {message}"
+    yield finding_at(
+        use, id, severity, message, source=way.source, remedy=recipe.text,
+        changes=recipe.changes if not recipe.by_hand else (),
+    )  # fmt: skip
+
+
+def _compare(visited: Sequence[float], trained: Sequence[float]) -> tuple[float, str | None]:
+    """Return the largest difference and its severity (None: the same levels)."""
+    if len(visited) == len(trained):
+        worst = max(abs(a - b) for a, b in zip(visited, trained, strict=True))
+        return worst, None if worst <= SAME else DOUBTFUL if worst <= FAR else WRONG
+    worst = max(min(abs(level - one) for one in trained) for level in visited)
+    return worst, WRONG if worst > FAR else DOUBTFUL
+
+
+def _kind_of_levels(part: _Part, way: Training, visited: Sequence[float]) -> str:
+    """Say which widget is the reason, where one is."""
+    values = part.uses[0].sigmas.values
+    if _denoise(part) < 1 and visited[0] < way.levels[0] - SAME:
+        return "denoise-below-one"
+    wanted = way.core.get("scheduler")
+    scheduler = values.get("scheduler")
+    same_steps = "steps" in values and values["steps"].value == way.core.get("steps")
+    if scheduler is not None and wanted not in (None, "manual") and scheduler.value != wanted and same_steps:
+        return "schedule-spacing"
+    return "levels-differ"
+
+
+def _denoise(part: _Part) -> float:
+    found = part.uses[0].sigmas.values.get("denoise")
+    try:
+        return float(found.value) if found else 1.0
+    except (TypeError, ValueError):
+        return 1.0
+
+
+def _timesteps(part: _Part, way: Training) -> Iterator[Finding]:
+    """The levels are right; say where the network is still fed other timesteps than in training."""
+    fed = [t for use in part.uses for t in use.timesteps or []]
+    trained = dict(zip(way.levels, way.timesteps, strict=True))
+    expected = [trained[min(trained, key=lambda one: abs(one - level))] for level in _visited(part) or []]
+    sampling = part.uses[0].model.sampling
+    if len(fed) != len(expected) or getattr(sampling, "multiplier", 0) != 1000:
+        return
+    worst = max((abs(a - b) for a, b in zip(fed, expected, strict=True)), default=0)
+    if way.fields.get("timestep_cast") in ("table", "int64_trunc", "bf16") and worst > 1e-3:
+        message = f"feeds {show_all(fed)} where training fed {show_all(expected)}; core feeds 1000 times the level."
+        remedy = "Sample through Wan Lite Contract Sampling, which feeds the trained timesteps."
+        yield finding_at(
+            part.uses[0], "integer-timesteps", NOTE, f"{_stages(part)} {message}", source=way.source, remedy=remedy
+        )
+
+
+def _experts(part: _Part, way: Training) -> Iterator[Finding]:
+    """Levels on the wrong side of the boundary between two experts."""
+    edge = way.boundary
+    if edge is None or len(part.run.samplers) < 2:
+        return
+    for use, file in zip(part.uses, part.files, strict=True):
+        role = _role(way, file)
+        if role == "high":
+            wrong = [edge[0] - level for level in use.levels or () if level < edge[0] - SAME]
+        else:
+            wrong = [level - edge[1] for level in use.levels or () if level > edge[1] + SAME]
+        if role is None or not wrong:
+            continue
+        side = "below" if role == "high" else "above"
+        message = (
+            f"The {role}-noise expert visits {show_all(use.levels or ())}; {way.title} hands over at {show(edge[0])}: "
+            f"{len(wrong)} of its levels lie {side} it, by up to {show(max(wrong))}."
+        )
+        recipe = find_recipe(part.run, part.uses, way)
+        yield finding_at(
+            use, "expert-boundary", WRONG if max(wrong) > FAR else DOUBTFUL, message,
+            source=way.source, remedy=recipe.text, changes=recipe.changes if not recipe.by_hand else (),
+        )  # fmt: skip
+
+
+def _update(use: SamplerUse, way: Training) -> Iterator[Finding]:
+    if use.rule is None:
+        return
+    solver = str(way.fields.get("solver", ""))
+    if use.rule.ignores_levels:
+        return
+    is_causal = "causal" in way.fields
+    if is_causal and use.rule.name != "ar_video" and way.core.get("sampler") == "SamplerARVideo":
+        message = (
+            f"samples all frames at once with {use.rule.name}; {way.title} was trained in blocks of frames, each from "
+            "the ones before."
+        )
+        remedy = "Use SamplerARVideo, with the block length of training."
+        yield finding_at(use, "causal-student", WRONG, _about(use, message), source=way.source, remedy=remedy)
+        return
+    if use.rule.solver == solver or len(use.levels or ()) == 0:
+        return
+    wanted = way.core.get("sampler")
+    severity = DOUBTFUL if use.rule.near == solver else WRONG
+    message = f"steps with {use.rule.name}; {way.title} was trained for {_solver_name(way)}."
+    changes = _sampler_changes(use, wanted)
+    remedy = f"Set the sampler to {wanted}." if wanted else f"Use Wan Lite's own solver ({solver})."
+    yield finding_at(
+        use, "another-solver", severity, _about(use, message), source=way.source, remedy=remedy, changes=changes
+    )
+
+
+def _sampler_changes(use: SamplerUse, wanted: object) -> tuple[Change, ...]:
+    if not isinstance(wanted, str) or wanted == "SamplerARVideo":
+        return ()
+    change = change_to(use.values.get("sampler_name") or use.sampler_name, wanted)
+    return (change,) if change else ()
+
+
+def _guidance(use: SamplerUse, way: Training) -> Iterator[Finding]:
+    wanted = float(way.fields.get("cfg", 1.0))
+    try:
+        cfg = float(use.cfg.value) if use.cfg else wanted
+    except (TypeError, ValueError):
+        return
+    if cfg == wanted:
+        return
+    if wanted == 1:
+        message = (
+            f"runs with cfg {show(cfg)}: a second, negative pass at every step; {way.title} was trained without "
+            "guidance (cfg 1)."
+        )
+    else:
+        message = f"runs with cfg {show(cfg)}; {way.title} is sampled with {show(wanted)}."
+    change = change_to(use.cfg, wanted if wanted % 1 else int(wanted))
+    yield finding_at(
+        use, "cfg-differs", WRONG if wanted == 1 else DOUBTFUL, _about(use, message), source=way.source,
+        remedy=f"Set cfg to {show(wanted)}.", changes=(change,) if change else (),
+    )  # fmt: skip
+
+
+def _strength(use: SamplerUse, file: LoadedFile, way: Training) -> Iterator[Finding]:
+    wanted = way.fields.get("lora_strength")
+    if wanted is None or file.strength is None or file not in use.model.loras:
+        return
+    try:
+        strength = float(file.strength.value)
+    except (TypeError, ValueError):
+        return
+    if abs(strength - wanted) < 1e-6:
+        return
+    change = change_to(file.strength, wanted if wanted % 1 else int(wanted))
+    message = f"{file.name} is added with strength {show(strength)}; {way.title} was trained for {show(wanted)}."
+    yield Finding(
+        "strength-differs", DOUBTFUL, file.node.id, file.node.title, message, way.source,
+        f"Set the strength to {show(wanted)}.", (change,) if change else (),
+    )  # fmt: skip
+
+
+def _several(case: Case, run: Run) -> Iterator[Finding]:
+    for use in run.samplers:
+        found = [ways[0] for _, candidates in case.trainings(use.model) for ways in candidates[:1]]
+        if len({way.family for way in found}) > 1:
+            names = " and ".join(f"{way.file.name} ({way.title})" for way in found)
+            message = f"The model of this sampler holds several few-step students: {names}; each was trained alone."
+            yield finding_at(use, "several-students", DOUBTFUL, message, remedy="Keep one of them.")
+
+
+def _role(way: Training, file: LoadedFile) -> str | None:
+    from ...models.known_students import expert_role
+
+    return expert_role(file.name) if way.boundary else None
+
+
+def _visited(part: _Part) -> list[float] | None:
+    found = [use.levels for use in part.uses]
+    return None if None in found else [level for levels in found if levels for level in levels]
+
+
+def _stages(part: _Part) -> str:
+    return (
+        "The run of nodes " + " and ".join(use.node.id for use in part.uses) if len(part.uses) > 1 else "This sampler"
+    )
+
+
+def _about(use: SamplerUse, message: str) -> str:
+    return f"This sampler {message}"
+
+
+def _solver_name(way: Training) -> str:
+    names = {
+        "renoise": "fresh noise at every step (renoise; core's lcm)",
+        "flow_euler": "Euler steps",
+        "flow_unipc": "Wan's own UniPC (order 2 in the flow process)",
+        "flow_dpmpp": "Wan's own DPM++",
+        "ddim": "DDIM",
+    }
+    solver = str(way.fields.get("solver", ""))
+    return names.get(solver, solver)

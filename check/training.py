@@ -1,0 +1,160 @@
+"""How a file's student was trained to be sampled: levels, timesteps, update, guidance, from its contract's fields.
+
+The arithmetic is that of :mod:`wan_lite.samplers`, without torch, so that a check starts at once.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..models.known_students import KnownStudent, KnownStudents
+from .levels.sampling import DiscreteFlow, to_float32
+from .trace.models import LoadedFile
+
+__all__ = ["Training", "find_trainings", "trained_levels"]
+
+ANGLES = (1.5, 1.4, 1.0)
+"""Intermediate angles of rCM's schedule."""
+
+WAN_START = 0.999
+
+
+@dataclass(frozen=True)
+class Training:
+    """One way in which a file was trained to be sampled.
+
+    Attributes:
+        title: of the student.
+        family: id of the known student, or the file's name where the file itself declares a contract.
+        origin: "recognised" (by name), "declared" (in the header), "sidecar" or "assumed".
+        file: the checkpoint or LoRA.
+        role: "high" or "low" where the file is one of two experts.
+        levels: noisiest first, without the final 0.
+        timesteps: what the network was fed at each.
+        fields: the contract's own fields.
+        core: sampler, scheduler, steps, shift and switch of ComfyUI's own that are exact, where there are any.
+        source: where it was read.
+        why: what makes this one of several ways.
+    """
+
+    title: str
+    family: str
+    origin: str
+    file: LoadedFile
+    role: str | None
+    levels: tuple[float, ...]
+    timesteps: tuple[float, ...]
+    fields: Mapping[str, Any]
+    core: Mapping[str, Any]
+    source: str = ""
+    why: str = ""
+
+    @property
+    def boundary(self) -> tuple[float, float] | None:
+        """Return (lowest level of the high expert, first level of the low expert), equal where training had a number.
+
+        A contract with ``boundary`` gives that level twice; one with ``boundary_step`` the trained levels around it.
+        """
+        if "boundary" in self.fields:
+            return float(self.fields["boundary"]), float(self.fields["boundary"])
+        step = self.fields.get("boundary_step")
+        return (self.levels[step - 1], self.levels[step]) if step and 0 < step < len(self.levels) else None
+
+    def timesteps_at(self, levels: Iterable[float]) -> list[float]:
+        """Return what training fed at these of its levels."""
+        fed = dict(zip(self.levels, self.timesteps, strict=True))
+        return [fed[level] for level in levels]
+
+    def levels_of(self, roles: set[str | None]) -> list[float]:
+        """Return the levels that were trained for these experts; all where one of them is not known as either."""
+        edge = self.boundary
+        if edge is None or not roles <= {"high", "low"} or roles == {"high", "low"}:
+            return list(self.levels)
+        return [level for level in self.levels if ("high" in roles) == (level >= edge[0])]
+
+
+def find_trainings(file: LoadedFile, students: KnownStudents) -> list[list[Training]]:
+    """Return the ways in which a file may have been trained: a list for each student that its name may mean."""
+    found = students.recognise(file.name)
+    return [list(_ways(student, found.role, file)) for student in found.students if student.fields is not None]
+
+
+def _ways(student: KnownStudent, role: str | None, file: LoadedFile) -> Iterator[Training]:
+    assert student.fields is not None
+    changes = [({}, ""), *((other.changes, other.why) for other in student.alternatives)]
+    for changed, why in changes:
+        fields = {key: value for key, value in {**student.fields, **changed}.items() if value is not None}
+        levels, timesteps = trained_levels(fields)
+        yield Training(
+            title=student.title,
+            family=student.id,
+            origin="recognised",
+            file=file,
+            role=role,
+            levels=tuple(levels),
+            timesteps=tuple(timesteps),
+            fields=fields,
+            core=student.core or {},
+            source="; ".join(map(str, student.sources[:2])),
+            why=why,
+        )
+
+
+def trained_levels(fields: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Return the levels of a contract in its JSON form, without the final 0, and the timesteps fed at them."""
+    cast = CASTS[str(fields.get("timestep_cast", "int64_trunc"))]
+    steps = int(fields.get("steps", 20))
+    if "levels" in fields:
+        levels = [float(level) for level in fields["levels"]]
+    elif "sigma_max" in fields:
+        angles = [math.atan(float(fields["sigma_max"])), *ANGLES[: steps - 1]]
+        levels = [math.sin(angle) / (math.cos(angle) + math.sin(angle)) for angle in angles]
+    elif "denoising_steps" in fields:
+        return _listed(fields)
+    elif fields.get("prediction") == "epsilon":
+        return _ddim(steps, float(fields.get("shift", 1.0)))
+    else:
+        start = WAN_START if fields.get("solver") == "flow_unipc" else 1.0
+        sampling = DiscreteFlow(float(fields.get("shift", 1.0)), 1.0)
+        levels = [sampling.sigma(start * (1 - i / steps)) for i in range(steps)]
+    given = fields.get("timesteps")
+    return levels, [float(t) for t in given] if given else [cast(1000 * level) for level in levels]
+
+
+def _listed(fields: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Warped, a denoising step is shifted; else it is fed as it is, at the nearest level of the shifted table."""
+    sampling = DiscreteFlow(float(fields.get("shift", 1.0)))
+    steps = [float(step) for step in fields["denoising_steps"]]
+    if fields.get("warp", True):
+        levels = [sampling.sigma(step) for step in steps]
+        return levels, [CASTS[str(fields.get("timestep_cast", "float"))](1000 * level) for level in levels]
+    return [min(sampling.table, key=lambda level: abs(1000 * level - step)) for step in steps], steps
+
+
+def _ddim(steps: int, shift: float) -> tuple[list[float], list[float]]:
+    from ..samplers.schedule import ddim_schedule
+
+    schedule = ddim_schedule(steps, shift=shift)
+    assert schedule.timesteps is not None
+    return schedule.sigmas[:-1].tolist(), schedule.timesteps.tolist()
+
+
+def _bf16(value: float) -> float:
+    """Round to bfloat16: the upper half of a float32, to the nearest, ties to even."""
+    bits = struct.unpack("<I", struct.pack("<f", to_float32(value)))[0]
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+    result: float = struct.unpack("<f", struct.pack("<I", rounded))[0]
+    return result
+
+
+CASTS = {
+    "float": lambda value: value,
+    "bf16": _bf16,
+    "int64_trunc": lambda value: float(int(value + 1e-9)),
+    "table": lambda value: value,
+}
+"""What becomes of a timestep before the network is fed it."""

@@ -1,0 +1,117 @@
+"""Checking a workflow file: read it, follow what reaches each sampler, and compare with how the models were trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..models.known_students import KnownStudents, load_known_students
+from .graph.files import read_document
+from .graph.graph import Graph, WorkflowError
+from .graph.read import read_graph
+from .report import NOTE, SEVERITIES, Change, Finding, Report, SamplerReport
+from .rules import RULES, Case
+from .trace.follow import CannotTell
+from .trace.runs import find_runs
+from .trace.samplers import SamplerUse, Survey, survey
+
+__all__ = ["check_graph", "check_workflow"]
+
+MOST_ATTEMPTS = 4  # at finding out which remedies work together
+
+
+def check_workflow(path: str | os.PathLike[str], students: KnownStudents | None = None) -> Report:
+    """Return what a workflow file will sample, and where that contradicts the models that it loads.
+
+    Args:
+        path: a file of JSON (the page's own format or the API format), or an image or video that carries one.
+        students: the known students; None takes the pack's data file and the user's own.
+
+    Returns:
+        A report; its ``error`` says in one sentence why a file could not be read.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    path = Path(path)
+    try:
+        return _report(path, read_document(path).content, students)
+    except WorkflowError as error:
+        return Report(path, error=str(error))
+    except RecursionError:
+        return Report(path, error="its nodes follow each other in a chain that is too long to be followed.")
+
+
+def check_graph(document: Mapping[str, Any], students: KnownStudents | None = None) -> Report:
+    """Return the same of a document that is loaded already.
+
+    Raises:
+        WorkflowError: it is not a workflow.
+    """
+    return _report(Path(), document, students)
+
+
+def _report(path: Path, document: Mapping[str, Any], students: KnownStudents | None) -> Report:
+    graph, students = read_graph(document), students or load_known_students()
+    found = survey(graph)
+    findings = _keep_what_mends(graph, _find(found, students), students)
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), order.get(finding.node, len(order))))
+    return Report(path, tuple(map(_sampler, found.samplers)), tuple(findings))
+
+
+def _find(found: Survey, students: KnownStudents) -> list[Finding]:
+    case = Case(found, students, find_runs(found.samplers))
+    findings = [finding for rule in RULES for finding in rule(case)]
+    return list({(f.id, f.node, f.message): f for f in findings}.values())
+
+
+def _keep_what_mends(graph: Graph, findings: list[Finding], students: KnownStudents) -> list[Finding]:
+    """Take the changes from findings that are still there, or bring others, when all changes are made."""
+    for _ in range(MOST_ATTEMPTS):
+        mendable = [finding for finding in findings if finding.is_mendable]
+        if not mendable:
+            break
+        changed = _changed(graph, [change for finding in mendable for change in finding.changes])
+        left = {(f.id, f.node) for f in _find(survey(changed), students) if f.severity != NOTE}
+        useless = [f for f in mendable if (f.id, f.node) in left]
+        new = left - {(f.id, f.node) for f in findings}
+        useless = useless or (mendable if new else [])
+        if not useless:
+            break
+        findings = [replace(finding, changes=()) if finding in useless else finding for finding in findings]
+    return findings
+
+
+def _changed(graph: Graph, changes: list[Change]) -> Graph:
+    """Return the graph with values changed, wherever a value stands in the same place of the file."""
+    values = {change.path: change.value for change in changes}
+    nodes = {}
+    for node in graph:
+        new = {name: values[path] for name, path in node.paths.items() if path in values}
+        nodes[node.id] = replace(node, inputs={**node.inputs, **new}) if new else node
+    return Graph(nodes)
+
+
+def _sampler(use: SamplerUse) -> SamplerReport:
+    sampling = use.model.sampling
+    timesteps = use.timesteps
+    files = [use.model.file, *use.model.loras] if use.model.file else [*use.model.loras]
+    shift = None if isinstance(sampling, CannotTell) else getattr(sampling, "shift", None)
+    cfg = use.cfg.value if use.cfg else None
+    seed = use.seed.value if use.seed else None
+    return SamplerReport(
+        node=use.node.id,
+        title=use.node.title,
+        sigmas=use.sigmas.levels,
+        timesteps=None if timesteps is None else tuple(timesteps),
+        unknown=use.sigmas.reason,
+        sampler=use.rule.name if use.rule else "",
+        model=" + ".join(file.name for file in files if file),
+        shift=shift,
+        cfg=float(cfg) if isinstance(cfg, int | float) else None,
+        seed=seed if isinstance(seed, int) else None,
+    )
