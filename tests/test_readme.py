@@ -46,6 +46,7 @@ def snippets(language: str) -> list[str]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the README sees it: with the demo's weights, or small random ones under the same names."""
     folder = tmp_path_factory.mktemp("readme")
+    (folder / "workflows").symlink_to(ROOT / "workflows")
     if demo_file("student_flow").is_file():
         (folder / "demo").symlink_to(ROOT / "demo")
         return folder
