@@ -93,7 +93,7 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         finally:
             self._release()
 
-    def inner_sample(
+    def inner_sample(  # noqa: PLR0913 - the host's call
         self,
         noise: Tensor,
         latent_image: Tensor | None,

@@ -21,6 +21,7 @@ class Progress:
         self._bar: comfy.utils.ProgressBar | None = None
 
     def __call__(self, done: int, total: int) -> None:
+        """Move the bar to ``done`` of ``total``."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         if self._bar is None:
             self._bar = comfy.utils.ProgressBar(total)

@@ -246,7 +246,8 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any
     """Make the host's MODEL from a student as it was read.
 
     Args:
-        dtype: of the stored weights, None for the file's own; the host decides what to compute in.
+        checkpoint: As :func:`read_student` returns it.
+        dtype: Of the stored weights, None for the file's own; the host decides what to compute in.
 
     Raises:
         CheckpointError: tensors are missing, left over, of another shape, or NaN.

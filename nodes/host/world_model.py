@@ -256,6 +256,7 @@ class RolloutWatch:
         self._bar: comfy.utils.ProgressBar | None = None
 
     def __call__(self, progress: RolloutProgress) -> None:
+        """Move the bar to where the rollout is."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         total = progress.steps * progress.maskgit_steps
         self._bar = self._bar or comfy.utils.ProgressBar(total)

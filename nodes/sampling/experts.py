@@ -12,6 +12,7 @@ from ..host.schema import CATEGORY, float_input, schema
 
 
 def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
+    """Return the guidance input of one expert."""
     return float_input(
         name,
         default,

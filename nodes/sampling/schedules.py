@@ -17,10 +17,12 @@ FLOW_SCHEDULES = {"FlowUniPC": flow_schedule, "FlowDPM++": dpmpp_schedule}
 
 
 def steps_input(default: int) -> io.Int.Input:
+    """Return the input for the number of steps."""
     return int_input("steps", default, (1, 1000), "How many times the model is called.")
 
 
 def shift_input(default: float) -> io.Float.Input:
+    """Return the input for the rational shift of a schedule."""
     return float_input(
         "shift",
         default,
@@ -33,6 +35,7 @@ def shift_input(default: float) -> io.Float.Input:
 
 
 def denoise_input() -> io.Float.Input:
+    """Return the input for the share of the schedule that runs."""
     return float_input(
         "denoise",
         1.0,
