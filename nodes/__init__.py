@@ -17,9 +17,9 @@ def make_extension() -> WanLiteExtension:
     """Return what ComfyUI asks the pack for.
 
     Raises:
-        RuntimeError: this ComfyUI is older than the nodes need; the host shows the sentence and goes on without them.
+        RuntimeError: this ComfyUI is older than the nodes need; the host shows the sentence and continues without them.
     """
-    if numbers(host_version) < numbers(OLDEST_HOST):
+    if parse_version(host_version) < parse_version(OLDEST_HOST):
         raise RuntimeError(
             f"Wan Lite needs ComfyUI {OLDEST_HOST} or later, and this is {host_version}; update ComfyUI and start it "
             "again."
@@ -29,6 +29,6 @@ def make_extension() -> WanLiteExtension:
     return WanLiteExtension()
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """The first three numbers of a version: ``0.11.1`` is (0, 11, 1)."""
+def parse_version(version: str) -> tuple[int, ...]:
+    """Return the first three numbers of a version: ``0.11.1`` is (0, 11, 1)."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

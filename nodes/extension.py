@@ -42,6 +42,6 @@ class WanLiteExtension(ComfyExtension):
         register_removed()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """All nodes, module by module, once the host knows the model folders that their lists show."""
+        """Return all nodes, module by module, once the host knows the model folders that their lists show."""
         register_folders()  # not in on_load, which hosts before 0.14 never call
         return [node for module in MODULES for node in module.NODES]

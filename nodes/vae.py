@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..models.wan_vae import Tiling, load_wan_vae
 from ..models.wan_vae.tiling import MODES
-from .host.folders import fingerprint, list_models, model_path
-from .host.schema import CATEGORY, PRECISIONS, choice_input, int_input, schema
+from .host.folders import find_model, fingerprint, list_models
+from .host.schema import CATEGORY, PRECISIONS, choice_input, int_input, make_schema
 from .host.vae_model import HostVAE, to_pixels
 
 
@@ -68,7 +68,7 @@ class WanLiteVAELoader(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteVAELoader",
             display_name="Wan Lite Load VAE",
             category=f"{CATEGORY}/vae",
@@ -94,13 +94,13 @@ class WanLiteVAELoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, vae_name: str, precision: str = "auto") -> str:
-        return f"{fingerprint(model_path('vae', vae_name, 'vae_name'))} {precision}"
+        return f"{fingerprint(find_model('vae', vae_name, 'vae_name'))} {precision}"
 
     @classmethod
     def execute(cls, vae_name: str, precision: str = "auto") -> io.NodeOutput:
         device = comfy.model_management.vae_device()
         dtype = PRECISIONS[precision] or comfy.model_management.vae_dtype(device, [torch.bfloat16, torch.float32])
-        path = model_path("vae", vae_name, "vae_name")
+        path = find_model("vae", vae_name, "vae_name")
         return io.NodeOutput(HostVAE(load_wan_vae(path, dtype, comfy.model_management.vae_offload_device()), dtype))
 
 
@@ -109,7 +109,7 @@ class WanLiteVAEEncode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteVAEEncode",
             display_name="Wan Lite VAE Encode",
             category=f"{CATEGORY}/vae",
@@ -139,7 +139,7 @@ class WanLiteVAEDecode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteVAEDecode",
             display_name="Wan Lite VAE Decode",
             category=f"{CATEGORY}/vae",

@@ -1,11 +1,11 @@
-"""Bring the tables in ``web/docs/*.md`` in line with the nodes, as a real ComfyUI describes them.
+"""Bring the tables in ``web/docs/*.md`` and the English texts in line with the nodes, as a real ComfyUI describes them.
 
     python scripts/help_pages.py [--check]
 
 The prose of a page is written by hand; what stands between ``<!-- inputs -->`` and ``<!-- /inputs -->``, and the same
 for outputs, is made from ``/object_info``; ``web/docs/NODE/en.md``, where an English ComfyUI looks first, is the same
-page once more. With ``--check`` nothing is written, and the exit code is 1 when a page is
-stale.
+page once more; ``locales/en/nodeDefs.json`` holds the nodes' own texts for translators. With ``--check`` nothing is
+written, and the exit code is 1 when a file is stale.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from host.client import Client
 from host.comfyui import find_comfyui
-from host.help_pages import english_page_of, page_of, with_tables
+from host.help_pages import ENGLISH, english_locale, english_page_of, page_of, with_tables
 from host.server import PACK, Server, make_base
 
 
@@ -32,16 +32,17 @@ def main() -> int:
         base = make_base(Path(folder) / "comfyui", with_models=False)
         with Server(find_comfyui(), base) as server:
             known = Client(server).object_info()
-    stale = 0
-    for node_id in sorted(name for name in known if name.startswith("WanLite")):
-        wanted = with_tables(page_of(node_id).read_text("utf-8"), known[node_id])
-        for page in (page_of(node_id), english_page_of(node_id)):
-            if not page.is_file() or page.read_text("utf-8") != wanted:
-                stale += 1
-                print(f"{page.relative_to(PACK)}: {'stale' if check else 'written'}")
-                if not check:
-                    page.parent.mkdir(exist_ok=True)
-                    page.write_text(wanted, "utf-8")
+    ours = {name: info for name, info in sorted(known.items()) if name.startswith("WanLite")}
+    wanted = {ENGLISH: english_locale(ours)}
+    for node_id, info in ours.items():
+        page = with_tables(page_of(node_id).read_text("utf-8"), info)
+        wanted |= {page_of(node_id): page, english_page_of(node_id): page}
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in stale:
+        print(f"{path.relative_to(PACK)}: {'stale' if check else 'written'}")
+        if not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(wanted[path], "utf-8")
     return 1 if stale and check else 0
 
 

@@ -56,7 +56,7 @@ def mismatch_input() -> io.Combo.Input:
         "on_mismatch",
         ON_MISMATCH,
         "What to do when model, schedule and solver do not fit together: stop with the reason, write it "
-        "to the log, or go on.",
+        "to the log, or continue.",
         default="error",
         advanced=True,
     )
@@ -164,6 +164,8 @@ def check_solver(contract: SamplingContract | None, model: Any, solver: str, sig
     seen: dict[str, object] = {"solver": solver, "prediction": prediction}
     if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
         seen["shift"] = round(shift, 3)
-    remedy = "Use WanLiteContractSampling, which makes model, solver and schedule agree, or set on_mismatch to go on."
+    remedy = (
+        "Use WanLiteContractSampling, which makes model, solver and schedule agree, or set on_mismatch to continue."
+    )
     pairs = [(name, getattr(contract, name), value) for name, value in seen.items()]
     return [str(Mismatch(name, told, asked, remedy)) for name, told, asked in pairs if told != asked]

@@ -30,7 +30,7 @@ def register_folders() -> None:
         folder_paths.add_model_folder_path(folder.name, str(folder))
 
 
-def file_names(kind: str) -> list[str]:
+def list_files(kind: str) -> list[str]:
     """Return the files of a model folder by name as the host lists them, the demo's last, ``/`` between folders."""
     names = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(kind)]
     return sorted(names, key=lambda name: name.startswith(DEMO_PREFIX))
@@ -43,7 +43,7 @@ def list_models(kind: str) -> list[str]:
     """
     extensions = folder_paths.folder_names_and_paths[kind][1]
     listed: list[str] = []
-    for name in file_names(kind):
+    for name in list_files(kind):
         folder = name.rpartition("/")[0]
         whole = folder if folder and is_model_folder(kind, folder) else name
         if whole not in listed and (whole == folder or os.path.splitext(name)[1].lower() in extensions):
@@ -56,7 +56,7 @@ def is_model_folder(kind: str, name: str) -> bool:
     return any((Path(base) / name / "config.json").is_file() for base in folder_paths.get_folder_paths(kind))
 
 
-def model_path(kind: str, name: str, what: str) -> Path:
+def find_model(kind: str, name: str, what: str) -> Path:
     """Return where a listed name lies on disk.
 
     Args:
@@ -88,7 +88,7 @@ def fingerprint(path: Path) -> str:
     return f"{path}{stats}"
 
 
-def save_path(filename_prefix: str, extension: str) -> tuple[Path, str, str]:
+def make_save_path(filename_prefix: str, extension: str) -> tuple[Path, str, str]:
     """Return a free path in the output folder, and its file name and subfolder as the host's results name them."""
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
         filename_prefix, folder_paths.get_output_directory()

@@ -10,7 +10,7 @@ from ...samplers.contract import CONTRACT_KEY, SamplingContract
 
 
 def record_contract(hidden: io.HiddenHolder, contract: SamplingContract) -> None:
-    """Put the contract that was used into what the host's savers write into a picture.
+    """Put the contract that was used into what the host's savers write into an image.
 
     Queued from the page, it becomes a text of its own in the PNG; headless, where the host has no such table, it goes
     into the node's ``_meta`` in the ``prompt`` text. Both are written where both exist.

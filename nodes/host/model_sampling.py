@@ -44,7 +44,7 @@ class TruncatedFlow(host.ModelSamplingDiscreteFlow, host.CONST):
         self.set_parameters(shift=shift)
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """Sigma in [0, 1] -> 0, 1, ... 1000 as float32. On the CPU, because float64 does not exist on every device."""
+        """Return 0, 1, ... 1000 as float32 for sigma in [0, 1]; on the CPU, as some devices have no float64."""
         return wan_timestep(sigma.cpu()).to(device=sigma.device, dtype=torch.float32)
 
 

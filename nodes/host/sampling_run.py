@@ -64,7 +64,7 @@ class ItemNoise:
         self.mode = mode
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
-        """Latent dict with samples (b, c, ...) -> float32 noise of that shape on the CPU, by ``batch_index``."""
+        """Return float32 noise on the CPU for a latent's samples (b, c, ...), item by item, by ``batch_index``."""
         samples = latent["samples"]
         if samples.is_nested:
             raise ValueError("latent: several latents in one (audio, video) have no noise per item; use RandomNoise.")

@@ -26,7 +26,7 @@ _LATER_FIELDS = {"search_aliases", "essentials_category"} - set(inspect.signatur
 _KNOWS_ADVANCED = "advanced" in inspect.signature(io.Int.Input.__init__).parameters
 
 
-def schema(**fields: Any) -> io.Schema:
+def make_schema(**fields: Any) -> io.Schema:
     """Make a node's schema, without the fields that this host does not know yet."""
     return io.Schema(**{key: value for key, value in fields.items() if key not in _LATER_FIELDS})
 

@@ -58,12 +58,12 @@ class StudentInfo:
 
     @property
     def pixel_size(self) -> int:
-        """The true side of the picture that the student was trained on."""
+        """The true side in pixels of the images that the student was trained on."""
         return self.config.latent_size * VAES[self.vae_channels].spatial_factor
 
 
 class HostNetwork(StudentNetwork):
-    """The student's network as the host calls it: stills with a frame axis in, stills with a frame axis out."""
+    """The student's network as the host calls it: latents with a frame axis in, latents with a frame axis out."""
 
     def __init__(
         self,
@@ -87,8 +87,8 @@ class HostNetwork(StudentNetwork):
         """Predict for (b, C, 1, h, w) with pooled text (b, d); the host's other arguments mean nothing here."""
         if x.shape[2] != 1:
             raise ValueError(
-                f"latent_image holds {x.shape[2]} latent frames, but a student paints stills; use "
-                "WanLiteEmptyLatent, or WanLiteVAEEncode, which makes one latent of each picture."
+                f"latent_image holds {x.shape[2]} latent frames, but a student samples single images; use "
+                "WanLiteEmptyLatent, or WanLiteVAEEncode, which makes one latent of each image."
             )
         if context is None:
             raise ValueError("positive holds no text; connect a CLIPTextEncode or WanLiteTextEmbedsLoad.")
@@ -119,7 +119,7 @@ class ProjectedLatent(comfy.latent_formats.LatentFormat):
         self.latent_rgb_factors_bias = bias.tolist()
 
     def process_in(self, latent: Tensor) -> Tensor:
-        """A LATENT (b, 16, t, h, w) -> the student's nearest (b, C, t, h, w); one that is its own already stays."""
+        """Turn a LATENT (b, 16, t, h, w) into the student's nearest (b, C, t, h, w); its own stays as it is."""
         if latent.shape[1] == self.latent_channels:
             return latent
         normalised = self.vae_format.process_in(latent)
@@ -128,15 +128,15 @@ class ProjectedLatent(comfy.latent_formats.LatentFormat):
         return torch.einsum("ov,bvthw->bothw", torch.linalg.pinv(matrix), centred)
 
     def process_out(self, latent: Tensor) -> Tensor:
-        """The student's (b, C, t, h, w) -> a LATENT (b, 16, t, h, w), once, at the end."""
-        stills = rearrange(latent, "b c t h w -> (b t) c h w")
-        weight, bias = self.weight.to(stills), self.bias.to(stills)
-        projected = rearrange(F.conv2d(stills, weight, bias), "(b t) c h w -> b c t h w", b=latent.shape[0])
+        """Turn the student's (b, C, t, h, w) into a LATENT (b, 16, t, h, w), once, at the end."""
+        frames = rearrange(latent, "b c t h w -> (b t) c h w")
+        weight, bias = self.weight.to(frames), self.bias.to(frames)
+        projected = rearrange(F.conv2d(frames, weight, bias), "(b t) c h w -> b c t h w", b=latent.shape[0])
         return self.vae_format.process_out(projected)
 
 
 def make_latent_format(info: StudentInfo) -> comfy.latent_formats.LatentFormat:
-    """The host's latent format of a student: Wan 2.1's or 2.2's own, or a projected one."""
+    """Return the host's latent format of a student: Wan 2.1's or 2.2's own, or a projected one."""
     vae_format = comfy.latent_formats.Wan22() if info.vae_channels == 48 else comfy.latent_formats.Wan21()
     return vae_format if info.output_proj is None else ProjectedLatent(vae_format, info.output_proj)
 
@@ -282,7 +282,7 @@ def to_student(model: Any) -> Student:
     """Take a student back out of a MODEL, with its patches (LoRA) merged into the weights.
 
     Raises:
-        ValueError: the MODEL is no student.
+        ValueError: The MODEL is not a student.
     """
     info: StudentInfo | None = model.get_attachment(STUDENT_ATTACHMENT)
     if info is None:

@@ -32,7 +32,7 @@ from ...models.world.actions import ActionPolicy
 from ...models.world.discovery import WEIGHTS_FILE, is_inside_checkpoint
 from ...pipeline.pictures.convert import to_pil, to_signed, to_unit
 from ...pipeline.pictures.layout import enlarge
-from .folders import file_names, model_path
+from .folders import find_model, list_files
 
 KIND = "world_models"
 IN_THE_WORLD = "(in the world)"
@@ -50,7 +50,7 @@ class ActionChoice:
 
     Attributes:
         actions: ids (a row for each rollout), a rule's name, or None for a world without actions.
-        state: of the rollout that made these actions, to go on from; None where they were written down.
+        state: of the rollout that made these actions, to resume from; None where they were written down.
     """
 
     actions: list[list[int]] | ActionPolicy | None
@@ -98,7 +98,7 @@ def _count_bytes_per_pixel(world: World) -> int:
 
 def list_worlds() -> list[str]:
     """Return what the loader offers: single files, checkpoint folders, and folders that hold a whole world."""
-    names = [Path(name) for name in file_names(KIND)]
+    names = [Path(name) for name in list_files(KIND)]
     files = [name for name in names if not is_inside_checkpoint(name) and not name.stem.endswith(_CLIP)]
     checkpoints = [name.parent for name in names if name.name == WEIGHTS_FILE]
     parents = {parent for name in files + checkpoints for parent in name.parents if parent != Path()}
@@ -123,7 +123,7 @@ def find_parts(world_name: str, actions_name: str, dynamics_name: str) -> dict[s
     """
     names = {"world": world_name, "actions": actions_name, "dynamics": dynamics_name}
     unnamed = (IN_THE_WORLD, NONE)
-    return {what: None if name in unnamed else model_path(KIND, name, f"{what}_name") for what, name in names.items()}
+    return {what: None if name in unnamed else find_model(KIND, name, f"{what}_name") for what, name in names.items()}
 
 
 def open_world(paths: dict[str, Path | None], dtype: torch.dtype | None) -> HostedWorld:
@@ -266,5 +266,5 @@ class RolloutWatch:
 
 def _make_preview(frames: Tensor) -> tuple[str, Any, int]:
     newest = to_images(frames)[:1, -1]
-    picture = to_pil(enlarge(newest, max(1, _PREVIEW_SIDE // newest.shape[1]))[0])
-    return ("JPEG", picture, _PREVIEW_SIDE)
+    image = to_pil(enlarge(newest, max(1, _PREVIEW_SIDE // newest.shape[1]))[0])
+    return ("JPEG", image, _PREVIEW_SIDE)

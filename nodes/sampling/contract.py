@@ -13,7 +13,7 @@ from ..host.checks import check_contract, check_shift, get_contract, mismatch_in
 from ..host.metadata import record_contract
 from ..host.model_sampling import to_sigmas
 from ..host.sampling_run import apply_contract
-from ..host.schema import CATEGORY, float_input, int_input, schema
+from ..host.schema import CATEGORY, float_input, int_input, make_schema
 from ..host.solver_adapter import SolverRun, make_sampler
 from ..student.loader import Contract
 from .schedules import denoise_input
@@ -26,12 +26,12 @@ class WanLiteContractSampling(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteContractSampling",
             display_name="Wan Lite Contract Sampling",
             category=f"{CATEGORY}/sampling",
             description="Sets up core's SamplerCustomAdvanced as the checkpoint's sampling contract says: how the "
-            "output is read, the solver, the noise levels. The contract that was used is written into the picture.",
+            "output is read, the solver, the noise levels. The contract that was used is written into the image.",
             search_aliases=["sampling contract", "prediction type", "model sampling", "reproduce training"],
             inputs=[
                 io.Model.Input("model", tooltip="The student (or another model that the contract is meant for)."),

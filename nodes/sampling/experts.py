@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..host.checks import mismatch_input
 from ..host.experts_guider import ExpertsGuider, make_expert
-from ..host.schema import CATEGORY, float_input, schema
+from ..host.schema import CATEGORY, float_input, make_schema
 
 
 def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
@@ -28,13 +28,13 @@ class WanLiteExpertsGuider(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteExpertsGuider",
             display_name="Wan Lite Experts Guider",
             category=f"{CATEGORY}/sampling",
             description="Wan 2.2 A14B as its own code samples it: one solver run over both models. Use it in "
             "SamplerCustomAdvanced with WanLiteSolverFlowUniPC and WanLiteFlowSchedule (40 steps, shift 12); for a "
-            "still picture give a latent of length 1.",
+            "single image give a latent of length 1.",
             search_aliases=["moe", "wan 2.2 14b", "high noise low noise", "two stage", "boundary"],
             inputs=[
                 io.Model.Input("model_high_noise", tooltip="Wan 2.2 T2V A14B high noise."),

@@ -5,23 +5,23 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host.sampling_run import OFFICIAL_CPU, OFFICIAL_GPU, PER_ITEM, ItemNoise
-from ..host.schema import CATEGORY, choice_input, schema, seed_input
+from ..host.schema import CATEGORY, choice_input, make_schema, seed_input
 
 
 class WanLiteNoise(io.ComfyNode):
-    """Seed -> NOISE, one seed for each picture."""
+    """Seed -> NOISE, one seed for each image."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteNoise",
             display_name="Wan Lite Noise",
             category=f"{CATEGORY}/sampling",
-            description="Starting noise for SamplerCustomAdvanced. Picture i of a batch is the picture that seed + i "
+            description="Starting noise for SamplerCustomAdvanced. Image i of a batch is the image that seed + i "
             "gives alone, so a batch can be repeated one by one and on another machine.",
             search_aliases=["random noise", "batch seed", "per item noise"],
             inputs=[
-                seed_input("noise_seed", "Picture i of the batch uses this seed + i."),
+                seed_input("noise_seed", "Image i of the batch uses this seed + i."),
                 choice_input(
                     "mode",
                     [PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU],

@@ -1,4 +1,4 @@
-"""SIGMAS as a picture, because people look at schedules when pictures go wrong."""
+"""SIGMAS as a chart, because people look at schedules when images go wrong."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from comfy_api.latest import io
 
 from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.schedules import draw_schedule_chart, format_schedules
-from ..host.schema import CATEGORY, schema
+from ..host.schema import CATEGORY, make_schema
 
 
 class WanLiteSchedulePlot(io.ComfyNode):
-    """SIGMAS -> a picture of the curve and a table."""
+    """SIGMAS -> a chart and a table."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteSchedulePlot",
             display_name="Wan Lite Schedule Plot",
             category=f"{CATEGORY}/schedules",

@@ -12,7 +12,7 @@ from ...pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.probe_run import complete_contract, make_decoder, make_latents, run_probe
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, int_input, schema, seed_input, text_input
+from ..host.schema import CATEGORY, int_input, make_schema, seed_input, text_input
 from ..student.loader import Contract
 
 
@@ -21,7 +21,7 @@ class WanLiteSamplingProbe(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteSamplingProbe",
             display_name="Wan Lite Sampling Probe",
             category=f"{CATEGORY}/sampling",
@@ -34,7 +34,7 @@ class WanLiteSamplingProbe(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="A prompt from the training data is the fairest."),
                 io.Vae.Input(
                     "vae",
-                    tooltip="To show what each candidate paints; the ranking does not look at pictures.",
+                    tooltip="To show what each candidate samples; the ranking does not look at images.",
                 ),
                 seed_input("seed", "Of the noise that every candidate starts from."),
                 text_input("candidates", "\n".join(PRESETS), "Presets to try, one a line.", multiline=True),
@@ -51,10 +51,10 @@ class WanLiteSamplingProbe(io.ComfyNode):
                     optional=True,
                     tooltip="Its height and width are probed instead of the student's own.",
                 ),
-                int_input("cell", 256, (32, 2048), "Size of a picture on the grid.", step=8, advanced=True),
+                int_input("cell", 256, (32, 2048), "Size of an image on the grid.", step=8, advanced=True),
             ],
             outputs=[
-                io.Image.Output(display_name="grid", tooltip="What each candidate paints, the best first."),
+                io.Image.Output(display_name="grid", tooltip="What each candidate samples, the best first."),
                 io.Image.Output(display_name="chart", tooltip="Size of the latent along each run; 1 is right."),
                 io.String.Output(display_name="report", tooltip="The verdict in a sentence, then every number."),
                 Contract.Output(display_name="best", tooltip="For Wan Lite Contract Sampling or Save Student."),

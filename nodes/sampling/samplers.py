@@ -13,19 +13,19 @@ from ...samplers.schedule import ddim_schedule, flow_schedule
 from ...samplers.solvers import DDIM, FlowUniPC
 from ..host.metadata import record_contract
 from ..host.sampling_run import SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema, seed_input
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema, seed_input
 
 
 def sample_inputs(steps: int, shift: float, shift_help: str) -> list[io.Input]:
-    """The inputs that both samplers share, in the order in which saved workflows store them."""
+    """Return the inputs that both samplers share, in the order in which saved workflows store them."""
     return [
         io.Model.Input("model", tooltip="A student from Wan Lite Load Student; core's Wan works too."),
         io.Conditioning.Input(
             "positive", tooltip="The prompt: CLIP Text Encode with Wan's umT5, or Wan Lite Load Text Embeds."
         ),
         io.Conditioning.Input("negative", optional=True, tooltip="Needed only where cfg is not 1."),
-        io.Latent.Input("latent_image", tooltip="Wan Lite Empty Latent, or an encoded picture (with denoise below 1)."),
-        seed_input("seed", "Picture i of a batch uses this seed + i, so it is the picture that seed + i gives alone."),
+        io.Latent.Input("latent_image", tooltip="Wan Lite Empty Latent, or an encoded image (with denoise below 1)."),
+        seed_input("seed", "Image i of a batch uses this seed + i, so it is the image that seed + i gives alone."),
         int_input("steps", steps, (1, 1000), "How many times the network is called."),
         float_input(
             "cfg",
@@ -47,14 +47,14 @@ def sample_inputs(steps: int, shift: float, shift_help: str) -> list[io.Input]:
             "on_mismatch",
             ON_MISMATCH,
             "Where this differs from the checkpoint's sampling contract, or the MODEL carries another "
-            "shift: stop with the reason, write it to the log, or go on.",
+            "shift: stop with the reason, write it to the log, or continue.",
             default="error",
         ),
     ]
 
 
 def sample_outputs() -> list[io.Output]:
-    """The two LATENTs of a sampler."""
+    """Return the two LATENTs of a sampler."""
     return [
         io.Latent.Output("latent", display_name="LATENT", tooltip="The finished latent, for a VAE Decode."),
         io.Latent.Output(
@@ -77,7 +77,7 @@ class WanLiteFlowUniPCSampler(io.ComfyNode):
             "s t / (1 + (s - 1) t), applied once, here. Wan uses 5 (3 at 480p, 12 for T2V-A14B); above 1 more steps go "
             "to high noise."
         )
-        return schema(
+        return make_schema(
             node_id="WanLiteFlowUniPCSampler",
             display_name="Wan Lite FlowUniPC Sampler",
             category=f"{CATEGORY}/sampling",
@@ -124,7 +124,7 @@ class WanLiteDDIMSampler(io.ComfyNode):
             "1 is the schedule of training, evenly spaced from timestep 999 to 0. Other values bend it by "
             "s t / (1 + (s - 1) t), applied once, here."
         )
-        return schema(
+        return make_schema(
             node_id="WanLiteDDIMSampler",
             display_name="Wan Lite DDIM Sampler",
             category=f"{CATEGORY}/sampling",

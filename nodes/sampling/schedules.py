@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ...samplers.schedule import ddim_schedule, dpmpp_schedule, flow_schedule
 from ..host.model_sampling import to_ddim_sigmas, to_flow_sigmas
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema
 
 FLOW_SCHEDULES = {"FlowUniPC": flow_schedule, "FlowDPM++": dpmpp_schedule}
 
@@ -40,7 +40,7 @@ def denoise_input() -> io.Float.Input:
         "denoise",
         1.0,
         (0.01, 1.0),
-        "Below 1 only the last part of the schedule runs, on a picture given as latent (image to image).",
+        "Below 1 only the last part of the schedule runs, on an image given as latent (image to image).",
         step=0.01,
     )
 
@@ -50,7 +50,7 @@ class WanLiteFlowSchedule(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteFlowSchedule",
             display_name="Wan Lite Flow Schedule",
             category=f"{CATEGORY}/schedules",
@@ -70,7 +70,7 @@ class WanLiteFlowSchedule(io.ComfyNode):
                     advanced=True,
                 ),
             ],
-            outputs=[io.Sigmas.Output(tooltip="Sigma from 1 (noise), or just below, to 0 (picture).")],
+            outputs=[io.Sigmas.Output(tooltip="Sigma from 1 (noise), or just below, to 0 (image).")],
         )
 
     @classmethod
@@ -83,7 +83,7 @@ class WanLiteDDIMSchedule(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteDDIMSchedule",
             display_name="Wan Lite DDIM Schedule",
             category=f"{CATEGORY}/schedules",

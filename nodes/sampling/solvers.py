@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ...samplers.solvers import DDIM, Churn, FlowDPMpp, FlowUniPC
 from ..host.checks import mismatch_input
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema
 from ..host.solver_adapter import SolverRun, make_sampler
 
 
@@ -15,7 +15,7 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteSolverFlowUniPC",
             display_name="Wan Lite Solver FlowUniPC",
             category=f"{CATEGORY}/solvers",
@@ -65,7 +65,7 @@ class WanLiteSolverFlowDPMpp(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteSolverFlowDPMpp",
             display_name="Wan Lite Solver FlowDPM++",
             category=f"{CATEGORY}/solvers",
@@ -89,7 +89,7 @@ class WanLiteSolverDDIM(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteSolverDDIM",
             display_name="Wan Lite Solver DDIM",
             category=f"{CATEGORY}/solvers",

@@ -1,4 +1,4 @@
-"""Text embeddings as files: encode once, paint many times without the text encoder."""
+"""Text embeddings as files: encode once, sample many times without the text encoder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from comfy_api.latest import io
 
 from ...models.text_embeds import read_text_embeds, save_text_embeds
 from ..host.conditioning import from_conditioning, to_conditioning
-from ..host.folders import fingerprint, list_models, model_path, save_path
-from ..host.schema import CATEGORY, choice_input, int_input, schema, text_input
+from ..host.folders import find_model, fingerprint, list_models, make_save_path
+from ..host.schema import CATEGORY, choice_input, int_input, make_schema, text_input
 
 KIND = "wan_lite_embeds"
 ALL = -1
@@ -18,7 +18,7 @@ class WanLiteTextEmbedsLoad(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteTextEmbedsLoad",
             display_name="Wan Lite Load Text Embeds",
             category=f"{CATEGORY}/text",
@@ -35,7 +35,7 @@ class WanLiteTextEmbedsLoad(io.ComfyNode):
                     "index",
                     ALL,
                     (ALL, 9999),
-                    "Which prompt of the file, from 0. -1 takes all: picture i of a batch gets prompt i.",
+                    "Which prompt of the file, from 0. -1 takes all: image i of a batch gets prompt i.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="For the positive or negative input of a sampler.")],
@@ -43,11 +43,11 @@ class WanLiteTextEmbedsLoad(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str, index: int = ALL) -> str:
-        return f"{fingerprint(model_path(KIND, name, 'name'))} {index}"
+        return f"{fingerprint(find_model(KIND, name, 'name'))} {index}"
 
     @classmethod
     def execute(cls, name: str, index: int = ALL) -> io.NodeOutput:
-        texts, _ = read_text_embeds(model_path(KIND, name, "name"))
+        texts, _ = read_text_embeds(find_model(KIND, name, "name"))
         if index >= len(texts):
             raise ValueError(f"index is {index}, but {name} holds {len(texts)} prompts, counted from 0; -1 takes all.")
         return io.NodeOutput(to_conditioning(texts if index == ALL else [texts[index]]))
@@ -58,7 +58,7 @@ class WanLiteTextEmbedsSave(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteTextEmbedsSave",
             display_name="Wan Lite Save Text Embeds",
             category=f"{CATEGORY}/text",
@@ -85,7 +85,7 @@ class WanLiteTextEmbedsSave(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning: list, filename_prefix: str, captions: str = "") -> io.NodeOutput:
-        path, file, subfolder = save_path(filename_prefix, ".safetensors")
+        path, file, subfolder = make_save_path(filename_prefix, ".safetensors")
         lines = [line for line in captions.splitlines() if line.strip()]
         save_text_embeds(path, from_conditioning(conditioning), lines)
         return io.NodeOutput(ui={"files": [{"filename": file, "subfolder": subfolder, "type": "output"}]})

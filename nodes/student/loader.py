@@ -11,9 +11,9 @@ from ...models.student import read_student, save_student
 from ...pipeline.contracts import override_contract
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT
-from ..host.folders import fingerprint, list_models, model_path, save_path
+from ..host.folders import find_model, fingerprint, list_models, make_save_path
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, PRECISIONS, choice_input, float_input, int_input, schema, text_input
+from ..host.schema import CATEGORY, PRECISIONS, choice_input, float_input, int_input, make_schema, text_input
 from ..host.student_model import (
     SIZE_WITHOUT_MODEL,
     build_model,
@@ -36,7 +36,7 @@ class WanLiteStudentLoader(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteStudentLoader",
             display_name="Wan Lite Load Student",
             category=f"{CATEGORY}/student",
@@ -78,19 +78,19 @@ class WanLiteStudentLoader(io.ComfyNode):
         if not isinstance(student_name, str):  # linked, or of a type that the host complains about itself
             return True
         try:
-            return bool(model_path(KIND, student_name, "student_name"))
+            return bool(find_model(KIND, student_name, "student_name"))
         except ValueError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, student_name: str, precision: str = "auto", contract_preset: str = "") -> str:
-        return f"{fingerprint(model_path(KIND, student_name, 'student_name'))} {precision} {contract_preset}"
+        return f"{fingerprint(find_model(KIND, student_name, 'student_name'))} {precision} {contract_preset}"
 
     @classmethod
     def execute(
         cls, student_name: str, precision: str = "auto", contract_preset: str = DEFAULT_PRESET
     ) -> io.NodeOutput:
-        checkpoint = read_student(model_path(KIND, student_name, "student_name"), preset=contract_preset)
+        checkpoint = read_student(find_model(KIND, student_name, "student_name"), preset=contract_preset)
         dtype = torch.float8_e4m3fn if precision == "fp8_e4m3fn" else PRECISIONS[precision]
         model = build_model(checkpoint, dtype)
         show_text(cls.hidden, describe_student(model))
@@ -102,13 +102,13 @@ class WanLiteEmptyLatent(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteEmptyLatent",
             display_name="Wan Lite Empty Latent",
             category=f"{CATEGORY}/student",
             description="An empty latent of one frame, in the channels and the size of the MODEL. A student's "
-            "image_size is not its picture's size: image_size 1024 with patch_size 16 is a 64x64 latent and a "
-            "512x512 picture.",
+            "image_size is not the size of its images: image_size 1024 with patch_size 16 is a 64x64 latent and a "
+            "512x512 image.",
             search_aliases=["empty latent image", "latent size", "resolution"],
             inputs=[
                 io.Model.Input(
@@ -120,12 +120,12 @@ class WanLiteEmptyLatent(io.ComfyNode):
                         OWN_SIZE,
                         (OWN_SIZE, MAX_SIZE),
                         f"Pixels; 0 is the size that the student was trained at ({SIZE_WITHOUT_MODEL} "
-                        f"without one). Other sizes run, with no promise of quality.",
+                        f"without one). Other sizes run, without a promise of quality.",
                         step=8,
                     )
                     for side in ("width", "height")
                 ),
-                int_input("batch_size", 1, (1, 4096), "How many pictures."),
+                int_input("batch_size", 1, (1, 4096), "How many images."),
             ],
             outputs=[io.Latent.Output(tooltip="For latent_image of a sampler.")],
             hidden=[io.Hidden.unique_id],
@@ -145,7 +145,7 @@ class WanLiteMakeContract(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteMakeContract",
             display_name="Wan Lite Make Contract",
             category=f"{CATEGORY}/student",
@@ -188,7 +188,7 @@ class WanLiteSaveStudent(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteSaveStudent",
             display_name="Wan Lite Save Student",
             category=f"{CATEGORY}/student",
@@ -214,7 +214,7 @@ class WanLiteSaveStudent(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, filename_prefix: str, contract: SamplingContract | None = None) -> io.NodeOutput:
-        path, file, subfolder = save_path(filename_prefix, ".safetensors")
+        path, file, subfolder = make_save_path(filename_prefix, ".safetensors")
         save_student(to_student(model), path, contract=contract)
         return io.NodeOutput(ui={"files": [{"filename": file, "subfolder": subfolder, "type": "output"}]})
 

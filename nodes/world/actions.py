@@ -8,7 +8,7 @@ from torch import Tensor
 from ...models.world import parse_actions
 from ...pipeline.rollouts import format_actions, parse_action_lists
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, choice_input, schema, text_input
+from ..host.schema import CATEGORY, choice_input, make_schema, text_input
 from ..host.world_model import ActionChoice, HostedWorld, WorldActions, WorldModel, infer_action_choice
 from .inputs import resize_input
 
@@ -16,22 +16,22 @@ RULES = ("list", "diversity", "random", "repeat", "none", "infer from frames")
 
 
 class WanLiteWorldActions(io.ComfyNode):
-    """A list, a rule or a clip -> WORLD_ACTIONS."""
+    """A list, a rule or a video -> WORLD_ACTIONS."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteWorldActions",
             display_name="Wan Lite World Actions",
             category=f"{CATEGORY}/world",
             description="Who chooses the actions of a rollout: your list, a rule, or the world's latent action model "
-            "reading them from a clip. What an id does is learned, not named: try them.",
+            "reading them from a video. What an id does is learned, not named: try them.",
             search_aliases=["action list", "controls", "latent actions", "keyboard"],
             inputs=[
                 choice_input(
                     "source",
                     RULES,
-                    "list: the ids below. diversity: mostly random, now and then one of the least used of the last "
+                    "list: the ids below. diversity: mostly random, sometimes one of the least used of the last "
                     "five. repeat: one action all along. infer from frames: needs world and frames.",
                     default="list",
                 ),
@@ -46,7 +46,7 @@ class WanLiteWorldActions(io.ComfyNode):
                 io.Image.Input(
                     "frames",
                     optional=True,
-                    tooltip="For 'infer from frames': a clip, one picture per frame.",
+                    tooltip="For 'infer from frames': a video, one image per frame.",
                 ),
                 resize_input(),
             ],

@@ -1,4 +1,4 @@
-"""Why a rollout rots: the world measured against a true clip."""
+"""Why a rollout rots: the world measured against a true video."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
 from ...pipeline.pictures.layout import arrange_frames
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, choice_input, int_input, schema, seed_input, switch_input
+from ..host.schema import CATEGORY, choice_input, int_input, make_schema, seed_input, switch_input
 from ..host.world_model import HostedWorld, RolloutWatch, WorldModel, to_frames
 from .inputs import Decoding, decoding_inputs, resize_input
 
 
 class WanLiteWorldDiagnose(io.ComfyNode):
-    """World and a true clip -> chart, comparison, report."""
+    """World and a true video -> chart, comparison, report."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteWorldDiagnose",
             display_name="Wan Lite World Diagnose",
             category=f"{CATEGORY}/world",
-            description="Predicts a true clip in four ways (tokenizer alone, one step from true frames, rollout "
+            description="Predicts a true video in four ways (tokenizer alone, one step from true frames, rollout "
             "through pixels, rollout through tokens), compares each with the truth, and says what limits this world.",
             search_aliases=["drift", "psnr", "teacher forcing", "why is my world model bad", "exposure bias"],
             inputs=[
                 WorldModel.Input("world", tooltip="From Wan Lite Load World."),
                 io.Image.Input(
                     "frames",
-                    tooltip="A true clip, one picture per frame, oldest first, longer than context_window. "
+                    tooltip="A true video, one image per frame, oldest first, longer than context_window. "
                     "Its actions are read from it.",
                 ),
                 int_input(
                     "context_window",
                     2,
                     (1, 64),
-                    "How many frames a prediction sees; the clip's first ones start the rollouts.",
+                    "How many frames a prediction sees; the video's first ones start the rollouts.",
                 ),
                 seed_input("seed", "Of drawn tokens; without a temperature nothing is random."),
                 *decoding_inputs(),
@@ -48,11 +48,11 @@ class WanLiteWorldDiagnose(io.ComfyNode):
                 choice_input(
                     "layout",
                     ["contact sheet", "frames"],
-                    "contact sheet: a row for each way on one page. frames: one picture per frame, the ways side by "
+                    "contact sheet: a row for each way on one page. frames: one image per frame, the ways side by "
                     "side, for a video.",
                     default="contact sheet",
                 ),
-                int_input("scale", 2, (1, 16), "Repeat each pixel this often: no blur.", advanced=True),
+                int_input("scale", 2, (1, 16), "How many times each pixel is repeated: no blur.", advanced=True),
                 switch_input("overlay", True, "Write frame number and PSNR above each frame.", advanced=True),
             ],
             outputs=[

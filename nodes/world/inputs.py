@@ -10,18 +10,18 @@ from ..host.schema import choice_input, float_input, int_input, switch_input
 
 
 def resize_input() -> io.Combo.Input:
-    """What to do with pictures that do not have the world's frame size."""
+    """Return the input that says what to do with images that do not have the world's frame size."""
     return choice_input(
         "resize",
         ["error", "fit"],
-        "Pictures of another size than the world's frames: stop and say so, or crop to a square and resize.",
+        "Images of another size than the world's frames: stop and say so, or crop to a square and resize.",
         default="error",
         advanced=True,
     )
 
 
 def decoding_inputs() -> list[Any]:
-    """The inputs that decide how one frame's tokens are chosen; a diagnosis has them too."""
+    """Return the inputs that decide how one frame's tokens are chosen; a diagnosis has them too."""
     return [
         float_input(
             "temperature",
@@ -35,13 +35,14 @@ def decoding_inputs() -> list[Any]:
             "maskgit_steps",
             10,
             (1, 1000),
-            "Passes in which the tokens of a frame are chosen, the surest first. 10 is the original's.",
+            "Steps in which the tokens of a frame are decoded, the most confident first. 10 is the original's.",
+            advanced=True,
         ),
         float_input(
             "schedule_k",
             5.0,
             (0.01, 50.0),
-            "Steepness of the schedule by which passes choose tokens; with 10 passes it changes little.",
+            "Steepness of the unmasking schedule; with 10 steps it changes little.",
             step=0.1,
             advanced=True,
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, PRECISIONS, choice_input, schema
+from ..host.schema import CATEGORY, PRECISIONS, choice_input, make_schema
 from ..host.world_model import (
     IN_THE_WORLD,
     NONE,
@@ -25,7 +25,7 @@ class WanLiteWorldLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         worlds = list_worlds()
-        return schema(
+        return make_schema(
             node_id="WanLiteWorldLoader",
             display_name="Wan Lite Load World",
             category=f"{CATEGORY}/world",

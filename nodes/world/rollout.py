@@ -10,7 +10,7 @@ from torch import Tensor
 from ...models.world import RolloutConfig
 from ...pipeline.pictures.layout import arrange_frames, enlarge
 from ...pipeline.rollouts import label_frames, report_rollout
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, schema, seed_input, switch_input
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema, seed_input, switch_input
 from ..host.world_model import (
     ActionChoice,
     HostedWorld,
@@ -25,9 +25,9 @@ from .inputs import Decoding, decoding_inputs, resize_input
 
 
 def rollout_inputs() -> list[Any]:
-    """The inputs that decide which frames come out, in the order in which saved workflows store them."""
+    """Return the inputs that decide which frames come out, in the order in which saved workflows store them."""
     return [
-        int_input("steps", 10, (1, 100_000), "How often the world is asked for what comes next."),
+        int_input("steps", 10, (1, 100_000), "How many times the world is asked for what comes next."),
         seed_input("seed", "Of chosen actions and drawn tokens. Rollout i of several uses this seed + i."),
         int_input(
             "context_window",
@@ -38,7 +38,7 @@ def rollout_inputs() -> list[Any]:
         choice_input(
             "feedback",
             ["pixels", "tokens"],
-            "What goes back in: the decoded picture, tokenised again (the original), or the tokens "
+            "What goes back in: the decoded image, tokenised again (the original), or the tokens "
             "themselves (loses nothing).",
             default="pixels",
         ),
@@ -46,7 +46,7 @@ def rollout_inputs() -> list[Any]:
             "action_diversity",
             0.1,
             (0.0, 1.0),
-            "For the rule diversity: how often one of the least used of the last five actions is taken.",
+            "For the rule diversity: the probability of taking one of the least used of the last five actions.",
             step=0.01,
             round=0.001,
         ),
@@ -71,16 +71,16 @@ def rollout_inputs() -> list[Any]:
 
 
 def display_inputs() -> list[Any]:
-    """The inputs that decide how frames are shown."""
+    """Return the inputs that decide how frames are shown."""
     return [
         choice_input(
             "layout",
             ["frames", "side by side", "contact sheet"],
-            "frames: one picture per frame, rollout after rollout, for Create Video. side by side: all "
-            "rollouts in one picture. contact sheet: everything on one page.",
+            "frames: one image per frame, rollout after rollout, for Create Video. side by side: all "
+            "rollouts in one image. contact sheet: everything on one page.",
             default="frames",
         ),
-        int_input("scale", 1, (1, 16), "Repeat each pixel this often: no blur.", advanced=True),
+        int_input("scale", 1, (1, 16), "How many times each pixel is repeated: no blur.", advanced=True),
         switch_input("overlay", False, "Write step and action above each frame (14 pixels higher).", advanced=True),
         switch_input("with_context", True, "Put the context frames in front.", advanced=True),
     ]
@@ -102,13 +102,13 @@ class WanLiteWorldRollout(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
+        return make_schema(
             node_id="WanLiteWorldRollout",
             display_name="Wan Lite World Rollout",
             category=f"{CATEGORY}/world",
-            description="Lets a world run on from your frames, frame after frame, each predicted from the last ones. "
+            description="Continues your frames, one after another, each predicted from the last ones. "
             "Send the frames to Create Video, or look at them as a contact sheet. Feed its WORLD_ACTIONS to another "
-            "rollout's continue_from to go on where this one stopped.",
+            "rollout's continue_from to continue where this one stopped.",
             search_aliases=["rollout", "predict frames", "tinyworlds inference", "genie", "play"],
             inputs=[
                 WorldModel.Input("world", tooltip="From Wan Lite Load World."),

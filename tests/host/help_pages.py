@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from host.server import PACK
 
 DOCS = PACK / "web" / "docs"
+ENGLISH = PACK / "locales" / "en" / "nodeDefs.json"
 FILES = {"student_name", "vae_name", "name", "world_name", "actions_name", "dynamics_name"}
 """Inputs whose choices are the user's files."""
 
@@ -92,3 +94,24 @@ def _text(value: Any) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def english_texts(info: dict[str, Any]) -> dict[str, Any]:
+    """A node's entry in ``locales/en/nodeDefs.json``: what the node itself says, for translators to start from."""
+    tooltips = info.get("output_tooltips") or [""] * len(info["output"])
+    return {
+        "display_name": info["display_name"],
+        "description": info["description"],
+        "inputs": {name: {"name": name, "tooltip": one["tooltip"]} for name, (_, one, _) in inputs_of(info).items()},
+        "outputs": {
+            str(slot): {"name": name, "tooltip": tooltip or ""}
+            for slot, (name, tooltip) in enumerate(zip(info["output_name"], tooltips, strict=True))
+        },
+    }
+
+
+def english_locale(ours: dict[str, Any]) -> str:
+    """The text of ``locales/en/nodeDefs.json``; nodes keep their place in it, new ones come last."""
+    order = [*(name for name in json.loads(ENGLISH.read_text("utf-8")) if name in ours), *ours]
+    texts = {name: english_texts(ours[name]) for name in dict.fromkeys(order)}
+    return json.dumps(texts, ensure_ascii=False, indent=2) + "\n"

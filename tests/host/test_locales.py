@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from host.client import Client
-from host.help_pages import inputs_of
+from host.help_pages import english_texts
 from host.server import PACK
 
 LOCALES = PACK / "locales"
@@ -26,25 +26,12 @@ def ours(comfy: Client) -> dict[str, Any]:
     return {name: info for name, info in comfy.object_info().items() if name.startswith("WanLite")}
 
 
-def expected_english(info: dict[str, Any]) -> dict[str, Any]:
-    tooltips = info.get("output_tooltips") or [""] * len(info["output"])
-    return {
-        "display_name": info["display_name"],
-        "description": info["description"],
-        "inputs": {name: {"name": name, "tooltip": one["tooltip"]} for name, (_, one, _) in inputs_of(info).items()},
-        "outputs": {
-            str(slot): {"name": name, "tooltip": tooltip or ""}
-            for slot, (name, tooltip) in enumerate(zip(info["output_name"], tooltips, strict=True))
-        },
-    }
-
-
 def test_english_is_what_the_nodes_say(ours: dict[str, Any]) -> None:
     english = texts("en")
     assert set(english) == set(ours)
-    stale = [name for name, info in ours.items() if english[name] != expected_english(info)]
+    stale = [name for name, info in ours.items() if english[name] != english_texts(info)]
     assert not stale, (
-        f"locales/en/nodeDefs.json is stale for {stale}; bring it, and the Chinese, in line with the nodes."
+        f"locales/en/nodeDefs.json is stale for {stale}; run `python scripts/help_pages.py`, then look at the Chinese."
     )
 
 

@@ -12,7 +12,7 @@ from harness import raises, run, submodule
 STEPS, SHIFT, BOUNDARY = 40, 12.0, 0.875
 
 
-def painted(
+def sample_frames(
     guider, noise: torch.Tensor, sigmas: torch.Tensor, *, latent=None, mask=None, solver="WanLiteSolverFlowUniPC"
 ):
     """Through SamplerCustomAdvanced; returns the LATENT as the host's latent format leaves it."""
@@ -76,7 +76,7 @@ def check_trajectory_is_the_official_loop() -> None:
     for batch, frames in ((1, 1), (2, 1), (1, 3)):
         noise = torch.randn(batch, 16, frames, 8, 6, generator=torch.Generator().manual_seed(5))
         (sigmas,) = run("WanLiteFlowSchedule", steps=STEPS, shift=SHIFT)
-        found = painted(experts(high, low, positive, negative), noise, sigmas)
+        found = sample_frames(experts(high, low, positive, negative), noise, sigmas)
         with torch.inference_mode():
             expected = official_loop(high, low, positive, negative, noise, STEPS, SHIFT)
         error = float((found - expected).abs().max()) / max(1.0, float(expected.abs().max()))
@@ -99,7 +99,7 @@ def check_each_expert_is_loaded_once_and_asked_on_its_side() -> None:
         original(models, *a, **k),
     )
     try:
-        painted(guider, noise, sigmas)
+        sample_frames(guider, noise, sigmas)
     finally:
         comfy.model_management.load_models_gpu = original
     assert loads == [high.model, low.model]
@@ -114,7 +114,7 @@ def check_a_run_below_the_boundary_never_loads_the_high_expert() -> None:
     (sigmas,) = run("WanLiteFlowSchedule", steps=6, shift=SHIFT, denoise=0.3)
     assert float(sigmas[0]) < BOUNDARY
     noise, picture = torch.randn(2, 1, 16, 1, 8, 6, generator=torch.Generator().manual_seed(5)).unbind()
-    assert torch.isfinite(painted(experts(high, low, positive, negative), noise, sigmas, latent=picture)).all()
+    assert torch.isfinite(sample_frames(experts(high, low, positive, negative), noise, sigmas, latent=picture)).all()
 
 
 def check_inpainting_across_the_boundary() -> None:
@@ -123,7 +123,7 @@ def check_inpainting_across_the_boundary() -> None:
     mask = torch.zeros(1, 1, 8, 6)
     mask[..., 3:] = 1.0
     (sigmas,) = run("WanLiteFlowSchedule", steps=12, shift=SHIFT)
-    found = painted(experts(high, low, positive, negative), noise, sigmas, latent=picture, mask=mask)
+    found = sample_frames(experts(high, low, positive, negative), noise, sigmas, latent=picture, mask=mask)
     assert torch.allclose(found[..., :3], picture[..., :3], atol=1e-4)
     assert float((found[..., 3:] - picture[..., 3:]).abs().max()) > 0.1
 
@@ -135,7 +135,7 @@ def check_guidance_of_one_skips_the_negative_prompt() -> None:
     calls = []
     for model in (high, low):
         model.model.diffusion_model.register_forward_pre_hook(lambda module, args: calls.append(args[0].shape[0]))
-    painted(experts(high, low, positive, negative, cfg_high_noise=1.0, cfg_low_noise=1.0), noise, sigmas)
+    sample_frames(experts(high, low, positive, negative, cfg_high_noise=1.0, cfg_low_noise=1.0), noise, sigmas)
     assert calls == [1] * 4
 
 
@@ -144,6 +144,6 @@ def check_a_second_shift_on_either_expert_is_refused() -> None:
     (sigmas,) = run("WanLiteFlowSchedule", steps=8, shift=SHIFT)
     noise = torch.randn(1, 16, 1, 8, 6, generator=torch.Generator().manual_seed(5))
     (shifted,) = run("ModelSamplingSD3", model=low, shift=8.0)
-    message = raises(ValueError, painted, experts(high, shifted, positive, negative), noise, sigmas)
+    message = raises(ValueError, sample_frames, experts(high, shifted, positive, negative), noise, sigmas)
     assert "shift 8" in message and "shift 12" in message and "Remove" in message, message
-    painted(experts(high, shifted, positive, negative, on_mismatch="warn"), noise, sigmas)
+    sample_frames(experts(high, shifted, positive, negative, on_mismatch="warn"), noise, sigmas)

@@ -203,7 +203,7 @@ def check_a_users_own_file_comes_before_the_demos():
     own.parent.mkdir()
     try:
         shutil.copyfile(base() / "models" / "vae" / "wan21_tiny.safetensors", own)
-        assert submodule("nodes.host.folders").model_path("vae", DEMO_VAE, "vae_name") == own
+        assert submodule("nodes.host.folders").find_model("vae", DEMO_VAE, "vae_name") == own
         (cores,) = run("VAELoader", vae_name=DEMO_VAE)
         expected = load_file(own)["decoder.conv1.weight"]
         assert load_file(shipped)["decoder.conv1.weight"].shape != expected.shape
@@ -213,7 +213,7 @@ def check_a_users_own_file_comes_before_the_demos():
         assert submodule("nodes.host.folders").list_models("vae").count(DEMO_VAE) == 1
     finally:
         shutil.rmtree(own.parent)
-    assert submodule("nodes.host.folders").model_path("vae", DEMO_VAE, "vae_name").samefile(shipped)
+    assert submodule("nodes.host.folders").find_model("vae", DEMO_VAE, "vae_name").samefile(shipped)
 
 
 def check_the_demos_files_come_last_in_our_lists():

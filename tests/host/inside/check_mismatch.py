@@ -1,4 +1,4 @@
-"""The guards: what cannot give a picture is refused with both values and the remedy, or said, or let pass."""
+"""Mismatches: what cannot give an image is refused with both values and the remedy, or said, or let pass."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def noise() -> torch.Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
 
 
-def contracted(kind: str):
+def apply_preset(kind: str):
     """(MODEL, SAMPLER, SIGMAS) of a preset, on a network that is a formula."""
     contract = submodule("samplers.contract").PRESETS[PRESET[kind]]
     return run("WanLiteContractSampling", model=tiny_models.formula(dimensions=3), contract=contract)
 
 
-def judged(on_mismatch: str, fits: bool, call: Any) -> None:
+def expect_refusal(on_mismatch: str, fits: bool, call: Any) -> None:
     """Call and see that a mismatch is refused, said or let pass as asked; what fits always passes in silence."""
     with Heard() as heard:
         if on_mismatch == "error" and not fits:
@@ -63,12 +63,12 @@ def judged(on_mismatch: str, fits: bool, call: Any) -> None:
 def check_matrix_of_contracts_and_solvers() -> None:
     """{contract ddim, flow} x {SAMPLER and SIGMAS ddim, flow} x {on_mismatch}, in SamplerCustomAdvanced."""
     for declared in PRESET:
-        model, _, _ = contracted(declared)
-        _, _, sigmas = contracted(declared)
+        model, _, _ = apply_preset(declared)
+        _, _, sigmas = apply_preset(declared)
         for used in SOLVER:
             for on_mismatch in ("error", "warn", "ignore"):
                 (sampler,) = run(SOLVER[used], on_mismatch=on_mismatch)
-                judged(
+                expect_refusal(
                     on_mismatch, declared == used,
                     lambda model=model, sigmas=sigmas, sampler=sampler: sample(model, noise(), sigmas, sampler)[0],
                 )  # fmt: skip
@@ -76,28 +76,28 @@ def check_matrix_of_contracts_and_solvers() -> None:
 
 def check_matrix_of_contracts_and_samplers_in_one_node() -> None:
     for declared in PRESET:
-        model, _, _ = contracted(declared)
+        model, _, _ = apply_preset(declared)
         for used, (node_id, shift) in ALL_IN_ONE.items():
             for on_mismatch in ("error", "warn", "ignore"):
 
-                def paint(model=model, node_id=node_id, shift=shift, on_mismatch=on_mismatch) -> torch.Tensor:
+                def sample_once(model=model, node_id=node_id, shift=shift, on_mismatch=on_mismatch) -> torch.Tensor:
                     return run(
                         node_id, model=model, positive=tiny_models.text(), latent_image={"samples": torch.zeros(SHAPE)},
                         seed=0, steps=4, cfg=1.0, shift=shift, denoise=1.0, on_mismatch=on_mismatch,
                     )[0]["samples"]  # fmt: skip
 
-                judged(on_mismatch, declared == used, paint)
+                expect_refusal(on_mismatch, declared == used, sample_once)
 
 
 def check_the_message_names_both_solvers_and_the_remedy() -> None:
-    model, _, sigmas = contracted("ddim")
+    model, _, sigmas = apply_preset("ddim")
     message = raises(ValueError, sample, model, noise(), sigmas, run(SOLVER["flow"])[0])
     assert "ddim" in message and "flow_unipc" in message and "WanLiteContractSampling" in message, message
 
 
 def check_contract_sampling_fits_itself() -> None:
     for kind in PRESET:
-        model, sampler, sigmas = contracted(kind)
+        model, sampler, sigmas = apply_preset(kind)
         found, _ = sample(model, noise(), sigmas, sampler)
         assert torch.isfinite(found).all()
         assert len(sigmas) == 21
@@ -105,7 +105,7 @@ def check_contract_sampling_fits_itself() -> None:
 
 
 def check_contract_sampling_takes_overrides_and_the_models_own_contract() -> None:
-    model, _, _ = contracted("flow")
+    model, _, _ = apply_preset("flow")
     _, _, sigmas = run("WanLiteContractSampling", model=model, steps=7, shift=3.0)
     (expected,) = run("WanLiteFlowSchedule", steps=7, shift=3.0)
     assert torch.equal(sigmas, expected)
@@ -143,12 +143,12 @@ def check_double_shift_names_both_values() -> None:
     (sigmas,) = run("WanLiteFlowSchedule", steps=8, shift=5.0)
     for kind in ("wan", "sd35"):
         (shifted,) = run("ModelSamplingSD3", model=getattr(tiny_models, kind)(), shift=8.0)
-        message = guard("check_sigmas_shift", shifted, sigmas)
+        message = call_check("check_sigmas_shift", shifted, sigmas)
         assert "shift 8" in message and "shift 5" in message and "shift 40" in message and "Remove" in message, message
     (flux,) = run(
         "ModelSamplingFlux", model=tiny_models.flux(), max_shift=1.15, base_shift=0.5, width=1024, height=1024
     )
-    assert "3.158 (= e^1.15)" in guard("check_sigmas_shift", flux, sigmas)
+    assert "3.158 (= e^1.15)" in call_check("check_sigmas_shift", flux, sigmas)
     model = tiny_models.wan()
     (shifted,) = run("ModelSamplingSD3", model=model, shift=8.0)
     picture = torch.randn(1, 16, 1, 8, 8)
@@ -158,12 +158,14 @@ def check_double_shift_names_both_values() -> None:
 def check_one_shift_said_twice_is_no_double_shift() -> None:
     (shifted,) = run("ModelSamplingSD3", model=tiny_models.wan(), shift=5.0)
     (sigmas,) = run("WanLiteFlowSchedule", steps=8, shift=5.0)
-    assert guard("check_sigmas_shift", shifted, sigmas) is None
+    assert call_check("check_sigmas_shift", shifted, sigmas) is None
     from_model = comfy.samplers.calculate_sigmas(shifted.get_model_object("model_sampling"), "simple", 8)
-    assert guard("check_sigmas_shift", shifted, from_model) is None
+    assert call_check("check_sigmas_shift", shifted, from_model) is None
     (neutral,) = run("ModelSamplingSD3", model=tiny_models.wan(), shift=1.0)
-    assert guard("check_sigmas_shift", neutral, sigmas) is None
-    assert guard("check_sigmas_shift", tiny_models.wan(), sigmas) is None, "an architecture's own shift is no patch"
+    assert call_check("check_sigmas_shift", neutral, sigmas) is None
+    assert call_check("check_sigmas_shift", tiny_models.wan(), sigmas) is None, (
+        "an architecture's own shift is no patch"
+    )
     karras = comfy.samplers.calculate_sigmas(shifted.get_model_object("model_sampling"), "beta", 8)
     found = submodule("samplers.schedule").infer_shift(karras)
     assert found is None, "SIGMAS that are not evenly spaced have no shift to read"
@@ -230,5 +232,5 @@ def check_a_model_of_few_fixed_steps_refuses_other_timesteps() -> None:
     assert "distilled to 4 steps" in message and "937" in message and "888" in message, message
 
 
-def guard(name: str, *arguments: Any) -> Any:
+def call_check(name: str, *arguments: Any) -> Any:
     return getattr(submodule("nodes.host.checks"), name)(*arguments)
