@@ -10,6 +10,8 @@ from typing import Any
 
 from comfy_api.latest import ComfyAPI, io
 
+from .host.progress import get_server
+
 log = logging.getLogger(__name__)
 
 RENAMED: tuple[dict[str, Any], ...] = ()
@@ -38,9 +40,7 @@ async def register_renamed(renamed: Sequence[dict[str, Any]] = RENAMED) -> int:
 
 def register_removed() -> None:
     """Let graphs in API form that name a removed input run, with one line in the log for each node."""
-    from server import PromptServer
-
-    server = getattr(PromptServer, "instance", None)
+    server = get_server()
     if server is not None:
         server.add_on_prompt_handler(drop_removed)
 

@@ -117,8 +117,5 @@ def make_latents(model: Any, like: dict[str, Any] | None, count: int) -> Tensor:
 def complete_contract(model: Any, best: SamplingContract) -> SamplingContract:
     """Return the best candidate with what the MODEL's own contract knows of its latents and VAE."""
     known = get_contract(model)
-    if known is None:
-        return best
-    return replace(
-        known, solver=best.solver, prediction=best.prediction, steps=best.steps, shift=best.shift, source="assumed"
-    )
+    found = {name: getattr(best, name) for name in ("solver", "prediction", "steps", "shift")}
+    return replace(known, **found, source="assumed") if known else best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import comfy.model_management
 import comfy.utils
@@ -31,8 +32,13 @@ class Progress:
 def show_text(hidden: io.HiddenHolder, text: str) -> None:
     """Log a text, and show it under the node where the host can."""
     log.info("Wan Lite: %s", text)
+    server = get_server()
+    if hidden.unique_id is not None and hasattr(server, "send_progress_text"):
+        server.send_progress_text(text, hidden.unique_id)
+
+
+def get_server() -> Any:
+    """Return the host's server, None where there is none."""
     from server import PromptServer
 
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and hidden.unique_id is not None and hasattr(server, "send_progress_text"):
-        server.send_progress_text(text, hidden.unique_id)
+    return getattr(PromptServer, "instance", None)

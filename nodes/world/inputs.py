@@ -21,7 +21,12 @@ def resize_input() -> io.Combo.Input:
 
 
 def decoding_inputs() -> list[Any]:
-    """Return the inputs that decide how one frame's tokens are chosen; a diagnosis has them too."""
+    """Return the inputs that decide how one frame is predicted; a diagnosis has them too."""
+    return [*token_inputs(), *guidance_inputs()]
+
+
+def token_inputs() -> list[Any]:
+    """Return the inputs that decide how a frame's tokens are drawn."""
     return [
         float_input(
             "temperature",
@@ -55,6 +60,12 @@ def decoding_inputs() -> list[Any]:
             step=0.01,
             advanced=True,
         ),
+    ]
+
+
+def guidance_inputs() -> list[Any]:
+    """Return the inputs that decide what the action counts, what is limited, and which random numbers are drawn."""
+    return [
         float_input(
             "action_guidance",
             1.0,
