@@ -133,12 +133,10 @@ def estimate_workspace(network: Encoder | Decoder, size: FeatureMapSize) -> int:
 
 def _measure_filters(module: nn.Module, size: FeatureMapSize) -> tuple[int, int]:
     """Return the bytes of a module's transformed filters and its most channels; zeros where it has none."""
-    if isinstance(module, Upsample):
-        weight, slices, algorithm = module.conv.weight, 1, _select_fused(module.conv.weight, size.pixels)
-    elif isinstance(module, CausalConv):
-        weight, slices, algorithm = module.weight, size.slices, select_algorithm(module, size)
-    else:
+    if not isinstance(module, (CausalConv, Upsample)):
         return 0, 0
+    algorithm = select_algorithm(module, size)
     if algorithm is None:
         return 0, 0
+    weight, slices = (module.weight, size.slices) if isinstance(module, CausalConv) else (module.conv.weight, 1)
     return slices * weight.nbytes * algorithm.filter_values // 9, max(weight.shape[:2])

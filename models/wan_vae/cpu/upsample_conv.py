@@ -69,7 +69,7 @@ class _Polyphase:
 
     block: int = 2
     scale: int = 2
-    filter_values: int = 25  # for the memory budget; it stores 16
+    filter_values: int = 16
 
     def transform_filters(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """Transform one (o, i, 3, 3) to the four kernels (o, i, 2, 2) of the outputs of a pixel, rows first."""

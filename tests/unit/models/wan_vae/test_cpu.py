@@ -9,7 +9,7 @@ from wan_lite.models.wan_vae import WanVAE, WanVAEConfig
 from wan_lite.models.wan_vae.cpu import algorithm as selection
 from wan_lite.models.wan_vae.cpu.algorithm import ConvAlgorithm, estimate_workspace, select_algorithm
 from wan_lite.models.wan_vae.cpu.upsample_conv import POLYPHASE, UPSAMPLE_25
-from wan_lite.models.wan_vae.cpu.winograd import F2_ROWS, F2X2, F4X4
+from wan_lite.models.wan_vae.cpu.winograd import F2_ROWS, F2X2, F4X4, estimate_buffers
 from wan_lite.models.wan_vae.cpu.workspace import Workspace
 from wan_lite.models.wan_vae.feature_map import FeatureMapSize
 from wan_lite.models.wan_vae.layers import CausalConv, Upsample
@@ -28,7 +28,7 @@ def test_winograd_is_a_convolution(algorithm: ConvAlgorithm, precision: torch.dt
     window = torch.randn(2, 5, 10, 14).to(precision, memory_format=torch.channels_last)
     now, before, bias = (torch.randn(*shape).to(precision) for shape in ((7, 5, 3, 3), (7, 5, 3, 3), (7,)))
     filters = algorithm.transform_filters([now, before])
-    assert filters[0].numel() == algorithm.filter_values * 7 * 5
+    assert [one.numel() for one in filters] == [algorithm.filter_values * 7 * 5] * 2
     found = algorithm.convolve(window, filters, bias, Workspace())
     expected = torch.nn.functional.conv2d(window.double(), now.double(), bias.double())
     expected[1:] += torch.nn.functional.conv2d(window[:1].double(), before.double())
@@ -47,7 +47,9 @@ def test_fused_upsampling_is_a_repetition_and_a_convolution(
     x = torch.randn(2, 5, 6, 4).to(precision)
     weight, bias = torch.randn(7, 5, 3, 3).to(precision), torch.randn(7).to(precision)
     window = torch.nn.functional.pad(x, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
-    found = algorithm.convolve(window, algorithm.transform_filters([weight]), bias, Workspace())
+    filters = algorithm.transform_filters([weight])
+    assert sum(one.numel() for one in filters) == algorithm.filter_values * 7 * 5
+    found = algorithm.convolve(window, filters, bias, Workspace())
     repeated = x.double().repeat_interleave(2, 2).repeat_interleave(2, 3)
     expected = torch.nn.functional.conv2d(repeated, weight.double(), bias.double(), padding=1)
     assert (found - expected).abs().max() <= most
@@ -102,3 +104,13 @@ def test_small_images_and_short_videos_do_without_transformed_filters() -> None:
     sizes = (1, 9), (1, 4096), (5, 4096)
     small, large, video = (estimate_workspace(vae.decoder, FeatureMapSize(*size)) for size in sizes)
     assert small < large < video
+
+
+@pytest.mark.parametrize("pixels, values", [(600, 25), (599, 36)])
+def test_the_workspace_counts_what_each_layer_takes(pixels: int, values: int) -> None:
+    """A decoder whose only wide layer is its upsampling, fused or with Winograd on the upsampled map."""
+    vae = WanVAE(WanVAEConfig(dim=48, dec_dim=48, dim_mult=(1, 2), temporal_downsample=(False,), num_res_blocks=1))
+    vae.decoder.upsamples = torch.nn.ModuleList([Upsample(96, 96, temporal=False)])
+    vae.decoder.middle = torch.nn.Sequential()
+    found = estimate_workspace(vae.decoder, FeatureMapSize(1, pixels))
+    assert found == 96 * 96 * values * 4 + estimate_buffers(96)
