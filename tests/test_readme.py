@@ -1,4 +1,4 @@
-"""The README says what is: its snippets run, its file guide names the files and its table the nodes that exist."""
+"""README and docs/library.md say what is: snippets run, the file guide and the tables name what is there."""
 
 from __future__ import annotations
 
@@ -7,32 +7,26 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
-from wan_lite.demo import demo_file
-from wan_lite.models import load_student, load_wan_vae, save_student, save_wan_vae
-from wan_lite.models.text_embeds import save_text_embeds
 from wan_lite.samplers.contract import PRESETS
 
 ROOT = Path(__file__).parents[1]
-VECTORS = ROOT / "tests" / "vectors"
 README = (ROOT / "README.md").read_text("utf-8")
+LIBRARY = (ROOT / "docs" / "library.md").read_text("utf-8")
 NOT_RUN = "<!-- not run by the tests"
 MADE_BY_TOOLS = {"out", "build", "dist", "__pycache__"}
 GUIDED = ("models", "samplers", "pipeline", "check", "cli", "nodes")
 """Folders of which the file guide names every package."""
 
 
-def snippets(language: str) -> list[str]:
+def snippets(language: str, page: str = README) -> list[str]:
     """The fenced blocks of one language, without those that are marked as not run in the line above."""
     found: list[list[str]] = []
     above, inside, kept = "", "", False
-    for line in README.splitlines():
+    for line in page.splitlines():
         if line.startswith("```"):
             inside, kept = ("", False) if inside else (line, line == f"```{language}" and NOT_RUN not in above)
             found += [[]] if kept else []
@@ -44,22 +38,10 @@ def snippets(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the README sees it: with the demo's weights, or small random ones under the same names."""
+    """A folder as the pages see it: with the demo's weights and the workflows."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "workflows").symlink_to(ROOT / "workflows")
-    if demo_file("student_flow").is_file():
-        (folder / "demo").symlink_to(ROOT / "demo")
-        return folder
-    file = partial(demo_file, models=folder / "demo" / "models")
-    for name in ("student_flow", "vae", "captions"):
-        file(name).parent.mkdir(parents=True)
-    student = load_student(VECTORS / "student_4ch")
-    for name, preset in (("flow", "flow_unipc-20 shift 5"), ("ddim", "ddim-20 run_inference")):
-        contract = replace(PRESETS[preset], output_projection=True)
-        save_student(student, file(f"student_{name}"), contract=contract)
-    save_wan_vae(load_wan_vae(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors"), file("vae"))
-    text = load_file(VECTORS / "student_4ch" / "golden.safetensors")["text"]
-    save_text_embeds(file("captions"), [text, text[:3]], ["one", "two"])
+    for name in ("demo", "workflows"):
+        (folder / name).symlink_to(ROOT / name)
     return folder
 
 
@@ -72,7 +54,7 @@ def run(command: list[str], place: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("code", snippets("python"))
+@pytest.mark.parametrize("code", snippets("python") + snippets("python", LIBRARY))
 def test_python_snippets_run(code: str, place: Path) -> None:
     run([sys.executable, "-c", code], place)
 
@@ -85,6 +67,7 @@ def test_shell_snippets_run_in_order(place: Path) -> None:
 
 def test_both_kinds_of_snippets_were_found() -> None:
     assert len(snippets("python")) == 2
+    assert len(snippets("python", LIBRARY)) == 8
     assert sum("wan-lite sample" in code for code in snippets("sh")) == 2
 
 
