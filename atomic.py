@@ -18,14 +18,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a file beside ``path`` to write to; it takes ``path``'s place in one move when the block ends.
 
     Where the block fails or is interrupted, what was at ``path`` stays as it was and nothing is left beside it. The
-    folder is made where it is missing; a link is followed, so that the file itself is replaced; the ending of the name
-    is that of ``path``, for writers that go by it.
+    folder is made where it is missing; a link is followed, so that the file itself is replaced. The name ends in
+    ``.part``: where the program is killed, no list of models or images shows what it leaves.
 
     Raises:
         OSError: the folder cannot be made or written to, or the disk is full; it names ``path``.
     """
     target = Path(path).resolve()
-    part = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

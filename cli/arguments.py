@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["add_machine_arguments", "torch_device", "torch_dtype", "writable_folder"]
+__all__ = [
+    "PRECISIONS",
+    "add_machine_arguments",
+    "check_sheet_name",
+    "split_name",
+    "torch_device",
+    "torch_dtype",
+    "writable_folder",
+]
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -36,13 +44,14 @@ def torch_device(name: str) -> torch.device:
     """Return the device that a ``--device`` names.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: There is no such device here.
     """
     import torch
 
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        if float(torch.zeros(1, device=device)):  # also where there is a device, but no memory behind it: meta
+            raise RuntimeError("it does not compute")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"--device is {name!r}, which this machine does not offer ({reason}); use cpu.") from error
@@ -53,7 +62,7 @@ def writable_folder(folder: Path) -> Path:
     """Make a folder for results and return it, so that a wrong one is known before the work and not after it.
 
     Raises:
-        OSError: it cannot be made or written to.
+        OSError: It cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,3 +71,23 @@ def writable_folder(folder: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     return folder
+
+
+def check_sheet_name(path: Path) -> None:
+    """Check that a contact sheet can be written under this name.
+
+    Raises:
+        ValueError: Its ending is not that of an image.
+    """
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"--sheet is {str(path)!r}; give a file name ending in .png, .jpg or .webp.")
+
+
+def split_name(argument: str) -> tuple[Path, str | None]:
+    """Split ``FILE[:NAME]``: the longest beginning that exists is the file, so that both may hold colons."""
+    parts = argument.split(":")
+    for count in range(len(parts), 0, -1):
+        path = Path(":".join(parts[:count]))
+        if path.exists():
+            return path, ":".join(parts[count:]) or None
+    return Path(argument), None

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .terminal import say
+
 if TYPE_CHECKING:
     from ..check import Report
     from ..check.report import Finding
@@ -47,7 +49,7 @@ def run_check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"files": [report.to_dict() for report in reports]}, indent=1))
     else:
-        print("\n\n".join(_readable(report) for report in reports))
+        say("\n\n".join(_readable(report) for report in reports))
     if options.fix is not None:
         _mend(reports[0], options.fix)
     if any(report.error for report in reports):
@@ -85,7 +87,7 @@ def _mend(report: Report, out: Path) -> None:
     mend_file(read_document(report.path), [change for finding in mended for change in finding.changes], out)
     left = [f for f in report.findings if f.remedy and not f.is_mendable and f.severity != "note"]
     said = f"{out}: {len(mended)} of {len(mended) + len(left)} findings mended"
-    print(said + (f"; by hand: {', '.join(f'{f.id} at node {f.node}' for f in left)}" if left else ""), file=sys.stderr)
+    say(said + (f"; by hand: {', '.join(f'{f.id} at node {f.node}' for f in left)}" if left else ""), file=sys.stderr)
 
 
 def _readable(report: Report) -> str:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .arguments import PRECISIONS, torch_dtype
+from .terminal import say
 
 __all__ = ["add_convert"]
 
@@ -45,7 +46,7 @@ def convert(options: argparse.Namespace) -> None:
     precision = torch_dtype(options.precision) if options.precision else None
     vae = load_wan_vae(options.source, dtype=precision or file.dtype, video=True)
     written = save_wan_vae(vae, options.target, options.layout, file.metadata)
-    print(f"{written}: {vae.config.variant} VAE, {options.layout} layout, {written.stat().st_size / 2**20:.1f} MB")
+    say(f"{written}: {vae.config.variant} VAE, {options.layout} layout, {written.stat().st_size / 2**20:.1f} MB")
 
 
 def convert_world_files(options: argparse.Namespace) -> None:
@@ -64,4 +65,4 @@ def convert_world_files(options: argparse.Namespace) -> None:
     else:
         paths = {"tokenizer": options.source, "actions": options.action_model, "dynamics": options.dynamics}
         world = convert_world(options.target, dtype=precision, **paths)
-    print(f"{options.target}: {world.describe()}, {options.target.stat().st_size / 2**20:.1f} MB")
+    say(f"{options.target}: {world.describe()}, {options.target.stat().st_size / 2**20:.1f} MB")

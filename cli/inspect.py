@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .terminal import say
+
 __all__ = ["add_inspect"]
 
 
@@ -18,4 +20,4 @@ def run_inspect(options: argparse.Namespace) -> None:
     from ..pipeline.inspection import inspect
 
     for number, path in enumerate(options.path):
-        print(("\n" if number else "") + str(inspect(path)))
+        say(("\n" if number else "") + str(inspect(path)))

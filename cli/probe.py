@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import add_machine_arguments, torch_device, torch_dtype, writable_folder
 from .sample import add_text_arguments, read_prompts
+from .terminal import make_bar, say
 
 if TYPE_CHECKING:
     from ..models.student import Student
@@ -58,28 +59,26 @@ def run_probe(options: argparse.Namespace) -> None:
         check_vae(student, vae)
     folder = writable_folder(Path(options.out))
     report = run_candidates(student, candidates, options)
-    print(report)
+    say(report)
     words = shlex.join(["wan-lite", "stamp", options.student, "--contract", report.best.name])
-    print(f"To keep this with the checkpoint: {words}")
+    say(f"To keep this with the checkpoint: {words}")
     save_image(draw_probe_chart(report), folder / "levels.png")
-    print(folder / "levels.png")
+    say(folder / "levels.png")
     if vae is not None:
         save_image(draw_probe_grid(report, partial(decode_images, student, vae)), folder / "grid.png")
-        print(folder / "grid.png")
+        say(folder / "grid.png")
 
 
 def run_candidates(
     student: Student, candidates: dict[str, SamplingContract], options: argparse.Namespace
 ) -> ProbeReport:
     """Run the probe on the first of the prompts, at the student's own size, with a progress bar."""
-    from tqdm import tqdm
-
     from ..models.student import pool_text
     from ..pipeline.probing import probe
 
     text = pool_text(list(read_prompts(options)[0][1].positive))
     size = student.config.latent_size
-    with tqdm(total=len(candidates), unit="candidate", disable=options.quiet) as bar:
+    with make_bar(options, len(candidates), "candidate") as bar:
         return probe(
             lambda x, timestep: student.network(x, timestep, text),
             candidates,

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import add_machine_arguments, torch_device, torch_dtype, writable_folder
+from .arguments import add_machine_arguments, split_name, torch_device, torch_dtype, writable_folder
+from .terminal import make_bar, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,8 +78,6 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_sample(options: argparse.Namespace) -> None:
     """Load, sample, decode, write, and print what was written."""
-    from tqdm import tqdm
-
     from ..models import load_student, load_wan_vae
     from ..pipeline.contracts import Overrides, find_sampler, resolve_contract
     from ..pipeline.generation import check_vae, save_png
@@ -93,14 +92,14 @@ def run_sample(options: argparse.Namespace) -> None:
     vae = load_wan_vae(options.vae, dtype=dtype, device=device, video=False)
     check_vae(student, vae)
     prompts = read_prompts(options)
-    print(f"contract: {format_contract(contract)}")
+    say(f"contract: {format_contract(contract)}")
     paths = list_targets(Path(options.out), Path(options.student).absolute().stem, options.batch * len(prompts))
     for number, (caption, image) in enumerate(sample_images(student, vae, contract, prompts, options)):
         seed = options.seed + number % options.batch
         notes = {"wan_lite.student": student.source, "wan_lite.seed": seed, "wan_lite.caption": caption}
         path = next(paths)
         save_png(image, path, {CONTRACT_KEY: json.loads(contract.to_json()), **notes})
-        tqdm.write(str(path))  # to stdout, above the bar
+        say(path)
 
 
 def use_teacher(options: argparse.Namespace) -> None:
@@ -127,12 +126,10 @@ def sample_images(
     options: argparse.Namespace,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield each image (H, W, 3) with its caption; every prompt is a run of its own, with the same seeds."""
-    from tqdm import tqdm
-
     from ..pipeline.generation import decode_images, sample_latents
 
     steps = contract.schedule().steps
-    with tqdm(total=steps * len(prompts), unit="step", disable=options.quiet) as bar:
+    with make_bar(options, steps * len(prompts), "step") as bar:
         for caption, prompt in prompts:
             latent = sample_latents(
                 student, prompt, contract=contract, seed=options.seed, batch=options.batch,
@@ -150,7 +147,7 @@ def read_prompts(options: argparse.Namespace) -> list[tuple[str, Prompts]]:
     from ..pipeline.generation import Prompts
 
     if options.embeds is not None:
-        file, name = split_embeds(options.embeds)
+        file, name = split_name(options.embeds)
         positive = select_embeds(file, name)
         negative = select_embeds(file, options.negative)[:1] if options.negative else []
     else:
@@ -165,16 +162,6 @@ def read_prompts(options: argparse.Namespace) -> list[tuple[str, Prompts]]:
         rows = list(zip(words, encode_prompts(options.text_encoder, words, device=options.device), strict=True))
         positive, negative = rows[: len(options.prompt)], rows[len(options.prompt) :]
     return [(caption, Prompts([text], [text for _, text in negative])) for caption, text in positive]
-
-
-def split_embeds(argument: str) -> tuple[Path, str | None]:
-    """Split ``FILE[:NAME]``: the longest beginning that is a file is the file, so that both may hold colons."""
-    parts = argument.split(":")
-    for count in range(len(parts), 0, -1):
-        path = Path(":".join(parts[:count]))
-        if path.is_file():
-            return path, ":".join(parts[count:]) or None
-    return Path(argument), None
 
 
 def select_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .terminal import say
+
 __all__ = ["add_stamp", "run_stamp"]
 
 
@@ -29,4 +31,4 @@ def run_stamp(options: argparse.Namespace) -> None:
     file, contract = stamp_student(
         options.student, options.contract, options.contract_file, changes, replace_existing=options.replace
     )
-    print(f"{file}: {format_contract(contract)}")
+    say(f"{file}: {format_contract(contract)}")

@@ -19,6 +19,7 @@ from ..samplers import Network, Prediction, per_item_noise, sample
 from ..samplers.contract import SamplingContract
 from ..samplers.guidance import guided
 from ..samplers.solver import OnStep
+from .finite import FiniteWatch, check_finite
 from .pictures.convert import to_pil, to_unit
 
 __all__ = ["Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png"]
@@ -66,6 +67,7 @@ def generate(
     Raises:
         ValueError: There is no contract, the VAE is of another kind than the student's latents, or the number of
             prompts, the batch or the size is not possible.
+        NonFiniteError: The text, the latent after some step or the image holds NaN or infinity.
     """
     check_vae(student, vae)
     latent = sample_latents(student, text, contract=contract, seed=seed, batch=batch, on_step=on_step)
@@ -88,6 +90,7 @@ def sample_latents(
 
     Raises:
         ValueError: As for :func:`generate`, but for the VAE.
+        NonFiniteError: The text or the latent after some step holds NaN or infinity.
     """
     contract = contract or student.contract
     if contract is None:
@@ -103,14 +106,12 @@ def sample_latents(
     height, width = contract.latent[1:] if contract.latent else (size, size)
     device = student.network.conv_in.weight.device
     noise = per_item_noise((batch, student.config.num_channels, height, width), seed, device=device)
-    return sample(
-        network,
-        noise,
-        contract.schedule(),
-        contract.make_solver(),
-        prediction=Prediction(contract.prediction),
-        on_step=on_step,
-    )
+    schedule = contract.schedule()
+    watch = FiniteWatch(schedule.steps, on_step)
+    prediction = Prediction(contract.prediction)
+    latent = sample(network, noise, schedule, contract.make_solver(), prediction=prediction, on_step=watch)
+    watch.check(student.source)
+    return latent
 
 
 def decode_images(student: Student, vae: WanVAE, latent: Tensor) -> Tensor:
@@ -123,10 +124,14 @@ def decode_images(student: Student, vae: WanVAE, latent: Tensor) -> Tensor:
 
     Returns:
         (b, H, W, 3) in [0, 1], float32 on the CPU.
+
+    Raises:
+        NonFiniteError: An image holds NaN or infinity.
     """
     with torch.inference_mode():
         projected = rearrange(student.to_vae_latent(latent), "b c h w -> b 1 c 1 h w")
-        pixels = torch.cat([vae.decode(item) for item in projected])
+        pixels = torch.cat([vae.decode(item, clamp=False) for item in projected])
+    check_finite(pixels, "the decoded image", "try --precision bf16 or fp32, or another copy of the VAE.")
     return to_unit(rearrange(pixels, "b c 1 h w -> b h w c").float().cpu()).clamp(0.0, 1.0)
 
 
@@ -177,5 +182,7 @@ def _condition_network(student: Student, prompts: Prompts, cfg: float, batch: in
 def _pool_prompts(texts: Sequence[Tensor], batch: int, name: str) -> Tensor:
     if len(texts) not in (1, batch):
         raise ValueError(f"{name} holds {len(texts)} prompts for {batch} images; give one for all or one for each.")
+    pooled = pool_text(list(texts))
+    check_finite(pooled, f"{name}, averaged over its tokens,", "encode the prompt again.")
     # One row for each image, as ComfyUI passes it on: a product with one row rounds otherwise than one with several.
-    return pool_text(list(texts)).expand(batch, -1)
+    return pooled.expand(batch, -1)

@@ -26,6 +26,7 @@ from ..models.world import find_checkpoints, load_world
 from ..models.world.formats import STAGES
 from ..models.world.loading import identify_network
 from ..models.world.world import WORLD_CONFIG_KEY
+from ..printable import make_line
 from ..samplers.contract import CONTRACT_KEY, SamplingContract, format_contract
 
 __all__ = ["Description", "inspect"]
@@ -33,19 +34,24 @@ __all__ = ["Description", "inspect"]
 STUDENT, VAE = ModelKind.STUDENT.value, ModelKind.WAN_VAE.value
 EMBEDS, WORLD = "text embeddings", "a world model"
 UNKNOWN = "tensors of an unknown kind"
+_MOST_LINES = 100
+_NOTES = ("caption", "seed", "student")  # what the command line writes into its images, beside the contract
 Facts = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Description:
-    """A path's kind, and what there is to know about it as (label, value) lines."""
+    """A path's kind, and what there is to know about it as (label, value) pairs; as text, safe to print."""
 
     kind: str
     facts: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        width = max(len(label) for label, _ in self.facts)
-        return "\n".join([self.kind, *(f"  {label:<{width}}  {value}" for label, value in self.facts)])
+        shown = [(make_line(label), make_line(value)) for label, value in self.facts[:_MOST_LINES]]
+        width = max(len(label) for label, _ in shown)
+        lines = [self.kind, *(f"  {label:<{width}}  {value}" for label, value in shown)]
+        more = len(self.facts) - len(shown)
+        return "\n".join([*lines, f"  ... and {more} more"] if more else lines)
 
 
 def inspect(path: str | os.PathLike[str]) -> Description:
@@ -98,15 +104,15 @@ def _inspect_folder(path: Path) -> Description:
     weights = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".pth", ".pt", ".bin"))
     if not weights:
         raise CheckpointError(f"{path}: holds no weights; name a folder or file of a student, a VAE or a world model.")
-    kinds = tuple((str(file.relative_to(path)), _name_kind(file)) for file in weights[:20])
+    kinds = tuple((str(file.relative_to(path)), _name_kind(file)) for file in weights)
     return Description(f"a folder of {len(weights)} files with weights", kinds)
 
 
 def _name_kind(file: Path) -> str:
     try:
         return _find_kind(file)
-    except CheckpointError:
-        return "holds no tensors"
+    except Exception as error:  # one file, however damaged, does not hide the others
+        return f"cannot be read ({error})"
 
 
 def _list_student(path: Path) -> Facts:
@@ -179,6 +185,7 @@ def _list_image(path: Path) -> Facts:
         raise CheckpointError(f"{path.name}: is not a readable PNG ({error}); copy or save it again.") from error
     texts = {key: value for key, value in texts.items() if value is not None}
     facts = [("size", f"{size[0]}x{size[1]} pixels"), ("carries", ", ".join(sorted(texts)) or "nothing")]
+    facts += [(name, str(texts[f"wan_lite.{name}"])) for name in _NOTES if f"wan_lite.{name}" in texts]
     prompt = texts.get("prompt")
     nodes = (
         [node.get("_meta") for node in prompt.values() if isinstance(node, dict)] if isinstance(prompt, dict) else []
@@ -191,12 +198,12 @@ def _list_image(path: Path) -> Facts:
 
 
 def _parse_note(text: str) -> object:
-    """Return the mapping, list or string that a PNG's text holds as JSON, or None where it holds something else."""
+    """Return what a PNG's text holds as JSON, or None where it is not a mapping, list, string or number."""
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict | list | str) else None
+    return value if isinstance(value, dict | list | str | int) else None
 
 
 def _find_contracts(entry: object) -> list[object]:

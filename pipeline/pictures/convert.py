@@ -13,7 +13,17 @@ from torch import Tensor
 
 from ...atomic import replacing
 
-__all__ = ["Rounding", "bytes_to_signed", "from_pil", "save_image", "to_pil", "to_signed", "to_uint8", "to_unit"]
+__all__ = [
+    "Rounding",
+    "bytes_to_signed",
+    "find_format",
+    "from_pil",
+    "save_image",
+    "to_pil",
+    "to_signed",
+    "to_uint8",
+    "to_unit",
+]
 
 Rounding = Literal["truncate", "round"]
 """How a value in [0, 1] becomes 8 bits: ``truncate`` is floor(255 x), ``round`` is the nearest whole number."""
@@ -67,5 +77,18 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
         OSError: The file cannot be written.
         ValueError: The ending is not one that Pillow writes.
     """
-    with replacing(Path(path)) as part:
-        image.save(part)
+    kind = find_format(Path(path))
+    with replacing(path) as part:
+        image.save(part, format=kind)
+
+
+def find_format(path: Path) -> str:
+    """Return Pillow's name of the format that a file's ending stands for.
+
+    Raises:
+        ValueError: There is none.
+    """
+    known = Image.registered_extensions()
+    if path.suffix.lower() not in known:
+        raise ValueError(f"{path.name}: not an ending of an image; use .png, .jpg or .webp.")
+    return known[path.suffix.lower()]

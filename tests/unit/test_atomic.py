@@ -14,7 +14,7 @@ from wan_lite.atomic import replacing
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "neuer Ordner" / "bild ü.png"
     with replacing(target) as part:
-        assert part.suffix == ".png"
+        assert part.suffix == ".part"  # which no list of images or models shows, should the program be killed
         part.write_bytes(b"new")
         assert not target.exists()
     assert target.read_bytes() == b"new"

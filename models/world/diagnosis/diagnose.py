@@ -10,7 +10,7 @@ whether actions change anything. Differences are measured on frames limited to [
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import get_args
 
@@ -25,7 +25,9 @@ from ..world import World
 from .psnr import measure_squared_error, to_psnr
 from .report import ARMS, ActionEffect, Diagnosis
 
-__all__ = ["diagnose"]
+__all__ = ["Metric", "diagnose"]
+
+Metric = Callable[[Tensor, Tensor], Tensor]
 
 _KEPT = 0.75  # share of context frames that the masking test of the legacy program kept
 _CONTEXTS = 8  # starting points at which all actions are tried
@@ -39,6 +41,7 @@ def diagnose(
     *,
     config: RolloutConfig | None = None,
     seed: int = 0,
+    metrics: Mapping[str, Metric] | None = None,
     on_progress: Callable[[RolloutProgress], None] | None = None,
 ) -> Diagnosis:
     """Predict a true video in four ways and compare.
@@ -49,6 +52,8 @@ def diagnose(
             steadier figures. Their actions are inferred by the latent action model (without one: no actions).
         config: as for :func:`rollout`; one frame is predicted at a time, and the arms set the feedback.
         seed: of sampling and of the frames that the masking test masks.
+        metrics: measures of likeness besides PSNR, by their names; each takes predicted and true frames
+            (b, n, 3, S, S) in [-1, 1] and returns (b, n).
         on_progress: as for :func:`rollout`.
 
     Raises:
@@ -66,7 +71,13 @@ def diagnose(
     arms = {"truth": probe.videos[:, window:], "tokenizer": probe.reconstruct(), "one step": probe.predict_one_step()}
     rollouts = {feedback: probe.roll_out(feedback, on_progress) for feedback in get_args(Feedback)}
     arms |= {feedback: result.new_frames.to(world.device) for feedback, result in rollouts.items()}
-    errors = {arm: measure_squared_error(arms[arm], arms["truth"]).mean(0).cpu() for arm in ARMS}
+    every = {arm: measure_squared_error(arms[arm], arms["truth"]).cpu() for arm in ARMS}
+    errors = {arm: error.mean(0) for arm, error in every.items()}
+    scores = {"PSNR": {arm: to_psnr(error) for arm, error in every.items()}}
+    scores |= {
+        name: {arm: measure(arms[arm], arms["truth"]).cpu() for arm in ARMS}
+        for name, measure in (metrics or {}).items()
+    }
     masked = measure_squared_error(probe.predict_one_step(mask=True), arms["truth"]).mean()
     return Diagnosis(
         mse=errors,
@@ -75,6 +86,7 @@ def diagnose(
         flip_rate=probe.measure_flip_rate(rollouts["pixels"]),
         masked_loss=float(to_psnr(errors["one step"].mean()) - to_psnr(masked)),
         actions=None if probe.actions is None else probe.measure_action_effect(),
+        scores=scores,
     )
 
 

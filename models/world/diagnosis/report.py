@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -48,6 +48,7 @@ class Diagnosis:
         flip_rate: share of a predicted frame's tokens that change when its pixels are tokenised again.
         masked_loss: dB that a step loses when a quarter of its context frames is masked.
         actions: their effect, or None for a world without an action model.
+        scores: per measure (PSNR, and those that were asked for) and arm, (b, n): each frame of each video.
     """
 
     mse: dict[str, Tensor]
@@ -56,6 +57,7 @@ class Diagnosis:
     flip_rate: float
     masked_loss: float
     actions: ActionEffect | None
+    scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     @property
     def psnr(self) -> dict[str, Tensor]:
@@ -134,7 +136,7 @@ def _report(found: Diagnosis) -> str:
         lines.append(f"{number:>5}  " + "  ".join(f"{value:9.2f}" for value in row))
     lines.append(" mean  " + "  ".join(f"{found.mean(arm):9.2f}" for arm in ARMS))
     lines.append("  MSE  " + "  ".join(f"{float(found.mse[arm].mean()):9.6f}" for arm in ARMS))
-    lines += ["", f"token flip rate of re-tokenising: {found.flip_rate:.1%}"]
+    lines += ["", *_report_scores(found), f"token flip rate of re-tokenising: {found.flip_rate:.1%}"]
     lines.append(f"masking test, a quarter of the context frames masked: {found.masked_loss:+.2f} dB lost")
     if found.actions is None:
         lines.append("actions: none (the world was opened without a latent action model)")
@@ -145,3 +147,18 @@ def _report(found: Diagnosis) -> str:
             f"{found.actions.gain:+.2f} dB"
         )
     return "\n".join(lines)
+
+
+def _report_scores(found: Diagnosis) -> list[str]:
+    """Say the mean of every measure over a video's frames: over all videos, and its standard deviation among them."""
+    if not found.scores:
+        return []
+    videos = len(found.scores["PSNR"][ARMS[0]])
+    lines = [f"means over the frames of {videos} video(s)" + (", and standard deviation" if videos > 1 else "") + ":"]
+    for name, arms in found.scores.items():
+        means = {arm: arms[arm].double().mean(1) for arm in ARMS}
+        digits = 2 if name == "PSNR" else 4
+        lines.append(f"{name:>5}  " + "  ".join(f"{float(means[arm].mean()):9.{digits}f}" for arm in ARMS))
+        if videos > 1:
+            lines.append("   +-  " + "  ".join(f"{float(means[arm].std(correction=0)):9.{digits}f}" for arm in ARMS))
+    return lines

@@ -1,19 +1,23 @@
-"""``wan-lite rollout`` and ``wan-lite diagnose``, and the clips that they read and write."""
+"""``wan-lite rollout`` and ``wan-lite diagnose``, on tiny worlds."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_lite.cli import main
-from wan_lite.cli.videos import read_video, write_video
+from wan_lite.cli import main, video_input
+from wan_lite.cli.video_input import Excerpt, open_video, read_frames
+from wan_lite.cli.video_output import write_video
 from wan_lite.models.world import find_checkpoints, load_world
+from wan_lite.pipeline import similarity
+from wan_lite.pipeline.pictures.convert import bytes_to_signed, to_uint8
 
 HERE = Path(__file__).parents[2] / "vectors" / "tinyworlds"
 WORLD = HERE / "current" / "checkpoints_current"
@@ -59,7 +63,8 @@ def test_rollout_as_video(tmp_path: Path, clip: str) -> None:
     pytest.importorskip("av")
     out = tmp_path / "r.mp4"
     assert run("rollout", "--world", WORLD, "--clip", clip, "--steps", "3", "--out", out, "--scale", "3") == 0
-    assert read_video(out).shape == (5, 3, 96, 96)
+    video = open_video(out)
+    assert (video.size, video.count) == ((96, 96), 5)
 
 
 def test_actions_of_the_clip(tmp_path: Path, clip: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,42 +91,6 @@ def test_another_frame_size_is_refused_or_resized(
     said = capsys.readouterr().err
     assert "64x64" in said and "32x32" in said and "--resize" in said
     assert run(*words, "--resize") == 0
-
-
-def test_clips_survive_the_disk(tmp_path: Path, truth: Tensor) -> None:
-    frames = truth.permute(0, 2, 3, 1) / 2 + 0.5
-    eight_bit = (frames * 255).to(torch.uint8).float() / 127.5 - 1
-    for ending in (".webp", ".png"):
-        write_video(frames, tmp_path / f"c{ending}", fps=4)
-        torch.testing.assert_close(read_video(tmp_path / f"c{ending}"), eight_bit.permute(0, 3, 1, 2))
-    part = read_video(tmp_path / "c.webp", start=1, every=2, limit=2)
-    torch.testing.assert_close(part, read_video(tmp_path / "c.webp")[[1, 3]])
-
-
-def test_a_folder_of_pictures(tmp_path: Path) -> None:
-    for i in range(3):
-        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"{i}.png")
-    assert read_video(tmp_path)[:, 0, 0, 0].tolist() == pytest.approx([i / 127.5 - 1 for i in range(3)])
-    Image.new("RGB", (9, 8)).save(tmp_path / "9.png")
-    with pytest.raises(ValueError, match="2 different sizes"):
-        read_video(tmp_path)
-
-
-def test_clips_that_cannot_be_read(tmp_path: Path, clip: str) -> None:
-    (tmp_path / "x.png").write_text("no picture")
-    for path, said in ((tmp_path / "x.png", "not an image"), (tmp_path / "none.gif", "no such video")):
-        with pytest.raises(ValueError, match=said):
-            read_video(path)
-    with pytest.raises(ValueError, match="no frame from number 99"):
-        read_video(clip, start=99)
-    with pytest.raises(ValueError, match="not an ending"):
-        write_video(torch.zeros(1, 8, 8, 3), tmp_path / "x.txt", fps=1)
-
-
-def test_videos_need_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ValueError, match="pip install av"):
-        write_video(torch.zeros(1, 8, 8, 3), tmp_path / "x.mp4", fps=1)
 
 
 def test_convert_to_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,3 +155,60 @@ def test_options_of_worlds_are_refused_for_vaes_and_the_reverse(
     assert "--action-model needs --dynamics" in capsys.readouterr().err
     assert main(["convert", str(WORLD), target, "--layout", "world", "--precision", "bf16"]) == 0
     assert load_file(target)["dynamics.output_mlp.weight"].dtype == torch.bfloat16
+
+
+def test_only_the_context_of_a_video_is_decoded(tmp_path: Path, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    decode = video_input._decode_image
+
+    def counted(path: Path, start: int, every: int) -> Iterator[np.ndarray]:
+        for frame in decode(path, start, every):
+            decoded.append(len(decoded))
+            yield frame
+
+    monkeypatch.setattr(video_input, "_decode_image", counted)
+    words = ["rollout", "--world", WORLD, "--clip", clip, "--steps", "1", "--out", tmp_path / "r.gif"]
+    assert run(*words) == 0
+    assert len(decoded) == 2
+    assert run(*words, "--actions", "infer") == 0
+    assert len(decoded) == 2 + 6
+
+
+def test_a_video_of_several_in_a_file(tmp_path: Path, truth: Tensor, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = to_uint8(truth.permute(0, 2, 3, 1) / 2 + 0.5)
+    save_file({"frames": torch.stack([frames, frames.flip(0)])}, tmp_path / "two.safetensors")
+    words = ["rollout", "--world", WORLD, "--steps", "1", "--scale", "1", "--out", tmp_path / "r.png"]
+    assert run(*words, "--clip", f"{tmp_path}/two.safetensors:1") == 0
+    first = read_frames(open_video(tmp_path / "r.png"), Excerpt(limit=1))[0]
+    assert torch.equal(first, bytes_to_signed(frames[-1]).permute(2, 0, 1))
+    assert run(*words, "--clip", f"{tmp_path}/two.safetensors:2") == 2
+    assert "has no video 2" in capsys.readouterr().err
+    assert run(*words, "--clip", f"{tmp_path}/two.safetensors:x") == 2
+
+
+def test_tests_over_a_video_have_means_and_standard_deviations(
+    tmp_path: Path, clip: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["diagnose", "--world", WORLD, "--clip", clip, "--out", tmp_path / "d"]
+    assert run(*words, "--tests", "3") == 0
+    lines = (tmp_path / "d" / "report.txt").read_text().splitlines()
+    at = lines.index("means over the frames of 3 video(s), and standard deviation:")
+    assert [line.split()[0] for line in lines[at + 1 : at + 5]] == ["PSNR", "+-", "SSIM", "+-"]
+    for line in lines[at + 3 : at + 5]:
+        assert all(0 <= float(value) <= 1 for value in line.split()[1:])
+    # one test is one excerpt of four frames, of which two are predicted
+    assert run(*words, "--tests", "1", "--start", "2") == 0
+    report = (tmp_path / "d" / "report.txt").read_text()
+    assert "means over the frames of 1 video(s):" in report and "+-" not in report
+    capsys.readouterr()
+    assert run(*words, "--tests", "3", "--frames", "7") == 2
+    assert "too few for a test of 7" in capsys.readouterr().err
+    assert run(*words, "--tests", "0") == 2
+
+
+def test_without_its_library_a_measure_is_left_out_and_said(
+    tmp_path: Path, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similarity, "has_ssim", lambda: False)
+    assert run("diagnose", "--world", WORLD, "--clip", clip, "--out", tmp_path / "d") == 0
+    assert "SSIM: not measured" in (tmp_path / "d" / "report.txt").read_text()

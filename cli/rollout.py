@@ -1,0 +1,129 @@
+"""``wan-lite rollout``: play a world model forward from the frames of a video."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import check_sheet_name, writable_folder
+from .terminal import say
+from .world import (
+    StepBar,
+    add_common_arguments,
+    add_prediction_arguments,
+    add_world_arguments,
+    load_world_of,
+    make_config,
+    open_clip,
+    read_clip,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models.world import Rollout, RolloutConfig, World
+    from ..models.world.actions import Actions
+
+__all__ = ["add_rollout", "run_rollout"]
+
+
+def add_rollout(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``rollout``."""
+    add_world_arguments(parser)
+    parser.add_argument("--steps", type=int, default=10, help="predictions, of --horizon frames each (default: 10)")
+    parser.add_argument(
+        "--actions",
+        default="diversity",
+        help="ids such as '0,3,3x4' (the last is repeated), random, repeat, diversity, none, or infer: those that the "
+        "latent action model reads from the video after the context (default: diversity)",
+    )
+    parser.add_argument("--batch", type=int, default=1, help="rollouts from one context, seeds counted up (default: 1)")
+    add_prediction_arguments(parser)
+    parser.add_argument("--out", default="out/rollout.webp", help="video to write: .gif, .webp, .png, .mp4, ...")
+    parser.add_argument("--sheet", type=Path, help="also write all frames on one page, to this file")
+    parser.add_argument("--fps", type=float, default=8, help="of the video (default: 8)")
+    parser.add_argument("--scale", type=int, default=4, help="enlarge pixels by this factor (default: 4)")
+    parser.add_argument("--overlay", action="store_true", help="write step and action above every frame")
+    add_common_arguments(parser)
+    parser.set_defaults(run=run_rollout)
+
+
+def run_rollout(options: argparse.Namespace) -> None:
+    """Predict frames and write them as a video."""
+    from ..models.world import rollout
+    from ..pipeline.pictures.convert import save_image, to_pil
+    from ..pipeline.pictures.layout import make_contact_sheet
+    from .video_output import write_video
+
+    out = _check_outputs(options)
+    world, config = load_world_of(options), make_config(options)
+    context, actions = _read_context(options, world, config)
+    with StepBar(options, config.maskgit_steps * options.steps) as bar:
+        result = rollout(
+            world,
+            context,
+            steps=options.steps,
+            actions=actions,
+            seed=options.seed,
+            batch=options.batch,
+            on_progress=bar,
+            config=config,
+        )
+    shown = _arrange(result, options)
+    write_video(shown, out, options.fps)
+    say(out)
+    if options.sheet:
+        save_image(to_pil(make_contact_sheet(shown)[0], "round"), options.sheet)
+        say(options.sheet)
+    if result.actions is not None:
+        say("\n".join("actions: " + ", ".join(map(str, row)) for row in result.actions.tolist()))
+
+
+def _check_outputs(options: argparse.Namespace) -> Path:
+    """Refuse, before the work, what could not be written after it."""
+    from .video_output import check_video_name
+
+    out = Path(options.out)
+    check_video_name(out, options.fps)
+    if not 1 <= options.scale <= 64:
+        raise ValueError(f"--scale is {options.scale}; allowed are whole numbers from 1 to 64.")
+    writable_folder(out.parent)
+    if options.sheet:
+        check_sheet_name(options.sheet)
+        writable_folder(options.sheet.parent)
+    return out
+
+
+def _read_context(options: argparse.Namespace, world: World, config: RolloutConfig) -> tuple[Tensor, Actions]:
+    """Read the frames to start from, and choose the actions: for ``infer`` the rest of the video is read, too."""
+    from ..models.world import infer_actions, parse_actions
+    from .video_input import Excerpt
+
+    video, infer = open_clip(options, world), options.actions == "infer"
+    actions: Actions = None if infer else parse_actions(options.actions)
+    window, wanted = config.context_window or None, Excerpt(options.start, options.every, options.frames)
+    if window is not None and not infer:
+        wanted = replace(wanted, limit=min(window, wanted.limit or window))
+    clip = read_clip(video, wanted, world)
+    if infer:
+        following = clip[max(config.context_window, 1) - 1 :]
+        if len(following) < 2:
+            raise ValueError("--actions infer needs a video that continues after the context; give more frames.")
+        actions = infer_actions(world, following[None])[0]
+    return clip[:window], actions
+
+
+def _arrange(result: Rollout, options: argparse.Namespace) -> Tensor:
+    """Return the frames as people see them: (t, H, W, 3) in [0, 1], a batch side by side."""
+    import torch
+    from einops import rearrange
+
+    from ..pipeline.pictures.convert import to_unit
+    from ..pipeline.pictures.layout import arrange_frames, enlarge
+    from ..pipeline.rollouts import label_frames
+
+    rollouts = to_unit(rearrange(result.frames.clamp(-1, 1), "b t c h w -> b t h w c"))
+    frames = torch.stack([enlarge(frames, options.scale) for frames in rollouts])
+    return arrange_frames(frames, "side by side", label_frames(result, True) if options.overlay else None)

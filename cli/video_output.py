@@ -1,0 +1,89 @@
+"""Videos to disk: animated GIF, WEBP and PNG through Pillow, video files through PyAV where it is installed."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..atomic import replacing
+from ..pipeline.pictures.convert import find_format, to_uint8
+
+__all__ = ["ANIMATIONS", "VIDEO_FILES", "check_video_name", "import_pyav", "write_video"]
+
+ANIMATIONS = (".gif", ".webp", ".png")
+VIDEO_FILES = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
+"""Endings of video files -> what FFmpeg calls their containers."""
+
+
+def write_video(frames: Tensor, path: str | os.PathLike[str], fps: float) -> None:
+    """Write an animation (.gif, .webp, .png) or a video file (.mp4, .mkv, .mov, .webm).
+
+    Args:
+        frames: (t, H, W, 3) in [0, 1].
+        path: The file to write; its ending says how.
+        fps: Frames per second.
+
+    Raises:
+        ValueError: The ending is not known, fps is not from 0.1 to 1000, or a video is asked for and PyAV is missing.
+        OSError: The file cannot be written; what was there stays.
+    """
+    path = Path(path)
+    check_video_name(path, fps)
+    images, ending = to_uint8(frames).numpy(), path.suffix.lower()
+    with replacing(path) as part:
+        if ending in VIDEO_FILES:
+            _encode_video(images, part, fps, VIDEO_FILES[ending])
+        else:
+            first, *rest = [Image.fromarray(image) for image in images]
+            settings: dict[str, Any] = {"duration": round(1000 / fps), "loop": 0, "format": find_format(path)}
+            first.save(part, save_all=True, append_images=rest, lossless=True, **settings)
+
+
+def check_video_name(path: Path, fps: float) -> None:
+    """Check what :func:`write_video` will need, before the frames are made.
+
+    Raises:
+        ValueError: The ending is not known, fps is not from 0.1 to 1000, or PyAV is missing.
+    """
+    if path.suffix.lower() in VIDEO_FILES:
+        import_pyav(path)
+    elif path.suffix.lower() not in ANIMATIONS:
+        raise ValueError(f"{path.name}: not an ending of a video; use one of {', '.join((*ANIMATIONS, *VIDEO_FILES))}.")
+    if not 0.1 <= fps <= 1000:
+        raise ValueError(f"fps is {fps}; allowed are numbers from 0.1 to 1000.")
+
+
+def import_pyav(path: Path) -> ModuleType:
+    """Import PyAV, which video files need.
+
+    Raises:
+        ValueError: It is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(
+            f"{path.name}: videos need PyAV; install it (pip install wan-lite[video]), or use a .gif or .webp instead."
+        ) from error
+    return av
+
+
+def _encode_video(images: np.ndarray, path: Path, fps: float, container_format: str) -> None:
+    av = import_pyav(path)
+    height, width = images[0].shape[:2]
+    with av.open(str(path), mode="w", format=container_format) as container:
+        codec = "libvpx-vp9" if container_format == "webm" else "libx264"
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+        # Video colour is stored at half resolution: sides must be even.
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        for image in images:
+            even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+        container.mux(stream.encode())

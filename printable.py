@@ -1,0 +1,34 @@
+"""Text from files made safe to show: no control characters, no endless lines. Standard library only."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["make_line", "make_printable"]
+
+LONGEST_LINE = 400
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories that steer a terminal, reorder text or cannot be encoded: they are shown as their code."""
+
+_SAFE = "\n\u200c\u200d"  # line feeds, and the joiners of some scripts and of emoji
+
+
+def make_printable(text: str) -> str:
+    r"""Return a text with every control character shown as its code, such as ``\x1b``; line feeds stay."""
+    return "".join(c if c in _SAFE or unicodedata.category(c) not in _UNSAFE else _show_code(c) for c in text)
+
+
+def make_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """Return a text as one printable line of at most ``longest`` characters, its middle left out where it is longer."""
+    cut = text if len(text) <= 8 * longest else f"{text[: 4 * longest]}{text[-4 * longest :]}"
+    line = make_printable(" ".join(cut.split()))
+    if len(line) <= longest and cut is text:
+        return line
+    end = longest // 3
+    return f"{line[: longest - end - 5]} ... {line[-end:]}"
+
+
+def _show_code(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
