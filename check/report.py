@@ -109,6 +109,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     error: str = ""
     """Why the file could not be read, in one sentence."""
+    is_workflow: bool = True
+    """False where the file is sound, but no workflow."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as it is printed with ``--json``."""

@@ -13,9 +13,10 @@ from typing import Any
 
 from ..models.known_students import KnownStudent, KnownStudents
 from .levels.sampling import DiscreteFlow, to_float32
+from .levels.schedulers import schedule_levels
 from .trace.models import LoadedFile
 
-__all__ = ["Training", "find_trainings", "trained_levels"]
+__all__ = ["Training", "declared_training", "find_trainings", "trained_levels"]
 
 ANGLES = (1.5, 1.4, 1.0)
 """Intermediate angles of rCM's schedule."""
@@ -54,6 +55,16 @@ class Training:
     why: str = ""
 
     @property
+    def solver(self) -> str:
+        """The solver's name in the contract."""
+        return str(self.fields.get("solver", ""))
+
+    @property
+    def is_few_step(self) -> bool:
+        """Whether it was trained at a handful of levels; other contracts leave the number of steps to the user."""
+        return self.origin == "recognised" or bool({"denoising_steps", "levels", "sigma_max"} & set(self.fields))
+
+    @property
     def boundary(self) -> tuple[float, float] | None:
         """Return (lowest level of the high expert, first level of the low expert), equal where training had a number.
 
@@ -75,6 +86,37 @@ class Training:
         if edge is None or not roles <= {"high", "low"} or roles == {"high", "low"}:
             return list(self.levels)
         return [level for level in self.levels if ("high" in roles) == (level >= edge[0])]
+
+
+def declared_training(file: LoadedFile, fields: Mapping[str, Any], origin: str) -> Training:
+    """Return the training that a file's own contract tells."""
+    levels, timesteps = trained_levels(fields)
+    role = fields.get("role") if fields.get("role") in ("high", "low") else None
+    return Training(
+        title=f"the contract of {file.name}",
+        family=file.name,
+        origin=origin,
+        file=file,
+        role=role,
+        levels=tuple(levels),
+        timesteps=tuple(timesteps),
+        fields=fields,
+        core=find_core(fields, levels),
+        source=f"{file.name} ({origin})",
+    )
+
+
+def find_core(fields: Mapping[str, Any], levels: list[float]) -> dict[str, Any]:
+    """Return the settings of core's own nodes that visit these levels, or nothing where there are none."""
+    sampler = {"renoise": "lcm", "flow_euler": "euler"}.get(str(fields.get("solver")))
+    if sampler is None:
+        return {}
+    if "denoising_steps" in fields and fields.get("warp", True):
+        shift = float(fields.get("shift", 1.0))
+        simple = schedule_levels("simple", len(levels), DiscreteFlow(shift))[:-1]
+        if max(abs(a - b) for a, b in zip(simple, levels, strict=True)) < 1e-6:
+            return {"sampler": sampler, "scheduler": "simple", "steps": len(levels), "shift": shift}
+    return {"sampler": sampler, "scheduler": "manual"}
 
 
 def find_trainings(file: LoadedFile, students: KnownStudents) -> list[list[Training]]:
@@ -105,7 +147,10 @@ def _ways(student: KnownStudent, role: str | None, file: LoadedFile) -> Iterator
 
 
 def trained_levels(fields: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Return the levels of a contract in its JSON form, without the final 0, and the timesteps fed at them."""
+    """Return the levels of a contract in its JSON form, without the final 0, and the timesteps fed at them.
+
+    They are levels as SIGMAS hold them: of the epsilon process, noise over signal.
+    """
     cast = CASTS[str(fields.get("timestep_cast", "int64_trunc"))]
     steps = int(fields.get("steps", 20))
     if "levels" in fields:
@@ -140,7 +185,8 @@ def _ddim(steps: int, shift: float) -> tuple[list[float], list[float]]:
 
     schedule = ddim_schedule(steps, shift=shift)
     assert schedule.timesteps is not None
-    return schedule.sigmas[:-1].tolist(), schedule.timesteps.tolist()
+    levels = [level / math.sqrt(1 - level * level) for level in schedule.sigmas[:-1].tolist()]
+    return levels, schedule.timesteps.tolist()
 
 
 def _bf16(value: float) -> float:

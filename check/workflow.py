@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..models.known_students import KnownStudents, load_known_students
 from .graph.files import read_document
-from .graph.graph import Graph, WorkflowError
+from .graph.graph import Graph, NoWorkflowError, WorkflowError
 from .graph.read import read_graph
+from .knowledge import Knowledge
 from .report import NOTE, SEVERITIES, Change, Finding, Report, SamplerReport
 from .rules import RULES, Case
-from .trace.follow import CannotTell
+from .trace.follow import CannotTell, Value
+from .trace.models import ModelTrace
 from .trace.runs import find_runs
 from .trace.samplers import SamplerUse, Survey, survey
 
@@ -23,12 +24,12 @@ __all__ = ["check_graph", "check_workflow"]
 MOST_ATTEMPTS = 4  # at finding out which remedies work together
 
 
-def check_workflow(path: str | os.PathLike[str], students: KnownStudents | None = None) -> Report:
+def check_workflow(path: str | os.PathLike[str], knowledge: Knowledge | None = None) -> Report:
     """Return what a workflow file will sample, and where that contradicts the models that it loads.
 
     Args:
         path: a file of JSON (the page's own format or the API format), or an image or video that carries one.
-        students: the known students; None takes the pack's data file and the user's own.
+        knowledge: what is known of model files; None knows the published students by the names of their files.
 
     Returns:
         A report; its ``error`` says in one sentence why a file could not be read.
@@ -38,45 +39,45 @@ def check_workflow(path: str | os.PathLike[str], students: KnownStudents | None 
     """
     path = Path(path)
     try:
-        return _report(path, read_document(path).content, students)
+        return _report(path, read_document(path).content, knowledge)
     except WorkflowError as error:
-        return Report(path, error=str(error))
+        return Report(path, error=str(error), is_workflow=not isinstance(error, NoWorkflowError))
     except RecursionError:
         return Report(path, error="its nodes follow each other in a chain that is too long to be followed.")
 
 
-def check_graph(document: Mapping[str, Any], students: KnownStudents | None = None) -> Report:
+def check_graph(document: Mapping[str, Any], knowledge: Knowledge | None = None) -> Report:
     """Return the same of a document that is loaded already.
 
     Raises:
         WorkflowError: it is not a workflow.
     """
-    return _report(Path(), document, students)
+    return _report(Path(), document, knowledge)
 
 
-def _report(path: Path, document: Mapping[str, Any], students: KnownStudents | None) -> Report:
-    graph, students = read_graph(document), students or load_known_students()
-    found = survey(graph)
-    findings = _keep_what_mends(graph, _find(found, students), students)
+def _report(path: Path, document: Mapping[str, Any], knowledge: Knowledge | None) -> Report:
+    graph, knowledge = read_graph(document), knowledge or Knowledge()
+    found = survey(graph, knowledge.contract)
+    findings = _keep_what_mends(graph, _find(found, knowledge), knowledge)
     order = {node: index for index, node in enumerate(graph.nodes)}
     findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), order.get(finding.node, len(order))))
     return Report(path, tuple(map(_sampler, found.samplers)), tuple(findings))
 
 
-def _find(found: Survey, students: KnownStudents) -> list[Finding]:
-    case = Case(found, students, find_runs(found.samplers))
+def _find(found: Survey, knowledge: Knowledge) -> list[Finding]:
+    case = Case(found, knowledge, find_runs(found.samplers))
     findings = [finding for rule in RULES for finding in rule(case)]
     return list({(f.id, f.node, f.message): f for f in findings}.values())
 
 
-def _keep_what_mends(graph: Graph, findings: list[Finding], students: KnownStudents) -> list[Finding]:
+def _keep_what_mends(graph: Graph, findings: list[Finding], knowledge: Knowledge) -> list[Finding]:
     """Take the changes from findings that are still there, or bring others, when all changes are made."""
     for _ in range(MOST_ATTEMPTS):
         mendable = [finding for finding in findings if finding.is_mendable]
         if not mendable:
             break
         changed = _changed(graph, [change for finding in mendable for change in finding.changes])
-        left = {(f.id, f.node) for f in _find(survey(changed), students) if f.severity != NOTE}
+        left = {(f.id, f.node) for f in _find(survey(changed, knowledge.contract), knowledge) if f.severity != NOTE}
         useless = [f for f in mendable if (f.id, f.node) in left]
         new = left - {(f.id, f.node) for f in findings}
         useless = useless or (mendable if new else [])
@@ -97,12 +98,7 @@ def _changed(graph: Graph, changes: list[Change]) -> Graph:
 
 
 def _sampler(use: SamplerUse) -> SamplerReport:
-    sampling = use.model.sampling
     timesteps = use.timesteps
-    files = [use.model.file, *use.model.loras] if use.model.file else [*use.model.loras]
-    shift = None if isinstance(sampling, CannotTell) else getattr(sampling, "shift", None)
-    cfg = use.cfg.value if use.cfg else None
-    seed = use.seed.value if use.seed else None
     return SamplerReport(
         node=use.node.id,
         title=use.node.title,
@@ -110,8 +106,21 @@ def _sampler(use: SamplerUse) -> SamplerReport:
         timesteps=None if timesteps is None else tuple(timesteps),
         unknown=use.sigmas.reason,
         sampler=use.rule.name if use.rule else "",
-        model=" + ".join(file.name for file in files if file),
-        shift=shift,
-        cfg=float(cfg) if isinstance(cfg, int | float) else None,
-        seed=seed if isinstance(seed, int) else None,
+        model=" + ".join(file.name for file in use.model.files),
+        shift=_shift(use.sigmas.model or use.model),
+        cfg=_number(use.cfg),
+        seed=_seed(use.seed),
     )
+
+
+def _shift(model: ModelTrace) -> float | None:
+    sampling = model.sampling
+    return None if isinstance(sampling, CannotTell) else getattr(sampling, "shift", None)
+
+
+def _number(value: Value | None) -> float | None:
+    return float(value.value) if value is not None and isinstance(value.value, int | float) else None
+
+
+def _seed(value: Value | None) -> int | None:
+    return value.value if value is not None and isinstance(value.value, int) else None

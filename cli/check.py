@@ -13,6 +13,7 @@ from .terminal import say
 
 if TYPE_CHECKING:
     from ..check import Report
+    from ..check.knowledge import Knowledge
     from ..check.report import Finding
 
 __all__ = ["add_check", "run_check"]
@@ -26,6 +27,10 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", nargs="*", type=Path, metavar="FILE|FOLDER",
         help="a workflow (JSON), an image or a video that carries one, or a folder of them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--models", action="append", default=[], type=Path, metavar="FOLDER",
+        help="where the model files lie, for the contracts in their headers (may be given again)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--fix", type=Path, metavar="OUT", help="write a copy with every remedy that is a value")
@@ -41,11 +46,15 @@ def run_check(options: argparse.Namespace) -> int:
         print(explain(options.explain))
         return 0
     files = list(_files(options.path))
+    named = {path for path in options.path if not path.is_dir()}
     if options.fix is not None and len(files) != 1:
         raise ValueError(f"--fix writes one copy, but {len(files)} files are named; check them one at a time.")
     if not files:
         raise ValueError("no file is named; give a workflow, an image or video that carries one, or a folder.")
-    reports = [_report(file) for file in files]
+    from ..check.knowledge import Knowledge
+
+    knowledge = Knowledge(models=options.models)
+    reports = [report for file in files if (report := _report(file, knowledge)).is_workflow or file in named]
     if options.json:
         print(json.dumps({"files": [report.to_dict() for report in reports]}, indent=1))
     else:
@@ -68,11 +77,11 @@ def _files(paths: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def _report(path: Path) -> Report:
+def _report(path: Path, knowledge: Knowledge) -> Report:
     from ..check import Report, check_workflow
 
     try:
-        return check_workflow(path)
+        return check_workflow(path, knowledge)
     except OSError as error:
         return Report(path, error=f"it cannot be opened ({error.strerror or error}).")
 

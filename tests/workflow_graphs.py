@@ -17,9 +17,9 @@ FASTWAN = "Wan2_2-TI2V-5B-FastWanFullAttn_bf16.safetensors"
 ADVANCED = {"cfg": 1, "sampler_name": "euler", "scheduler": "simple", "steps": 4, "noise_seed": 1}
 
 
-def node(kind: str, **inputs: Any) -> dict[str, Any]:
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     """A node in the API format."""
-    return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
+    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": class_type}}
 
 
 def lightx2v(**sampler: Any) -> Graph:

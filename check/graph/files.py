@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from .graph import WorkflowError
+from .graph import NoWorkflowError, WorkflowError
 
 __all__ = ["SUFFIXES", "Document", "read_document"]
 
@@ -50,7 +50,7 @@ def read_document(path: FilePath) -> Document:
     for key in KEYS:
         if key in texts:
             return Document(path, texts[key], _parse(texts[key]), key)
-    raise WorkflowError("it carries no workflow; save it again with metadata, or name the workflow's own file.")
+    raise NoWorkflowError("it carries no workflow; save it again with metadata, or name the workflow's own file.")
 
 
 def _decode(content: bytes) -> str:
@@ -68,7 +68,7 @@ def _parse(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise WorkflowError(f"it is not JSON ({str(error)[:80]}).") from None
     if not isinstance(content, Mapping):
-        raise WorkflowError(f"it is JSON, but a {type(content).__name__} and not a workflow.")
+        raise NoWorkflowError(f"it is JSON, but a {type(content).__name__} and not a workflow.")
     return content
 
 
@@ -86,10 +86,13 @@ def _image_texts(path: FilePath, kind: str) -> Iterator[tuple[str, str]]:
     except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError) as error:
         raise WorkflowError(f"it is not a readable {kind} image ({str(error)[:80]}).") from None
     yield from ((key, text) for key in KEYS if isinstance(text := entries.get(key), str))
-    for tag in tags:
-        name, _, text = (tag if isinstance(tag, str) else "").partition(":")
-        if name.lower() in KEYS:
-            yield name.lower(), text
+    yield from (found for tag in tags if isinstance(tag, str) and (found := _tagged(tag))[0] in KEYS)
+
+
+def _tagged(tag: str) -> tuple[str, str]:
+    """Split an Exif entry "name:text"."""
+    name, _, text = tag.partition(":")
+    return name.lower(), text
 
 
 def _video_texts(path: FilePath) -> Iterator[tuple[str, str]]:
@@ -100,15 +103,22 @@ def _video_texts(path: FilePath) -> Iterator[tuple[str, str]]:
         raise WorkflowError("reading videos needs PyAV; install it with `pip install wan-lite[video]`.") from None
     if not path.is_file():
         raise FileNotFoundError(2, "No such file or directory", str(path))
+    entries = _metadata(path, av)
+    if not any(key in entries for key in KEYS):
+        entries |= _commented(entries.get("comment", ""))
+    yield from ((key, entries[key]) for key in KEYS if key in entries)
+
+
+def _metadata(path: FilePath, av: Any) -> dict[str, str]:
     try:
         with av.open(str(path)) as container:
-            entries = {str(key).lower(): str(text) for key, text in container.metadata.items()}
+            return {str(key).lower(): str(text) for key, text in container.metadata.items()}
     except (OSError, ValueError) as error:
         raise WorkflowError(f"it is not a readable video ({str(error)[:80]}).") from None
-    comment = entries.get("comment", "")
-    if comment.startswith("{") and not any(key in entries for key in KEYS):
-        inner = _parse(comment)
-        entries |= {
-            key: text if isinstance(text, str) else json.dumps(text) for key in KEYS if (text := inner.get(key))
-        }
-    yield from ((key, entries[key]) for key in KEYS if key in entries)
+
+
+def _commented(comment: str) -> dict[str, str]:
+    """The workflows in a comment, where this is JSON that holds them."""
+    inner = _parse(comment) if comment.startswith("{") else {}
+    found = {key: inner[key] for key in KEYS if inner.get(key)}
+    return {key: text if isinstance(text, str) else json.dumps(text) for key, text in found.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["Graph", "Link", "Node", "Path", "WorkflowError"]
+__all__ = ["Graph", "Link", "NoWorkflowError", "Node", "Path", "WorkflowError"]
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead to a value in the document that was read."""
@@ -14,6 +14,10 @@ Path: TypeAlias = tuple[str | int, ...]
 
 class WorkflowError(ValueError):
     """A file that is not a workflow or cannot be read, said in one sentence."""
+
+
+class NoWorkflowError(WorkflowError):
+    """A file that could carry a workflow, but does not."""
 
 
 class Link(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .flatten import MOST_NODES, flatten
-from .graph import Graph, Link, Node, WorkflowError
+from .graph import Graph, Link, Node, NoWorkflowError, WorkflowError
 
 __all__ = ["read_graph"]
 
@@ -28,7 +28,7 @@ def _read_api(document: Mapping[str, Any], path: tuple[str, ...]) -> Graph:
     entries = {key: entry for key, entry in document.items() if isinstance(entry, Mapping) and "class_type" in entry}
     if not entries:
         found = ", ".join(map(repr, list(document)[:4])) or "nothing"
-        raise WorkflowError(f"it is JSON, but not a workflow (it has {found}, and neither nodes nor class types).")
+        raise NoWorkflowError(f"it is JSON, but not a workflow (it has {found}, and neither nodes nor class types).")
     if len(entries) > MOST_NODES:
         raise WorkflowError(f"it has {len(entries)} nodes; at most {MOST_NODES} are read.")
     return Graph({key: _api_node(key, entry, entries, path) for key, entry in entries.items()})

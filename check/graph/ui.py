@@ -69,6 +69,13 @@ class Definition:
     instances: int = 1
     """How many nodes are made from it."""
 
+    def is_widget(self, name: str) -> bool:
+        """Whether a subgraph's input stands for a widget inside of it."""
+        number = self.inputs[name]
+        link = self.links.get(number) if number is not None else None
+        raw = self.nodes.get(link.target) if link else None
+        return raw is not None and any(slot.link == number and slot.is_widget for slot in raw.slots)
+
 
 def read_ui(document: Mapping[str, Any]) -> tuple[Definition, dict[str, Definition]]:
     """Return the root graph and the subgraphs by id.
@@ -89,27 +96,15 @@ def read_ui(document: Mapping[str, Any]) -> tuple[Definition, dict[str, Definiti
     _count_instances(root, subgraphs)
     for definition in (root, *subgraphs.values()):
         for raw in definition.nodes.values():
-            if raw.type in subgraphs and isinstance(raw.widgets_values, list):
-                raw.values = dict(
-                    zip(_promoted_widgets(raw.type, subgraphs), range(len(raw.widgets_values)), strict=False)
-                )
+            if raw.type in subgraphs:
+                raw.values = _promoted_values(raw, subgraphs[raw.type])
     return root, subgraphs
 
 
-def _promoted_widgets(name: str, subgraphs: Mapping[str, Definition], depth: int = 0) -> list[str]:
-    """Return the inputs of a subgraph that stand for a widget inside of it, in order."""
-    definition = subgraphs[name]
-    found = []
-    for promoted, number in definition.inputs.items():
-        link = definition.links.get(number) if number is not None else None
-        raw = definition.nodes.get(link.target) if link else None
-        slot = next((slot for slot in raw.slots if slot.link == number), None) if raw else None
-        if slot and raw and raw.type in subgraphs and depth < DEEPEST:
-            is_widget = slot.name in _promoted_widgets(raw.type, subgraphs, depth + 1)
-        else:
-            is_widget = bool(slot and slot.is_widget)
-        found += [promoted] if is_widget else []
-    return found
+def _promoted_values(raw: RawNode, definition: Definition) -> dict[str, str | int]:
+    """Name the values that the node of a subgraph holds for widgets inside of it."""
+    count = len(raw.widgets_values) if isinstance(raw.widgets_values, list) else 0
+    return dict(zip(filter(definition.is_widget, definition.inputs), range(count), strict=False))
 
 
 def _count_instances(root: Definition, subgraphs: Mapping[str, Definition]) -> None:

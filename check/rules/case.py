@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ...models.known_students import KnownStudents
+from ..knowledge import Knowledge
 from ..report import Change, Finding
 from ..trace.follow import Value
 from ..trace.models import LoadedFile, ModelTrace
 from ..trace.runs import Run
 from ..trace.samplers import SamplerUse, Survey
-from ..training import Training, find_trainings
+from ..training import Training
 
-__all__ = ["Case", "change_to", "finding_at"]
+__all__ = ["Case", "change_to", "finding_at", "number_of", "only", "plain"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Case:
-    """A surveyed graph and what is known of students."""
+    """A surveyed graph and what is known of its files."""
 
     survey: Survey
-    students: KnownStudents
+    knowledge: Knowledge
     runs: list[Run]
-    declared: dict[str, list[Training]] = field(default_factory=dict)
-    """Contracts found in the files themselves, by file name."""
-    _known: dict[str, list[list[Training]]] = field(default_factory=dict)
 
     def trainings(self, model: ModelTrace) -> Iterator[tuple[LoadedFile, list[list[Training]]]]:
         """Yield the files of a MODEL that are students, with the ways in which each may have been trained."""
-        for file in (*((model.file,) if model.file else ()), *model.loras):
-            key = f"{file.node.id}:{file.name}"
-            if key not in self._known:
-                own = self.declared.get(file.name)
-                self._known[key] = [own] if own else find_trainings(file, self.students)
-            if self._known[key]:
-                yield file, self._known[key]
+        for file in model.files:
+            if found := self.knowledge.trainings(file):
+                yield file, found
+
+
+def number_of(value: Value | None) -> float | None:
+    """Return a value as a number, or None where it is none."""
+    try:
+        return None if value is None else float(value.value)
+    except (TypeError, ValueError):
+        return None
+
+
+def only(change: Change | None) -> tuple[Change, ...]:
+    """Return the changes of a finding that has at most one."""
+    return (change,) if change else ()
+
+
+def plain(number: float) -> float:
+    """Return a whole number as an integer, as files have it."""
+    return int(number) if float(number).is_integer() else number
 
 
 def change_to(value: Value | None, new: object) -> Change | None:

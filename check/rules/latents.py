@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from ..graph.graph import Node
 from ..report import DOUBTFUL, NOTE, WRONG, Finding
 from ..trace.families import Family
-from ..trace.follow import CannotTell, Value
+from ..trace.follow import Value
 from ..trace.latents import LatentTrace, VaeTrace
 from ..trace.samplers import SamplerUse
-from .case import Case, change_to
+from .case import Case, change_to, only
 
 __all__ = ["check_latents"]
 
@@ -75,46 +75,37 @@ def _sizes(case: Case, source: LatentTrace, family: Family) -> Iterator[Finding]
     if node is None or source.is_sampled or source.is_encoded:
         return
     frames = _typed(case, node, "length")
-    if frames is not None and family.frames > 1 and isinstance(frames.value, int) and frames.value > 0:
-        over = (frames.value - 1) % family.frames
-        if over:
-            made = frames.value - over
-            message = (
-                f"{frames.value} frames are asked for; {family.id} makes {family.frames} n + 1: there will be {made}."
-            )
-            change = change_to(frames, made)
-            yield Finding(
-                "frames", DOUBTFUL, node.id, node.title, message, CORE, f"Set length to {made}.",
-                (change,) if change else (),
-            )  # fmt: skip
+    if frames is not None and (frames.value - 1) % family.frames:
+        yield _frames(node, frames, family)
     for side in ("width", "height"):
         size = _typed(case, node, side)
-        if size is not None and isinstance(size.value, int) and size.value > 0 and size.value % family.cell:
+        if size is not None and size.value % family.cell:
             yield _side(node, side, size, family)
+
+
+def _frames(node: Node, frames: Value, family: Family) -> Finding:
+    made = frames.value - (frames.value - 1) % family.frames
+    message = f"{frames.value} frames are asked for; {family.id} makes {family.frames} n + 1: there will be {made}."
+    changes = only(change_to(frames, made))
+    return Finding("frames", DOUBTFUL, node.id, node.title, message, CORE, f"Set length to {made}.", changes)
 
 
 def _side(node: Node, side: str, size: Value, family: Family) -> Finding:
     """Half a cell is padded inside the network; less than a latent is cut off."""
     cut = size.value % (family.cell // 2)
     near = max(round(size.value / family.cell), 1) * family.cell
-    what = (
-        f"{size.value - cut} pixels remain of it"
-        if cut
-        else f"the network pads it to the next multiple of {family.cell}"
-    )
+    padded = f"the network pads it to the next multiple of {family.cell}"
+    what = f"{size.value - cut} pixels remain of it" if cut else padded
     message = f"{side} is {size.value}, and {family.id} takes multiples of {family.cell}: {what}."
-    change = change_to(size, near)
-    return Finding(
-        "sides", DOUBTFUL if cut else NOTE, node.id, node.title, message, CORE, f"Set {side} to {near}.",
-        (change,) if change else (),
-    )  # fmt: skip
+    severity, changes = DOUBTFUL if cut else NOTE, only(change_to(size, near))
+    return Finding("sides", severity, node.id, node.title, message, CORE, f"Set {side} to {near}.", changes)
 
 
 def _typed(case: Case, node: Node, name: str) -> Value | None:
-    if name not in node.inputs:
-        return None
+    """Return a whole number above 0 that was typed in, or None."""
     found = case.survey.follow.value(node, name)
-    return None if isinstance(found, CannotTell) else found
+    is_size = isinstance(found, Value) and type(found.value) is int and found.value > 0
+    return found if isinstance(found, Value) and is_size else None
 
 
 def _text(case: Case, use: SamplerUse, family: Family) -> Iterator[Finding]:
@@ -126,5 +117,5 @@ def _text(case: Case, use: SamplerUse, family: Family) -> Iterator[Finding]:
         change = change_to(clip.value, family.text)
         yield Finding(
             "text-encoder", WRONG, clip.node.id, clip.node.title, message, CORE,
-            f"Load the text encoder with type {family.text}.", (change,) if change else (),
+            f"Load the text encoder with type {family.text}.", only(change),
         )  # fmt: skip

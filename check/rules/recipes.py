@@ -22,6 +22,11 @@ class Recipe:
     by_hand: tuple[str, ...] = ()
 
     @property
+    def value_changes(self) -> tuple[Change, ...]:
+        """The changes where they are all that is needed."""
+        return () if self.by_hand else self.changes
+
+    @property
     def text(self) -> str:
         """The recipe as a sentence or two."""
         parts = [f"set {c.input} of node {c.node} to {c.value}" for c in self.changes]

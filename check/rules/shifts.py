@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..graph.graph import Node
 from ..levels.sampling import ModelSampling
 from ..report import DOUBTFUL, NOTE, WRONG, Finding, show, show_all
+from ..trace.families import Family
 from ..trace.follow import CannotTell
 from ..trace.models import ModelTrace, ShiftPatch
 from ..trace.samplers import SamplerUse
@@ -29,32 +31,37 @@ def check_shifts(case: Case) -> Iterator[Finding]:
 
 def _ineffective(use: SamplerUse) -> Iterator[Finding]:
     """A patch on the sampler's MODEL alone: levels come from the scheduler's, the timestep from the level."""
-    patch = use.model.patches[-1] if use.model.patches else None
-    if patch is None or patch.sampling is None or use.sigmas.scheduler is None or use.sigmas.scheduler is use.node:
+    patch, scheduler = _last_patch(use), use.sigmas.scheduler
+    if patch is None or patch.sampling is None or scheduler is None or scheduler is use.node:
         return
-    own = patch.sampling
     other = use.sigmas.model
     if other is not None and patch.node.id in other.nodes:
         return
     sampling = other.sampling if other else None
-    if isinstance(sampling, CannotTell):
-        return
-    scheduler = f"node {use.sigmas.scheduler.id} ({use.sigmas.scheduler.type})"
-    levels = show_all(use.sigmas.levels or ())
-    if sampling is None:
-        message = f"Changes nothing: the levels come from {scheduler}, which reads no model ({levels})."
-        severity, remedy = NOTE, "Take the node out, or let a scheduler read this MODEL."
-    elif sampling == own:
-        message = f"Changes nothing: the levels come from {scheduler}, whose model has the same shift already."
-        severity, remedy = NOTE, "Take the node out."
+    if not isinstance(sampling, CannotTell):
+        yield _does_nothing(use, patch, scheduler, sampling)
+
+
+def _last_patch(use: SamplerUse) -> ShiftPatch | None:
+    return use.model.patches[-1] if use.model.patches else None
+
+
+def _does_nothing(use: SamplerUse, patch: ShiftPatch, scheduler: Node, other: ModelSampling | None) -> Finding:
+    """Say what the levels come from; it matters only where that is another shift."""
+    assert patch.sampling is not None
+    name, levels = f"node {scheduler.id} ({scheduler.type})", show_all(use.sigmas.levels or ())
+    severity, remedy = NOTE, "Take the node out."
+    if other is None:
+        message = f"Changes nothing: the levels come from {name}, which reads no model ({levels})."
+    elif other == patch.sampling:
+        message = f"Changes nothing: the levels come from {name}, whose model has the same shift already."
     else:
+        severity, remedy = WRONG, f"Link the MODEL of node {patch.node.id} to {name}."
         message = (
-            f"The shift {_shift(own)} changes nothing: the levels come from {scheduler}, which reads another branch of "
-            f"the model, with shift {_shift(sampling)} ({levels})."
+            f"The shift {_shift(patch.sampling)} changes nothing: the levels come from {name}, which reads another "
+            f"branch of the model, with shift {_shift(other)} ({levels})."
         )
-        severity = WRONG
-        remedy = f"Link the MODEL of node {patch.node.id} to {scheduler}."
-    yield Finding("shift-ineffective", severity, patch.node.id, patch.node.title, message, CORE, remedy)
+    return Finding("shift-ineffective", severity, patch.node.id, patch.node.title, message, CORE, remedy)
 
 
 def _shift(sampling: ModelSampling) -> str:
@@ -77,7 +84,7 @@ def _overridden(model: ModelTrace) -> Iterator[Finding]:
 
 def _multiplier(use: SamplerUse) -> Iterator[Finding]:
     """AuraFlow's patch feeds the level itself, SD3's a thousand times that."""
-    patch: ShiftPatch | None = use.model.patches[-1] if use.model.patches else None
+    patch = _last_patch(use)
     family = use.model.family
     if patch is None or family is None or not family.is_judged:
         return
@@ -94,24 +101,29 @@ def _multiplier(use: SamplerUse) -> Iterator[Finding]:
 
 
 def _process(use: SamplerUse) -> Iterator[Finding]:
-    """Levels of another noise process than the model's."""
+    """Levels or formulas of another noise process than the model's."""
     family = use.model.family
-    if family is None or not family.is_judged:
+    if family is not None and family.is_judged:
+        yield from _patched_process(use, family)
+        yield from _levels_above_one(use, family)
+
+
+def _patched_process(use: SamplerUse, family: Family) -> Iterator[Finding]:
+    patch = _last_patch(use)
+    if patch is None or patch.sampling is None or patch.sampling.process == family.sampling.process:
         return
-    patch = use.model.patches[-1] if use.model.patches else None
-    if patch is not None and patch.sampling is not None and patch.sampling.process != family.sampling.process:
-        message = f"Samples {family.id} in another noise process ({patch.node.type}); it was trained as a flow."
-        yield Finding(
-            "another-process", WRONG, patch.node.id, patch.node.title, message, CORE,
-            "Take the node out, or use ModelSamplingSD3.",
-        )  # fmt: skip
-    largest = max(use.sigmas.levels or (0.0,))
-    if largest > 1 + 1e-6 and use.sigmas.scheduler is not None and use.sigmas.scheduler is not use.node:
-        message = (
-            f"This sampler visits levels up to {show(largest)}, but {family.id} is a flow, whose levels end at 1; "
-            f"node {use.sigmas.scheduler.id} ({use.sigmas.scheduler.type}) makes levels of another process."
-        )
-        yield finding_at(
-            use, "another-process", WRONG, message, source=CORE,
-            remedy="Take the levels from BasicScheduler with this MODEL.",
-        )  # fmt: skip
+    message = f"Samples {family.id} in another noise process ({patch.node.type}); it was trained as a flow."
+    remedy = "Take the node out, or use ModelSamplingSD3."
+    yield Finding("another-process", WRONG, patch.node.id, patch.node.title, message, CORE, remedy)
+
+
+def _levels_above_one(use: SamplerUse, family: Family) -> Iterator[Finding]:
+    largest, scheduler = max(use.sigmas.levels or (0.0,)), use.sigmas.scheduler
+    if largest <= 1 + 1e-6 or scheduler is None or scheduler is use.node:
+        return
+    message = (
+        f"This sampler visits levels up to {show(largest)}, but {family.id} is a flow, whose levels end at 1; node "
+        f"{scheduler.id} ({scheduler.type}) makes levels of another process."
+    )
+    remedy = "Take the levels from BasicScheduler with this MODEL."
+    yield finding_at(use, "another-process", WRONG, message, source=CORE, remedy=remedy)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...models.known_students import expert_role, find_swapped_experts
-from ..report import DOUBTFUL, NOTE, WRONG, Change, Finding, show, show_all
+from ..report import DOUBTFUL, NOTE, WRONG, Finding, show, show_all
 from ..trace.models import ModelTrace
 from ..trace.runs import Run, previous_of
 from ..trace.samplers import SamplerUse
-from .case import Case, change_to, finding_at
+from .case import Case, change_to, finding_at, only
 
 __all__ = ["check_stages"]
 
@@ -30,6 +30,8 @@ def check_stages(case: Case) -> Iterator[Finding]:
         if before is not None:
             yield from _handover(before, use)
             yield from _noise(before, use)
+        if use.low_expert is not None:
+            yield from _guider(use, use.low_expert)
     yield from _decoded(case, by_node)
     for run in case.runs:
         yield from _experts(case, run)
@@ -44,40 +46,51 @@ def _handover(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
     """The level at which one sampler stops and the next one goes on."""
     if before.last_level is None or not use.sigmas.levels or use.adds_noise is None or len(use.sigmas.levels) < 2:
         return
-    left = 0.0 if _takes_x0(use) else before.last_level
-    first = use.sigmas.levels[0]
+    left, first = 0.0 if _takes_x0(use) else before.last_level, use.sigmas.levels[0]
     if use.adds_noise and left > NEAR:
-        message = (
-            f"This sampler adds its own noise to a latent in which node {before.node.id} has left noise of level "
-            f"{show(left)}: there is more of it than at its first level, {show(first)}."
-        )
-        yield finding_at(use, "noise-doubled", WRONG, message, source=CORE, **_no_noise(use))
+        yield _doubled(before, use, left, first)
     elif not use.adds_noise and left <= NEAR < first:
-        message = (
-            f"This sampler adds no noise and starts at level {show(first)}, but node {before.node.id} has taken all "
-            "noise out: it will see a clean latent where it expects a noisy one."
-        )
-        yield finding_at(use, "noise-lost", WRONG, message, source=CORE, **_keep_noise(before))
+        yield _lost(before, use, first)
     elif not use.adds_noise and abs(first - left) > NEAR:
-        message = (
-            f"This sampler starts at level {show(first)}, but node {before.node.id} stops at {show(left)}: it expects "
-            f"{'more' if first > left else 'less'} noise than there is, by {show(abs(first - left))}."
-        )
-        severity = WRONG if abs(first - left) > FAR else DOUBTFUL
-        yield finding_at(use, "level-gap", severity, message, source=CORE, **_same_step(before, use))
+        yield _gap(before, use, left, first)
+
+
+def _doubled(before: SamplerUse, use: SamplerUse, left: float, first: float) -> Finding:
+    message = (
+        f"This sampler adds its own noise to a latent in which node {before.node.id} has left noise of level "
+        f"{show(left)}: there is more of it than at its first level, {show(first)}."
+    )
+    return finding_at(use, "noise-doubled", WRONG, message, source=CORE, **_no_noise(use))
+
+
+def _lost(before: SamplerUse, use: SamplerUse, first: float) -> Finding:
+    message = (
+        f"This sampler adds no noise and starts at level {show(first)}, but node {before.node.id} has taken all noise "
+        "out: it will see a clean latent where it expects a noisy one."
+    )
+    return finding_at(use, "noise-lost", WRONG, message, source=CORE, **_keep_noise(before))
+
+
+def _gap(before: SamplerUse, use: SamplerUse, left: float, first: float) -> Finding:
+    message = (
+        f"This sampler starts at level {show(first)}, but node {before.node.id} stops at {show(left)}: it expects "
+        f"{'more' if first > left else 'less'} noise than there is, by {show(abs(first - left))}."
+    )
+    severity = WRONG if abs(first - left) > FAR else DOUBTFUL
+    return finding_at(use, "level-gap", severity, message, source=CORE, **_same_step(before, use))
 
 
 def _no_noise(use: SamplerUse) -> dict[str, object]:
     change = change_to(use.values.get("add_noise"), "disable" if use.node.type == "KSamplerAdvanced" else False)
     by_hand = "Give it DisableNoise." if change is None else ""
-    return {"remedy": by_hand or f"Set add_noise of node {use.node.id} to disable.", "changes": _only(change)}
+    return {"remedy": by_hand or f"Set add_noise of node {use.node.id} to disable.", "changes": only(change)}
 
 
 def _keep_noise(before: SamplerUse) -> dict[str, object]:
     change = change_to(before.values.get("return_with_leftover_noise"), "enable")
     remedy = f"Set return_with_leftover_noise of node {before.node.id} to enable."
     by_hand = f"Let node {before.node.id} stop at this level, or let this sampler add noise."
-    return {"remedy": remedy if change else by_hand, "changes": _only(change)}
+    return {"remedy": remedy if change else by_hand, "changes": only(change)}
 
 
 def _same_step(before: SamplerUse, use: SamplerUse) -> dict[str, object]:
@@ -86,11 +99,7 @@ def _same_step(before: SamplerUse, use: SamplerUse) -> dict[str, object]:
     change = change_to(start, end.value) if end is not None and same_grid else None
     by_hand = "Give both samplers the same schedule, cut at one step."
     remedy = f"Set start_at_step of node {use.node.id} to {end.value}." if end is not None and change else by_hand
-    return {"remedy": remedy, "changes": _only(change)}
-
-
-def _only(change: Change | None) -> tuple[Change, ...]:
-    return (change,) if change else ()
+    return {"remedy": remedy, "changes": only(change)}
 
 
 def _noise(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
@@ -108,7 +117,7 @@ def _noise(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
     remedy = f"Give node {use.node.id} another seed."
     if change is not None and (change.node, change.input) == (before.seed.node, before.seed.input):
         change = None
-    yield finding_at(use, "same-noise", DOUBTFUL, message, source=CORE, remedy=remedy, changes=_only(change))
+    yield finding_at(use, "same-noise", DOUBTFUL, message, source=CORE, remedy=remedy, changes=only(change))
 
 
 def _decoded(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
@@ -127,7 +136,7 @@ def _decoded(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
             if change
             else "Let the levels end at 0, or decode the denoised output."
         )
-        yield finding_at(use, "noise-decoded", WRONG, message, source=CORE, remedy=remedy, changes=_only(change))
+        yield finding_at(use, "noise-decoded", WRONG, message, source=CORE, remedy=remedy, changes=only(change))
 
 
 def _experts(case: Case, run: Run) -> Iterator[Finding]:
@@ -178,6 +187,25 @@ def _wrong_lora(use: SamplerUse) -> Iterator[Finding]:
                 "experts-swapped", WRONG, lora.node.id, lora.node.title, message, WAN,
                 f"Add the LoRA of the {role}-noise expert.",
             )  # fmt: skip
+
+
+def _guider(use: SamplerUse, low: ModelTrace) -> Iterator[Finding]:
+    """The guider of two experts: their order, and the level at which they change."""
+    swapped = find_swapped_experts(_name(use.model), _name(low)) if use.model.file and low.file else None
+    if swapped:
+        yield finding_at(use, "experts-swapped", WRONG, swapped, source=WAN, remedy="Exchange the two MODELs.")
+    wanted = _boundary(use.model)
+    boundary = use.boundary.value if use.boundary else None
+    if wanted is None or not isinstance(boundary, int | float) or abs(boundary - wanted) < NEAR:
+        return
+    message = (
+        f"The experts change at {show(boundary)}; Wan's own code changes at {show(wanted)} for {_name(use.model)}."
+    )
+    change = change_to(use.boundary, wanted)
+    yield finding_at(
+        use, "expert-boundary", DOUBTFUL, message, source=WAN, remedy=f"Set the boundary to {show(wanted)}.",
+        changes=only(change),
+    )  # fmt: skip
 
 
 def _boundary(model: ModelTrace) -> float | None:

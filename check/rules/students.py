@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..report import DOUBTFUL, NOTE, WRONG, Change, Finding, show, show_all
+from ..report import DOUBTFUL, NOTE, WRONG, Finding, show, show_all
 from ..trace.models import LoadedFile
 from ..trace.runs import Run
 from ..trace.samplers import SamplerUse
 from ..training import Training
-from .case import Case, change_to, finding_at
+from .case import Case, change_to, finding_at, number_of, only, plain
 from .recipes import find_recipe
+from .settings import check_guidance, check_strength, check_update, name_solver
 
 __all__ = ["check_students"]
 
@@ -61,7 +62,7 @@ def _judge_best(part: _Part, candidates: list[list[Training]]) -> list[Finding]:
         best = [replace(f, severity=DOUBTFUL if f.severity == WRONG else f.severity) for f in best]
         best = [replace(f, message=f"{f.message} The name {part.files[0].name} may mean {names}.") for f in best]
     elif ways and best:
-        others = "; ".join(f"{_solver_name(other)} ({other.why})" for other in ways if other.why)
+        others = "; ".join(f"{name_solver(other)} ({other.why})" for other in ways if other.why)
         best = [replace(f, message=f"{f.message} As legitimate: {others}.") if others else f for f in best]
     return best
 
@@ -75,35 +76,65 @@ def _judge(part: _Part, way: Training) -> Iterator[Finding]:
     yield from _levels(part, way)
     yield from _experts(part, way)
     for use, file in zip(part.uses, part.files, strict=True):
-        yield from _update(use, way)
-        yield from _guidance(use, way)
-        yield from _strength(use, file, way)
+        yield from check_update(use, way)
+        yield from check_guidance(use, way)
+        yield from check_strength(use, file, way)
 
 
 def _levels(part: _Part, way: Training) -> Iterator[Finding]:
     use = part.uses[0]
     visited = _visited(part)
-    trained = way.levels_of({_role(way, file) for file in part.files})
+    trained = _trained(part, way)
     if visited is None or not visited or not trained:
         return
-    ignores = use.rule is not None and use.rule.ignores_levels
-    if ignores:
+    if use.rule is not None and use.rule.ignores_levels:
         return
-    worst, severity = _compare(visited, trained)
+    if not way.is_few_step:
+        yield from _other_shift(part, way)
+        return
+    severity = _compare(visited, trained)[1]
     if severity is None:
         yield from _timesteps(part, way)
         return
-    id = _kind_of_levels(part, way, visited)
-    recipe = find_recipe(part.run, part.uses, way)
+    yield _off(part, way, visited, severity)
+
+
+def _off(part: _Part, way: Training, visited: Sequence[float], severity: str) -> Finding:
+    """Say which levels are visited, which were trained, and what to change."""
+    trained = _trained(part, way)
+    worst = _compare(visited, trained)[0]
     count = "" if len(visited) == len(trained) else f"{len(visited)} levels instead of {len(trained)}, "
     message = (
-        f"visits {show_all(visited)} (timesteps {show_all(1000 * level for level in visited)}), but {way.title} was "
-        f"trained at {show_all(trained)} ({show_all(way.timesteps_at(trained))}): {count}up to {show(worst)} off."
+        f"{_stages(part)} visits {show_all(visited)} (timesteps {show_all(1000 * level for level in visited)}), but "
+        f"{way.title} was trained at {show_all(trained)} ({show_all(way.timesteps_at(trained))}): {count}up to "
+        f"{show(worst)} off."
     )
-    message = f"{_stages(part)} {message}"
+    return _with_recipe(part, way, _kind_of_levels(part, way, visited), severity, message)
+
+
+def _with_recipe(part: _Part, way: Training, id: str, severity: str, message: str) -> Finding:
+    recipe = find_recipe(part.run, part.uses, way)
+    return finding_at(
+        part.uses[0], id, severity, message, source=way.source, remedy=recipe.text, changes=recipe.value_changes
+    )
+
+
+def _trained(part: _Part, way: Training) -> list[float]:
+    return way.levels_of({_role(way, file) for file in part.files})
+
+
+def _other_shift(part: _Part, way: Training) -> Iterator[Finding]:
+    """A contract that leaves the steps to the user still has a shift."""
+    use, wanted = part.uses[0], float(way.fields.get("shift", 1.0))
+    typed = use.values.get("shift")
+    sampling = use.sigmas.model.sampling if use.sigmas.model else None
+    shift = typed.value if typed else getattr(sampling, "shift", None)
+    if not isinstance(shift, int | float) or abs(shift - wanted) < 1e-6 or use.sigmas.contract is not None:
+        return
+    message = f"{_stages(part)} has shift {show(shift)}; {way.title} says {show(wanted)}."
     yield finding_at(
-        use, id, severity, message, source=way.source, remedy=recipe.text,
-        changes=recipe.changes if not recipe.by_hand else (),
+        use, "levels-differ", WRONG, message, source=way.source, remedy=f"Set shift to {show(wanted)}.",
+        changes=only(change_to(typed, plain(wanted))),
     )  # fmt: skip
 
 
@@ -130,11 +161,8 @@ def _kind_of_levels(part: _Part, way: Training, visited: Sequence[float]) -> str
 
 
 def _denoise(part: _Part) -> float:
-    found = part.uses[0].sigmas.values.get("denoise")
-    try:
-        return float(found.value) if found else 1.0
-    except (TypeError, ValueError):
-        return 1.0
+    found = number_of(part.uses[0].sigmas.values.get("denoise"))
+    return 1.0 if found is None else found
 
 
 def _timesteps(part: _Part, way: Training) -> Iterator[Finding]:
@@ -156,101 +184,32 @@ def _timesteps(part: _Part, way: Training) -> Iterator[Finding]:
 
 def _experts(part: _Part, way: Training) -> Iterator[Finding]:
     """Levels on the wrong side of the boundary between two experts."""
-    edge = way.boundary
-    if edge is None or len(part.run.samplers) < 2:
+    if way.boundary is None or len(part.run.samplers) < 2:
         return
     for use, file in zip(part.uses, part.files, strict=True):
         role = _role(way, file)
-        if role == "high":
-            wrong = [edge[0] - level for level in use.levels or () if level < edge[0] - SAME]
-        else:
-            wrong = [level - edge[1] for level in use.levels or () if level > edge[1] + SAME]
-        if role is None or not wrong:
-            continue
-        side = "below" if role == "high" else "above"
-        message = (
-            f"The {role}-noise expert visits {show_all(use.levels or ())}; {way.title} hands over at {show(edge[0])}: "
-            f"{len(wrong)} of its levels lie {side} it, by up to {show(max(wrong))}."
-        )
-        recipe = find_recipe(part.run, part.uses, way)
-        yield finding_at(
-            use, "expert-boundary", WRONG if max(wrong) > FAR else DOUBTFUL, message,
-            source=way.source, remedy=recipe.text, changes=recipe.changes if not recipe.by_hand else (),
-        )  # fmt: skip
+        beyond = _beyond(use, role, way.boundary)
+        if role is not None and beyond:
+            yield _wrong_side(part, use, role, beyond, way)
 
 
-def _update(use: SamplerUse, way: Training) -> Iterator[Finding]:
-    if use.rule is None:
-        return
-    solver = str(way.fields.get("solver", ""))
-    if use.rule.ignores_levels:
-        return
-    is_causal = "causal" in way.fields
-    if is_causal and use.rule.name != "ar_video" and way.core.get("sampler") == "SamplerARVideo":
-        message = (
-            f"samples all frames at once with {use.rule.name}; {way.title} was trained in blocks of frames, each from "
-            "the ones before."
-        )
-        remedy = "Use SamplerARVideo, with the block length of training."
-        yield finding_at(use, "causal-student", WRONG, _about(use, message), source=way.source, remedy=remedy)
-        return
-    if use.rule.solver == solver or len(use.levels or ()) == 0:
-        return
-    wanted = way.core.get("sampler")
-    severity = DOUBTFUL if use.rule.near == solver else WRONG
-    message = f"steps with {use.rule.name}; {way.title} was trained for {_solver_name(way)}."
-    changes = _sampler_changes(use, wanted)
-    remedy = f"Set the sampler to {wanted}." if wanted else f"Use Wan Lite's own solver ({solver})."
-    yield finding_at(
-        use, "another-solver", severity, _about(use, message), source=way.source, remedy=remedy, changes=changes
+def _beyond(use: SamplerUse, role: str | None, edge: tuple[float, float]) -> list[float]:
+    """Return how far the levels of an expert lie on the other one's side."""
+    if role == "high":
+        return [edge[0] - level for level in use.levels or () if level < edge[0] - SAME]
+    return [level - edge[1] for level in use.levels or () if level > edge[1] + SAME]
+
+
+def _wrong_side(part: _Part, use: SamplerUse, role: str, beyond: list[float], way: Training) -> Finding:
+    assert way.boundary is not None
+    side = "below" if role == "high" else "above"
+    message = (
+        f"The {role}-noise expert visits {show_all(use.levels or ())}; {way.title} hands over at "
+        f"{show(way.boundary[0])}: {len(beyond)} of its levels lie {side} it, by up to {show(max(beyond))}."
     )
-
-
-def _sampler_changes(use: SamplerUse, wanted: object) -> tuple[Change, ...]:
-    if not isinstance(wanted, str) or wanted == "SamplerARVideo":
-        return ()
-    change = change_to(use.values.get("sampler_name") or use.sampler_name, wanted)
-    return (change,) if change else ()
-
-
-def _guidance(use: SamplerUse, way: Training) -> Iterator[Finding]:
-    wanted = float(way.fields.get("cfg", 1.0))
-    try:
-        cfg = float(use.cfg.value) if use.cfg else wanted
-    except (TypeError, ValueError):
-        return
-    if cfg == wanted:
-        return
-    if wanted == 1:
-        message = (
-            f"runs with cfg {show(cfg)}: a second, negative pass at every step; {way.title} was trained without "
-            "guidance (cfg 1)."
-        )
-    else:
-        message = f"runs with cfg {show(cfg)}; {way.title} is sampled with {show(wanted)}."
-    change = change_to(use.cfg, wanted if wanted % 1 else int(wanted))
-    yield finding_at(
-        use, "cfg-differs", WRONG if wanted == 1 else DOUBTFUL, _about(use, message), source=way.source,
-        remedy=f"Set cfg to {show(wanted)}.", changes=(change,) if change else (),
-    )  # fmt: skip
-
-
-def _strength(use: SamplerUse, file: LoadedFile, way: Training) -> Iterator[Finding]:
-    wanted = way.fields.get("lora_strength")
-    if wanted is None or file.strength is None or file not in use.model.loras:
-        return
-    try:
-        strength = float(file.strength.value)
-    except (TypeError, ValueError):
-        return
-    if abs(strength - wanted) < 1e-6:
-        return
-    change = change_to(file.strength, wanted if wanted % 1 else int(wanted))
-    message = f"{file.name} is added with strength {show(strength)}; {way.title} was trained for {show(wanted)}."
-    yield Finding(
-        "strength-differs", DOUBTFUL, file.node.id, file.node.title, message, way.source,
-        f"Set the strength to {show(wanted)}.", (change,) if change else (),
-    )  # fmt: skip
+    severity = WRONG if max(beyond) > FAR else DOUBTFUL
+    found = _with_recipe(part, way, "expert-boundary", severity, message)
+    return replace(found, node=use.node.id, title=use.node.title)
 
 
 def _several(case: Case, run: Run) -> Iterator[Finding]:
@@ -277,19 +236,3 @@ def _stages(part: _Part) -> str:
     return (
         "The run of nodes " + " and ".join(use.node.id for use in part.uses) if len(part.uses) > 1 else "This sampler"
     )
-
-
-def _about(use: SamplerUse, message: str) -> str:
-    return f"This sampler {message}"
-
-
-def _solver_name(way: Training) -> str:
-    names = {
-        "renoise": "fresh noise at every step (renoise; core's lcm)",
-        "flow_euler": "Euler steps",
-        "flow_unipc": "Wan's own UniPC (order 2 in the flow process)",
-        "flow_dpmpp": "Wan's own DPM++",
-        "ddim": "DDIM",
-    }
-    solver = str(way.fields.get("solver", ""))
-    return names.get(solver, solver)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...models.known_students import KnownStudent
 from ..report import NOTE, WRONG, Finding
+from ..trace.models import LoadedFile
 from ..trace.samplers import SamplerUse
 from .case import Case, finding_at
 
@@ -40,18 +42,23 @@ def _ignored(case: Case, use: SamplerUse) -> Iterator[Finding]:
 
 
 def _not_runnable(case: Case) -> Iterator[Finding]:
-    """Students of which core has no network."""
-    seen = set()
-    for use in case.survey.samplers:
-        for file in (*((use.model.file,) if use.model.file else ()), *use.model.loras):
-            found = case.students.recognise(file.name).students
-            unknown = case.students.explain_unknown(file.name)
-            if unknown and not found and file.node.id not in seen:
-                seen.add(file.node.id)
-                message = f"{file.name}: {unknown}"
-                yield Finding("unknown-student", NOTE, file.node.id, file.node.title, message)
-            why = found[0].cannot_run if len(found) == 1 else ""
-            if why and file.node.id not in seen:
-                seen.add(file.node.id)
-                source = "; ".join(map(str, found[0].sources[:2]))
-                yield Finding("cannot-run", WRONG, file.node.id, file.node.title, f"{file.name}: {why}", source)
+    """Students of which core has no network, and few-step files of which nothing is known."""
+    files = {file.node.id: file for use in case.survey.samplers for file in use.model.files}
+    for file in files.values():
+        found = case.knowledge.students.recognise(file.name).students
+        if len(found) == 1 and found[0].cannot_run:
+            yield _cannot_run(file, found[0])
+        elif not found:
+            yield from _nothing_known(case, file)
+
+
+def _cannot_run(file: LoadedFile, student: KnownStudent) -> Finding:
+    source = "; ".join(map(str, student.sources[:2]))
+    message = f"{file.name}: {student.cannot_run}"
+    return Finding("cannot-run", WRONG, file.node.id, file.node.title, message, source)
+
+
+def _nothing_known(case: Case, file: LoadedFile) -> Iterator[Finding]:
+    why = case.knowledge.students.explain_unknown(file.name)
+    if why:
+        yield Finding("unknown-student", NOTE, file.node.id, file.node.title, f"{file.name}: {why}")

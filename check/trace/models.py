@@ -77,6 +77,11 @@ class ModelTrace:
     contract_from: Node | None = None
 
     @property
+    def files(self) -> tuple[LoadedFile, ...]:
+        """The model's own file and its LoRAs."""
+        return (self.file, *self.loras) if self.file else self.loras
+
+    @property
     def sampling(self) -> ModelSampling | CannotTell:
         """What a scheduler with this MODEL reads."""
         if self.sampling_unknown:

@@ -12,7 +12,8 @@ from ..levels.sigma_nodes import ksampler_levels
 from .follow import CannotTell, Follower, Value
 from .latents import LatentTrace, LatentTracer
 from .models import ModelTrace, ModelTracer
-from .sigmas import SigmasTrace, SigmasTracer, compute
+from .ours import OWN_SAMPLERS, OWN_SOLVERS, Contracts, ContractTracer, schedule_fields
+from .sigmas import SigmasTrace, SigmasTracer, compute, trace_own
 from .updates import SAMPLER_NODES, UpdateRule, find_rule
 
 __all__ = ["SamplerUse", "Survey", "survey"]
@@ -35,6 +36,8 @@ class SamplerUse:
         positive: the node and the input whose CONDITIONING is sampled.
         whole: the levels before start and end cut them.
         sampler_name: the widget that names the update.
+        low_expert: the second model of this pack's guider of two experts, which feeds truncated timesteps.
+        boundary: the level at which that guider changes to it.
     """
 
     node: Node
@@ -49,6 +52,8 @@ class SamplerUse:
     positive: tuple[Node, str] | None = None
     whole: tuple[float, ...] | None = None
     sampler_name: Value | None = None
+    low_expert: ModelTrace | None = None
+    boundary: Value | None = None
 
     @property
     def levels(self) -> tuple[float, ...] | None:
@@ -63,10 +68,13 @@ class SamplerUse:
     @property
     def timesteps(self) -> list[float] | None:
         """What the network is fed, or None where it cannot be told."""
+        if self.sigmas.timesteps is not None and len(self.sigmas.timesteps) == len(self.levels or ()):
+            return list(self.sigmas.timesteps)
         sampling = self.model.sampling
         if isinstance(sampling, CannotTell) or self.levels is None or (self.rule and not self.rule.is_single):
             return None
-        return [sampling.timestep(level) for level in self.levels]
+        fed = [sampling.timestep(level) for level in self.levels]
+        return [float(int(timestep + 1e-6)) for timestep in fed] if self.low_expert else fed
 
 
 @dataclass(frozen=True)
@@ -82,11 +90,11 @@ class Survey:
     """Nodes that probably sample, but are not known here."""
 
 
-def survey(graph: Graph) -> Survey:
-    """Return all samplers of a graph."""
+def survey(graph: Graph, contracts: Contracts = lambda file: None) -> Survey:
+    """Return all samplers of a graph; ``contracts`` gives the contract of a file, for this pack's own nodes."""
     follow = Follower(graph)
     models, latents = ModelTracer(follow), LatentTracer(follow)
-    reader = _Reader(follow, models, SigmasTracer(follow, models), latents)
+    reader = _Reader(follow, models, SigmasTracer(follow, models, ContractTracer(follow, models, contracts)), latents)
     found = tuple(READERS[node.type](reader, node) for node in graph if node.type in READERS)
     return Survey(graph, follow, models, latents, found, tuple(_unknown_samplers(graph)))
 
@@ -177,6 +185,8 @@ class _Reader:
         trace = self.sigmas.of_input(node)
         model, cfg, positive = self._guider(node)
         rule, name = self._rule(node)
+        experts = positive[0] if positive and positive[0].type == "WanLiteExpertsGuider" else None
+        boundary = self.follow.value(experts, "boundary") if experts else None
         return SamplerUse(
             node=node,
             sigmas=trace,
@@ -189,6 +199,29 @@ class _Reader:
             latent=self.latents.latent(node, "latent_image"),
             positive=positive,
             whole=trace.levels,
+            low_expert=self.models.of_input(experts, "model_low_noise") if experts else None,
+            boundary=boundary if isinstance(boundary, Value) else None,
+        )
+
+    def ours(self, node: Node) -> SamplerUse:
+        """Read a sampler of this pack, which makes its levels from its own widgets."""
+        values, model = self._values(node), self.models.of_input(node)
+        missing = [name for name in ("steps", "shift", "denoise") if name not in values]
+        if missing:
+            trace = SigmasTrace(reason=f"{missing[0]} is computed by another node", scheduler=node, values=values)
+        else:
+            trace = trace_own(node, schedule_fields(node, values), values)
+        return SamplerUse(
+            node=node,
+            sigmas=trace,
+            model=model,
+            rule=find_rule(OWN_SAMPLERS[node.type]),
+            cfg=values.get("cfg"),
+            seed=values.get("seed"),
+            latent=self.latents.latent(node, "latent_image"),
+            values=values,
+            positive=(node, "positive"),
+            whole=trace.levels,
         )
 
     def _guider(self, node: Node) -> tuple[ModelTrace, Value | None, tuple[Node, str] | None]:
@@ -197,6 +230,10 @@ class _Reader:
             return ModelTrace(unknown=f"the guider of node {node.id} cannot be followed"), None, None
         guider = origin[0]
         known = find_type(guider.type)
+        if guider.type == "WanLiteExpertsGuider":
+            cfg = self.follow.value(guider, "cfg_high_noise")
+            model = self.models.of_input(guider, "model_high_noise")
+            return model, cfg if isinstance(cfg, Value) else None, (guider, "positive")
         if known is None or "model" not in guider.inputs:
             return (
                 ModelTrace(unknown=f"node {guider.id} ({guider.type}) is not a guider that is known here"),
@@ -206,8 +243,8 @@ class _Reader:
         model = self.models.of_input(guider)
         if guider.type == "BasicGuider":
             return model, Value(1.0), (guider, "conditioning")
-        cfg = self.follow.value(guider, "cfg") if known.input("cfg") else None
-        return model, cfg if isinstance(cfg, Value) else None, (guider, "positive")
+        found = self.follow.value(guider, "cfg") if known.input("cfg") else None
+        return model, found if isinstance(found, Value) else None, (guider, "positive")
 
     def _rule(self, node: Node) -> tuple[UpdateRule | None, Value | None]:
         """Return the update of a SAMPLER input, and the widget that names it."""
@@ -218,7 +255,14 @@ class _Reader:
         if maker.type == "KSamplerSelect":
             name = self.follow.value(maker, "sampler_name")
             return (find_rule(str(name.value)), name) if isinstance(name, Value) else (None, None)
-        return find_rule(SAMPLER_NODES[maker.type]) if maker.type in SAMPLER_NODES else None, None
+        if maker.type == "WanLiteContractSampling":
+            contract = self.sigmas.contracts.of_node(maker)
+            if isinstance(contract, CannotTell):
+                return None, None
+            solver = str(contract["solver"])
+            return find_rule("wan_lite_ddim" if solver == "ddim" else solver), None
+        name_of = SAMPLER_NODES | OWN_SOLVERS
+        return find_rule(name_of[maker.type]) if maker.type in name_of else None, None
 
 
 def _cut(levels: tuple[float, ...], values: dict[str, Value]) -> tuple[float, ...] | CannotTell:
@@ -244,5 +288,6 @@ READERS = {
     "KSamplerAdvanced": _Reader.ksampler,
     "SamplerCustom": _Reader.custom,
     "SamplerCustomAdvanced": _Reader.advanced,
+    **dict.fromkeys(OWN_SAMPLERS, _Reader.ours),
 }
 """Nodes that sample."""

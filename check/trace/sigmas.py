@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..graph.graph import Node
@@ -13,8 +13,9 @@ from ..levels.schedulers import UnknownLevels
 from ..levels.sigma_nodes import FROM_MODEL, FROM_NUMBERS, FROM_SIGMAS
 from .follow import CannotTell, Follower, Origin, Value
 from .models import ModelTrace, ModelTracer
+from .ours import OWN_SCHEDULES, ContractTracer, contract_levels, schedule_fields
 
-__all__ = ["MOST_STEPS", "SigmasTrace", "SigmasTracer", "compute"]
+__all__ = ["MOST_STEPS", "SigmasTrace", "SigmasTracer", "compute", "trace_own"]
 
 MOST_STEPS = 10_000
 
@@ -30,6 +31,8 @@ class SigmasTrace:
         scheduler: the node that made the levels.
         values: its widgets.
         nodes: ids of the nodes from the scheduler on.
+        timesteps: what is fed at the levels, where the node that made them decides that.
+        contract: the contract that they were made from.
     """
 
     levels: tuple[float, ...] | None = None
@@ -38,13 +41,15 @@ class SigmasTrace:
     scheduler: Node | None = None
     values: Mapping[str, Value] = field(default_factory=dict)
     nodes: tuple[str, ...] = ()
+    timesteps: tuple[float, ...] | None = None
+    contract: Mapping[str, Any] | None = None
 
 
 class SigmasTracer:
     """Follows SIGMAS links."""
 
-    def __init__(self, follow: Follower, models: ModelTracer) -> None:
-        self.follow, self.models = follow, models
+    def __init__(self, follow: Follower, models: ModelTracer, contracts: ContractTracer) -> None:
+        self.follow, self.models, self.contracts = follow, models, contracts
         self._known: dict[Any, SigmasTrace] = {}
 
     def of_input(self, node: Node, name: str = "sigmas") -> SigmasTrace:
@@ -68,6 +73,8 @@ class SigmasTracer:
             return SigmasTrace(reason=values.reason, scheduler=node, nodes=(node.id,))
         if node.type in FROM_SIGMAS:
             return self._changed(node, slot, values)
+        if node.type in OWN_SCHEDULES:
+            return self._own(node, values)
         model = self.models.of_input(node) if node.type in FROM_MODEL else None
         found: list[float] | CannotTell
         if model is not None:
@@ -80,6 +87,17 @@ class SigmasTracer:
             found = CannotTell(f"node {node.id} ({node.type}) makes levels in a way that is not known here")
         levels, reason = (None, found.reason) if isinstance(found, CannotTell) else (tuple(found), "")
         return SigmasTrace(levels, reason, model, node, values, (node.id,))
+
+    def _own(self, node: Node, values: Mapping[str, Value]) -> SigmasTrace:
+        """The levels of this pack's schedules and contracts."""
+        from_contract = node.type == "WanLiteContractSampling"
+        fields = self.contracts.of_node(node) if from_contract else schedule_fields(node, values)
+        if node.type == "WanLiteDDIMSchedule" and node.link("model"):
+            fields = CannotTell(f"node {node.id} ({node.type}) takes the levels of a model")
+        if isinstance(fields, CannotTell):
+            return SigmasTrace(reason=fields.reason, scheduler=node, values=values, nodes=(node.id,))
+        found = trace_own(node, fields, values)
+        return replace(found, contract=fields) if from_contract else replace(found, timesteps=None)
 
     def _changed(self, node: Node, slot: int, values: Mapping[str, Value]) -> SigmasTrace:
         inner = self.of_input(node)
@@ -102,6 +120,18 @@ class SigmasTracer:
                     return CannotTell(f"{entry.name} of node {node.id} is what {value.reason}")
                 found[entry.name] = value
         return found
+
+
+def trace_own(node: Node, fields: Mapping[str, Any], values: Mapping[str, Value]) -> SigmasTrace:
+    """Return the levels of a schedule of this pack with what is fed at them."""
+    found = SigmasTrace(scheduler=node, values=values, nodes=(node.id,))
+    try:
+        levels, fed = contract_levels(fields, float(values["denoise"].value) if "denoise" in values else 1.0)
+    except UnknownLevels as error:
+        return replace(found, reason=str(error))
+    except (ArithmeticError, ValueError, TypeError, KeyError, IndexError) as error:
+        return replace(found, reason=f"the schedule cannot be made ({type(error).__name__})")
+    return replace(found, levels=tuple(levels), timesteps=tuple(fed))
 
 
 def _from_model(node: Node, sampling: ModelSampling, values: Mapping[str, Any]) -> list[float] | CannotTell:

@@ -1,0 +1,123 @@
+"""This pack's own nodes: the contracts, levels and solvers that they put out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..graph.graph import Node
+from ..levels.schedulers import UnknownLevels
+from .follow import CannotTell, Follower, Value
+from .models import LoadedFile, ModelTracer
+
+__all__ = ["OWN_SAMPLERS", "OWN_SCHEDULES", "OWN_SOLVERS", "ContractTracer", "Contracts", "contract_levels"]
+__all__ += ["schedule_fields"]
+
+Fields = Mapping[str, Any]
+Contracts = Callable[[LoadedFile], Fields | CannotTell | None]
+"""The contract of a file in its JSON form; None where nothing is known of one."""
+
+OWN_SOLVERS = {
+    "WanLiteSolverFlowUniPC": "flow_unipc",
+    "WanLiteSolverFlowDPMpp": "flow_dpmpp",
+    "WanLiteSolverDDIM": "wan_lite_ddim",
+    "WanLiteSolverFlowEuler": "flow_euler",
+    "WanLiteSolverRenoise": "renoise",
+}
+"""Nodes that put out a SAMPLER, and the solver that it is."""
+
+OWN_SAMPLERS = {"WanLiteFlowUniPCSampler": "flow_unipc", "WanLiteDDIMSampler": "wan_lite_ddim"}
+"""Nodes that sample with a schedule of their own, and their solver."""
+
+OWN_SCHEDULES = ("WanLiteFlowSchedule", "WanLiteDDIMSchedule", "WanLiteContractSampling")
+
+
+@dataclass(frozen=True)
+class ContractTracer:
+    """Follows SAMPLING_CONTRACT links, and finds the contract that a MODEL carries."""
+
+    follow: Follower
+    models: ModelTracer
+    contracts: Contracts
+
+    def of_node(self, node: Node) -> Fields | CannotTell:
+        """Return the contract that Contract Sampling works with."""
+        origin = self.follow.origin(node, "contract")
+        if isinstance(origin, CannotTell):
+            return origin
+        declared = self._of_model(node) if origin is None else self._of_maker(origin[0])
+        return declared if isinstance(declared, CannotTell) else self._overridden(node, declared)
+
+    def _of_maker(self, node: Node) -> Fields | CannotTell:
+        if node.type == "WanLiteMakeContract":
+            preset = self.follow.value(node, "preset")
+            fields = None if isinstance(preset, CannotTell) else _preset(str(preset.value))
+            return CannotTell("the preset is not known") if fields is None else self._overridden(node, fields)
+        if node.type == "WanLiteStudentLoader":
+            file = self.models.of_output((node, 0)).file
+            return self._of_files(() if file is None else (file,))
+        return CannotTell(f"node {node.id} ({node.type}) makes the contract when it runs")
+
+    def _of_model(self, node: Node) -> Fields | CannotTell:
+        return self._of_files(self.models.of_input(node).files)
+
+    def _of_files(self, files: tuple[LoadedFile, ...]) -> Fields | CannotTell:
+        for file in reversed(files):
+            found = self.contracts(file)
+            if found is not None:
+                return found
+        names = " or ".join(file.name for file in files) or "the model"
+        return CannotTell(f"the contract stands in {names}, which is not here")
+
+    def _overridden(self, node: Node, fields: Fields) -> Fields | CannotTell:
+        """Apply widgets of which 0 keeps the contract's own value."""
+        changed = dict(fields)
+        for name in ("steps", "shift", "cfg"):
+            if name in node.inputs:
+                value = self.follow.number(node, name)
+                if isinstance(value, CannotTell):
+                    return value
+                changed |= {name: int(value) if name == "steps" else value} if value else {}
+        return changed
+
+
+def _preset(name: str) -> Fields | None:
+    from ...samplers.contract import PRESETS
+
+    contract = PRESETS.get(name)
+    if contract is None:
+        return None
+    return {"solver": contract.solver, "prediction": str(contract.prediction)} | {
+        field: getattr(contract, field) for field in ("steps", "shift", "cfg", "timestep_cast", "vae")
+    }
+
+
+def contract_levels(fields: Fields, denoise: float) -> tuple[list[float], list[float]]:
+    """Return the SIGMAS of a contract with the final 0, and the timesteps; ``denoise`` keeps the end of a longer run.
+
+    Raises:
+        UnknownLevels: the contract's own list of levels cannot be made longer.
+    """
+    from ..training import trained_levels
+
+    steps = int(fields.get("steps", 20))
+    if denoise < 1 and ({"denoising_steps", "levels", "sigma_max"} & set(fields) or not denoise > 0):
+        raise UnknownLevels(f"denoise {denoise:g} asks for other levels than the contract has")
+    total = dict(fields) if denoise >= 1 else {**fields, "steps": int(steps / denoise)}
+    levels, timesteps = (found[-steps:] for found in trained_levels(total))
+    return [*levels, 0.0], list(timesteps)
+
+
+def schedule_fields(node: Node, values: Mapping[str, Value]) -> Fields:
+    """Return a schedule node's widgets as the fields of a contract."""
+    is_flow = node.type in ("WanLiteFlowSchedule", "WanLiteFlowUniPCSampler")
+    made_for = values.get("made_for")
+    solver = "flow_dpmpp" if made_for is not None and made_for.value == "FlowDPM++" else "flow_unipc"
+    return {
+        "solver": solver if is_flow else "ddim",
+        "prediction": "velocity" if is_flow else "epsilon",
+        "steps": int(values["steps"].value),
+        "shift": float(values["shift"].value),
+        "timestep_cast": "int64_trunc",
+    }
