@@ -109,7 +109,7 @@ def sample_latents(
     schedule = contract.schedule()
     watch = FiniteWatch(schedule.steps, on_step)
     prediction = Prediction(contract.prediction)
-    latent = sample(network, noise, schedule, contract.make_solver(), prediction=prediction, on_step=watch)
+    latent = sample(network, noise, schedule, contract.make_solver(seed), prediction=prediction, on_step=watch)
     watch.check(student.source)
     return latent
 

@@ -1,7 +1,8 @@
 """Schedules, noise processes, predictions, solvers and the sampling contract. Needs torch only."""
 
 from . import solvers
-from .contract import PRESETS, ContractError, SamplingContract, format_contract
+from .contract import PRESETS, Causal, ContractError, SamplingContract, format_contract
+from .few_step import explicit_schedule, few_step_schedule, trigflow_schedule
 from .guidance import guided, is_high_noise, two_experts
 from .mismatch import ContractMismatch, compare, raise_or_warn
 from .noise import per_item_noise, step_noise
@@ -17,6 +18,7 @@ __all__ = [
     "PRESETS",
     "VE",
     "VP",
+    "Causal",
     "ContractError",
     "ContractMismatch",
     "Denoiser",
@@ -31,6 +33,8 @@ __all__ = [
     "compare",
     "ddim_schedule",
     "dpmpp_schedule",
+    "explicit_schedule",
+    "few_step_schedule",
     "flow_schedule",
     "format_contract",
     "from_x0",
@@ -44,6 +48,7 @@ __all__ = [
     "shift_sigma",
     "step_noise",
     "to_x0",
+    "trigflow_schedule",
     "two_experts",
     "wan_timestep",
 ]

@@ -1,88 +1,76 @@
-"""The sampling contract: how a checkpoint wants to be sampled, as a small record. Files: see contract_files."""
+"""The sampling contract: how a checkpoint wants to be sampled, as a small record. Its files: models/contract_files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
+from .contract_fields import (
+    VERSION_1_FIELDS,
+    Causal,
+    ContractError,
+    check_record,
+    check_schedule,
+    parse_latent,
+    uses_version_2,
+)
+from .few_step import explicit_schedule, few_step_schedule, to_timesteps, trigflow_schedule
 from .prediction import Prediction
 from .process import NoiseProcess
-from .schedule import LARGEST_SHIFT, MOST_STEPS, Schedule
+from .schedule import Schedule
 from .solver import Solver
 from .solvers import SOLVERS
+from .timesteps import TRAIN_TIMESTEPS, timesteps_at
 
-__all__ = ["CONTRACT_KEY", "PRESETS", "ContractError", "SamplingContract", "format_contract", "modelspec"]
+__all__ = ["CONTRACT_KEY", "PRESETS", "Causal", "ContractError", "SamplingContract", "format_contract", "modelspec"]
 
 CONTRACT_KEY = "wan_lite.sampling_contract"
-VERSION = 1
-_LARGEST_SIDE = 2**16  # of a latent; a damaged record must not ask for terabytes
-_ALLOWED: dict[str, tuple[Any, ...]] = {
-    "solver": tuple(SOLVERS),
-    "prediction": tuple(kind.value for kind in (Prediction.EPSILON, Prediction.VELOCITY)),
-    "num_train_timesteps": (1000,),
-    "timestep_cast": ("int64_trunc",),
-    "vae": ("wan2.1", "wan2.2"),
-    "text_pool": ("mean_unpadded",),
-    "output_projection": (True, False),
-    "source": ("declared", "sidecar", "assumed"),
-}
-
-
-class ContractError(ValueError):
-    """A contract that cannot be read or makes no sense, said in one sentence."""
-
-
-def _check_version(version: object, origin: str = "contract") -> None:
-    if version != VERSION:
-        newer = isinstance(version, int) and version > VERSION
-        remedy = "update Wan Lite" if newer else "stamp the checkpoint again"
-        raise ContractError(f"{origin}: contract version is {version!r}, but this Wan Lite reads {VERSION}; {remedy}.")
-
-
-def _latent(value: Any) -> tuple[int, int, int]:
-    parts: Any = [value.get(name) for name in ("channels", "height", "width")] if isinstance(value, Mapping) else value
-    good = isinstance(parts, list | tuple) and len(parts) == 3
-    if not good or not all(type(part) is int and 0 < part <= _LARGEST_SIDE for part in parts):
-        raise ContractError(
-            f"contract: latent is {value!r}; give channels, height and width, whole numbers from 1 to {_LARGEST_SIDE}."
-        )
-    channels, height, width = map(int, parts)
-    return channels, height, width
-
-
-def _check_process(solver: str, prediction: Prediction) -> None:
-    own = SOLVERS[solver].schedules
-    if prediction.process not in own:
-        others = [name for name, other in SOLVERS.items() if prediction.process in other.schedules]
-        fitting = [kind.value for kind in (Prediction.EPSILON, Prediction.VELOCITY) if kind.process in own]
-        raise ContractError(
-            f"contract: solver is '{solver}', which works in the {' and '.join(process.name for process in own)} "
-            f"process, but prediction is '{prediction}'; set solver to {' or '.join(map(repr, others))} or prediction "
-            f"to {' or '.join(map(repr, fitting))}."
-        )
+VERSIONS = (1, 2)
+_USUAL_STEPS = 20
 
 
 @dataclass(frozen=True)
 class SamplingContract:
-    """How a checkpoint wants to be sampled.
+    """How a checkpoint, or a LoRA, wants to be sampled.
+
+    The sigmas follow from one rule: ``denoising_steps``, ``sigma_max`` or ``levels`` where one of them is given, else
+    ``steps`` and ``shift`` by the solver's own schedule. The fields from ``denoising_steps`` on, and the solvers,
+    casts, pools and VAEs that version 1 of the file format has no word for, make a file of version 2; whatever can be
+    said in version 1 is written in version 1.
 
     Args:
-        solver: a name in ``SOLVERS``: "ddim", "flow_unipc" or "flow_dpmpp".
+        solver: a name in ``SOLVERS``: "ddim", "flow_unipc", "flow_dpmpp", "flow_euler" (deterministic) or "renoise"
+            (fresh noise of full weight at each sigma).
         prediction: how the output is read: "epsilon" in the DDIM process alpha^2 = 1 - t / 1000, "velocity" in the
             flow process x = (1 - s) x0 + s n. Given as a string it becomes the enum.
-        steps: of the sampling that the checkpoint was judged by.
-        shift: of that sampling's schedule.
-        cfg: its guidance; 1 is none.
+        steps: how many times the network is called. None takes the number of ``denoising_steps`` or ``levels``, or 20.
+        shift: of the schedule, or of the table that ``denoising_steps`` are looked up in.
+        cfg: guidance; 1 is none, and no negative pass.
         num_train_timesteps: 1000.
-        timestep_cast: how the timesteps that training fed were rounded.
+        timestep_cast: what the network is fed at each sigma: 1000 * sigma as "int64_trunc", "float" or "bf16", or
+            "table": the ``timesteps``, or without them the ``denoising_steps`` as they are.
         latent: (channels, height, width) of the network's own latents, or None where unknown.
-        vae: "wan2.1" or "wan2.2".
-        text_pool: how token embeddings become one vector.
+        vae: "wan2.1", "wan2.2" or "qwen-image".
+        text_pool: how a small student's token embeddings become one vector: the mean over the prompt's own tokens
+            ("mean_unpadded") or over ``text_length`` padded ones ("mean_padded").
         output_projection: whether the finished latents go through a 1x1 convolution to the VAE's channels.
-        source: "declared" (in the file), "sidecar" (beside it) or "assumed" (a preset that somebody named).
-        version: of the file format.
+        source: "declared" (in the file), "sidecar" (beside it), "recognised" (by the name of a known student's file)
+            or "assumed" (a preset that somebody named).
+        denoising_steps: whole numbers from 1000 to 0, falling; see :func:`few_step_schedule`.
+        warp: whether ``shift`` moves them too; False takes them for the timesteps themselves.
+        sigma_max: of a TrigFlow student with ``steps`` from 1 to 4; see :func:`trigflow_schedule`.
+        levels: the sigmas themselves, from at most 1 down, falling, without the final 0.
+        timesteps: the table of what is fed at each sigma; needs ``timestep_cast`` "table".
+        boundary: of two experts: the high-noise one runs while the timestep is at least 1000 times this.
+        boundary_step: the same as the index of the low-noise expert's first step; at most one of the two is given.
+        role: which expert this file is: "high", "low" or "both"; None where there are no two.
+        alternatives: other complete contracts that are legitimate for the same file.
+        frames: of the videos seen in training, in pixels' frames.
+        lora_strength: at which a LoRA was trained.
+        causal: block length and context timestep of a causal student.
+        text_length: the number of tokens that prompts were padded to, where ``text_pool`` is "mean_padded".
 
     Raises:
         ContractError: a field has a value that is not allowed, or the fields contradict each other.
@@ -90,7 +78,7 @@ class SamplingContract:
 
     solver: str
     prediction: Prediction
-    steps: int = 20
+    steps: int = field(default=None)  # type: ignore[assignment] # filled in below, so that it is always a number
     shift: float = 1.0
     cfg: float = 1.0
     num_train_timesteps: int = 1000
@@ -100,74 +88,81 @@ class SamplingContract:
     text_pool: str = "mean_unpadded"
     output_projection: bool = False
     source: str = "assumed"
-    version: int = VERSION
+    denoising_steps: tuple[int, ...] | None = None
+    warp: bool = True
+    sigma_max: float | None = None
+    levels: tuple[float, ...] | None = None
+    timesteps: tuple[float, ...] | None = None
+    boundary: float | None = None
+    boundary_step: int | None = None
+    role: str | None = None
+    alternatives: tuple[SamplingContract, ...] = ()
+    frames: int | None = None
+    lora_strength: float | None = None
+    causal: Causal | None = None
+    text_length: int | None = None
 
     def __post_init__(self) -> None:
-        _check_version(self.version)
-        for name, allowed in _ALLOWED.items():
-            if getattr(self, name) not in allowed:
-                choices = ", ".join(map(repr, allowed))
-                raise ContractError(f"contract: {name} is {getattr(self, name)!r}; allowed: {choices}.")
+        self._normalise()
+        check_record(self)
         object.__setattr__(self, "prediction", Prediction(self.prediction))
-        _check_process(self.solver, self.prediction)
-        if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
-            raise ContractError(f"contract: steps is {self.steps!r}; allowed are whole numbers from 1 to {MOST_STEPS}.")
-        for name, least in (("shift", 0), ("cfg", -LARGEST_SHIFT)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least < value <= LARGEST_SHIFT:
-                raise ContractError(
-                    f"contract: {name} is {value!r}; allowed are numbers above {least:g} up to {LARGEST_SHIFT:g}."
-                )
+        if self.version == 2:
+            try:
+                schedule = self._whole_schedule()
+            except ContractError:
+                raise
+            except ValueError as error:
+                raise ContractError(f"contract: {error}") from None
+            check_schedule(self, schedule)
+
+    def _normalise(self) -> None:
+        """Bring what files hold as lists and objects, and what is left out, to the types of the fields."""
+        values: dict[str, Any] = {}
+        for name in ("denoising_steps", "levels", "timesteps", "alternatives"):
+            if isinstance(getattr(self, name), list):
+                values[name] = tuple(getattr(self, name))
+        if isinstance(self.causal, Mapping):
+            values["causal"] = _make_causal(self.causal)
         if self.latent is not None:
-            object.__setattr__(self, "latent", _latent(self.latent))
+            values["latent"] = parse_latent(self.latent)
+        if self.steps is None:
+            named = self.denoising_steps if self.denoising_steps is not None else self.levels
+            values["steps"] = (isinstance(named, list | tuple) and len(named)) or _USUAL_STEPS
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def version(self) -> int:
+        """The version of the file format that this is written in: the first that has a word for all of it."""
+        return 2 if uses_version_2(self, _LATER_DEFAULTS) else 1
 
     @property
     def process(self) -> NoiseProcess:
         """The noise process in which the output is read."""
         return self.prediction.process
 
-    def to_json(self) -> str:
-        """Return the record as JSON text that :meth:`from_json` reads."""
-        content = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.latent is not None:
-            content["latent"] = dict(zip(("channels", "height", "width"), self.latent, strict=True))
-        return json.dumps(content)
+    @property
+    def has_fixed_sigmas(self) -> bool:
+        """Whether a rule or a list names the very sigmas of training, so that no others are right."""
+        return self.denoising_steps is not None or self.sigma_max is not None or self.levels is not None
 
-    @classmethod
-    def from_json(cls, text: str, *, origin: str = "contract", source: str | None = None) -> SamplingContract:
-        """Return the record in ``text``.
+    @property
+    def expert_boundary(self) -> float | None:
+        """The boundary between two experts, 0 to 1, as in ``boundary``, or None where nothing is said.
 
-        Args:
-            text: a JSON object.
-            origin: file name for messages.
-            source: replaces the record's own; where it was found.
-
-        Raises:
-            ContractError: it is not JSON, of a newer version, lacks or has unknown fields, or a value is not allowed.
+        A ``boundary_step`` becomes the middle between the timesteps before and after it.
         """
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ContractError(f"{origin}: the sampling contract is not JSON ({error}); stamp it again.") from None
-        if not isinstance(content, dict):
-            raise ContractError(
-                f"{origin}: the sampling contract is {type(content).__name__}, not an object of fields; stamp it again."
-            )
-        _check_version(content.get("version"), origin)
-        names = {field.name for field in fields(cls)}
-        unknown, missing = sorted(set(content) - names), {"solver", "prediction"} - set(content)
-        if unknown or missing:
-            found = f"unknown fields {unknown}" if unknown else f"no {sorted(missing)}"
-            raise ContractError(f"{origin}: the sampling contract has {found}; its fields are {sorted(names)}.")
-        if source is not None:
-            content["source"] = source
-        try:
-            return cls(**content)
-        except ContractError as error:
-            raise ContractError(f"{origin}: {error}") from None
+        if self.boundary_step is None:
+            return self.boundary
+        fed = self._whole_schedule().timesteps
+        assert fed is not None
+        before, after = fed[self.boundary_step - 1 : self.boundary_step + 1].tolist()
+        return float(before + after) / 2 / TRAIN_TIMESTEPS
 
     def schedule(self, *, denoise: float = 1.0) -> Schedule:
         """Return the contract's schedule, shift included; ``denoise`` below 1 keeps its end (image to image).
+
+        Where training had its very own sigmas, only those are kept; otherwise the end of a longer schedule.
 
         Args:
             denoise: in (0, 1].
@@ -175,12 +170,166 @@ class SamplingContract:
         Raises:
             ValueError: denoise outside (0, 1].
         """
-        make = SOLVERS[self.solver].schedules[self.process].make
-        return make(self.steps, shift=self.shift, denoise=denoise)
+        if self.has_fixed_sigmas or self.timesteps is not None:
+            return self._whole_schedule().keep_end(denoise)
+        return self._plain_schedule(denoise)
 
-    def make_solver(self) -> Solver:
-        """Return the contract's solver with the settings of training."""
-        return SOLVERS[self.solver]()
+    def make_solver(self, seed: int = 0) -> Solver:
+        """Return the contract's solver with the settings of training.
+
+        Args:
+            seed: of the noise that the solver adds, where it adds any.
+        """
+        solver = SOLVERS[self.solver]()
+        return replace(solver, seed=seed) if hasattr(solver, "seed") else solver  # type: ignore[type-var]
+
+    def with_steps(self, steps: int) -> SamplingContract:
+        """Return the contract with another number of steps, by the same rule where it allows one.
+
+        Denoising steps that are warped become evenly spaced ones (what ComfyUI's ``simple`` makes); a TrigFlow student
+        takes fewer of its angles. A table of timesteps and the alternatives belong to the old number.
+
+        Args:
+            steps: of the new contract.
+
+        Raises:
+            ContractError: the sigmas are a list that no rule goes with, or the number is not allowed.
+        """
+        if steps == self.steps:
+            return self
+        changes: dict[str, Any] = {"steps": steps, "alternatives": ()}
+        if self.levels is not None or self.timesteps is not None or not self.warp:
+            raise ContractError(
+                f"contract: steps is {steps}, but the {self.steps} steps of training are a list that has no rule for "
+                f"another number; leave it at {self.steps}."
+            )
+        if self.denoising_steps is not None and type(steps) is int and 1 <= steps <= TRAIN_TIMESTEPS:
+            changes["denoising_steps"] = [TRAIN_TIMESTEPS - TRAIN_TIMESTEPS * k // steps for k in range(steps)]
+        if self.boundary_step is not None:
+            changes |= {"boundary": self.expert_boundary, "boundary_step": None}
+        return replace(self, **changes)
+
+    def _whole_schedule(self) -> Schedule:
+        if self.denoising_steps is not None:
+            schedule = few_step_schedule(
+                self.denoising_steps, shift=self.shift, warp=self.warp, timestep_cast=self.timestep_cast
+            )
+        elif self.sigma_max is not None:
+            cast = "float" if self.timestep_cast == "table" else self.timestep_cast
+            schedule = trigflow_schedule(self.steps, sigma_max=self.sigma_max, timestep_cast=cast)
+        elif self.levels is not None:
+            cast = "float" if self.timestep_cast == "table" else self.timestep_cast
+            schedule = explicit_schedule(self.levels, timestep_cast=cast)
+        else:
+            schedule = self._plain_schedule(1.0)
+        if self.timesteps is None:
+            return schedule
+        check_schedule(self, schedule)
+        return replace(schedule, timesteps=to_timesteps(self.timesteps), timestep_cast="table")
+
+    def _plain_schedule(self, denoise: float) -> Schedule:
+        make = SOLVERS[self.solver].schedules[self.process].make
+        schedule = make(self.steps, shift=self.shift, denoise=denoise)
+        if self.timestep_cast in ("int64_trunc", "table"):
+            return schedule
+        timesteps = timesteps_at(schedule.sigmas[:-1], self.timestep_cast)
+        return replace(schedule, timesteps=timesteps, timestep_cast=self.timestep_cast)
+
+    def to_json(self) -> str:
+        """Return the record as JSON text that :meth:`from_json` reads, in the first version that has words for it."""
+        return json.dumps({**self._to_fields(), "version": self.version})
+
+    def _to_fields(self) -> dict[str, Any]:
+        content: dict[str, Any] = {name: getattr(self, name) for name in VERSION_1_FIELDS}
+        if self.latent is not None:
+            content["latent"] = dict(zip(("channels", "height", "width"), self.latent, strict=True))
+        content |= {name: value for name in _LATER_DEFAULTS if (value := getattr(self, name)) != _LATER_DEFAULTS[name]}
+        if self.denoising_steps is not None:
+            content["warp"] = self.warp
+        if self.causal is not None:
+            content["causal"] = {"block": self.causal.block, "context_timestep": self.causal.context_timestep}
+        if self.alternatives:
+            content["alternatives"] = [other._to_fields() for other in self.alternatives]
+        return content
+
+    @classmethod
+    def from_json(cls, text: str, *, origin: str = "contract", source: str | None = None) -> SamplingContract:
+        """Return the record in ``text``.
+
+        Args:
+            text: a JSON object, of version 1 or 2.
+            origin: file name for messages.
+            source: replaces the record's own; where it was found.
+
+        Raises:
+            ContractError: it is not JSON, of a newer version, lacks or has unknown fields, or a value is not allowed.
+        """
+        content = _parse_object(text, origin)
+        version = _pop_version(content, origin)
+        try:
+            return cls._from_fields(content, version, source)
+        except ContractError as error:
+            raise ContractError(f"{origin}: {error}") from None
+
+    @classmethod
+    def _from_fields(cls, content: Mapping[str, Any], version: int, source: str | None) -> SamplingContract:
+        names = VERSION_1_FIELDS if version == 1 else tuple(field.name for field in fields(cls))
+        unknown, missing = sorted(set(content) - set(names)), {"solver", "prediction"} - set(content)
+        if unknown or missing:
+            found = f"unknown fields {unknown}" if unknown else f"no {sorted(missing)}"
+            raise ContractError(f"the sampling contract has {found}; version {version} has {sorted(names)}.")
+        values = {name: value for name, value in content.items() if version == 1 or value is not None}
+        if source is not None:
+            values["source"] = source
+        if "alternatives" in values:
+            values["alternatives"] = cls._parse_alternatives(values["alternatives"], values.get("source"))
+        contract = cls(**values)
+        if contract.version > version:
+            raise ContractError(f"the sampling contract says version {version}, but has words of version 2; say 2.")
+        return contract
+
+    @classmethod
+    def _parse_alternatives(cls, entries: Any, source: str | None) -> tuple[SamplingContract, ...]:
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ContractError("contract: alternatives is not a list of objects; give complete contracts in it.")
+        return tuple(cls._from_fields(entry, 2, source) for entry in entries)
+
+
+_LATER_DEFAULTS = {
+    field.name: field.default
+    for field in fields(SamplingContract)
+    if field.name not in VERSION_1_FIELDS and field.default is not MISSING
+}
+"""The fields that version 1 has not, with the values that say nothing."""
+
+
+def _parse_object(text: str, origin: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ContractError(f"{origin}: the sampling contract is not JSON ({error}); stamp it again.") from None
+    if not isinstance(content, dict):
+        raise ContractError(
+            f"{origin}: the sampling contract is {type(content).__name__}, not an object of fields; stamp it again."
+        )
+    return content
+
+
+def _pop_version(content: dict[str, Any], origin: str) -> int:
+    version = content.pop("version", None)
+    if type(version) is int and version in VERSIONS:
+        return version
+    newer = isinstance(version, int) and version > VERSIONS[-1]
+    remedy = "update Wan Lite" if newer else "stamp the checkpoint again"
+    read = " and ".join(map(str, VERSIONS))
+    raise ContractError(f"{origin}: contract version is {version!r}, but this Wan Lite reads {read}; {remedy}.")
+
+
+def _make_causal(content: Mapping[str, Any]) -> Causal:
+    names = {field.name for field in fields(Causal)}
+    if not {"block"} <= set(content) <= names:
+        raise ContractError(f"contract: causal has {sorted(content)}; give {sorted(names)}.")
+    return Causal(**content)
 
 
 # "teacher A14B" takes the teacher's schedule. Its guidance (3 and 4, by expert) is not a student's, which has none.
@@ -197,9 +346,42 @@ def format_contract(contract: SamplingContract) -> str:
     latent = "x".join(map(str, contract.latent)) if contract.latent else "of unknown size"
     projection = ", then projected" if contract.output_projection else ""
     return (
-        f"{contract.solver}, {contract.steps} steps, shift {contract.shift:g}, cfg {contract.cfg:g}, output read as "
-        f"{contract.prediction}, latent {latent}{projection}, VAE {contract.vae} ({contract.source})"
+        f"{contract.solver}, {_format_rule(contract)}, cfg {contract.cfg:g}, output read as "
+        f"{contract.prediction}, latent {latent}{projection}, VAE {contract.vae}{_format_more(contract)} "
+        f"({contract.source})"
     )
+
+
+def format_timesteps(schedule: Schedule) -> str:
+    """Return what a schedule feeds as text, of more than ten timesteps the first, the last and their number."""
+    fed = [f"{schedule.timestep_at(sigma):.6g}" for sigma in schedule.sigma_values[:-1]]
+    return f"[{', '.join(fed)}]" if len(fed) <= 10 else f"[{fed[0]}, {fed[1]}, ..., {fed[-1]}] ({len(fed)})"
+
+
+def _format_rule(contract: SamplingContract) -> str:
+    count = f"{contract.steps} step{'s' if contract.steps > 1 else ''}"
+    if not contract.has_fixed_sigmas:
+        return f"{count}, shift {contract.shift:g}"
+    return f"{count} at timesteps {format_timesteps(contract.schedule())}"
+
+
+def _format_more(contract: SamplingContract) -> str:
+    """Return what only contracts of version 2 say, each part after a comma."""
+    boundary = contract.expert_boundary
+    expert = "" if contract.role in (None, "both") else f" ({contract.role}-noise expert)"
+    parts = [
+        f"text averaged over {contract.text_length} padded tokens" if contract.text_length else "",
+        f"experts change at timestep {boundary * TRAIN_TIMESTEPS:g}{expert}" if boundary else "",
+        f"{contract.frames} frames" if contract.frames else "",
+        f"LoRA at strength {contract.lora_strength:g}" if contract.lora_strength else "",
+        f"blocks of {contract.causal.block} latent frames" if contract.causal else "",
+        *(f"or {_format_alternative(other, contract)}" for other in contract.alternatives),
+    ]
+    return "".join(f", {part}" for part in parts if part)
+
+
+def _format_alternative(other: SamplingContract, contract: SamplingContract) -> str:
+    return other.solver if other.solver != contract.solver else _format_rule(other)
 
 
 def modelspec(contract: SamplingContract) -> dict[str, str]:

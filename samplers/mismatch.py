@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .contract import SamplingContract
+from .contract import SamplingContract, format_timesteps
+from .guidance import is_high_noise
 from .process import FLOW, VP
 from .timesteps import TRAIN_TIMESTEPS
 
@@ -21,6 +22,7 @@ __all__ = [
     "ON_MISMATCH",
     "ContractMismatch",
     "Mismatch",
+    "check_experts",
     "check_few_steps",
     "check_leftover",
     "check_on_mismatch",
@@ -87,30 +89,94 @@ _REMEDIES = {
     "solver": "Use the {0} sampler, or stamp the checkpoint with another contract.",
     "prediction": "Read the output as {0} ({process}), or stamp the checkpoint with another contract.",
     "shift": "Set shift to {0}, and take out any other node that shifts.",
+    "timesteps": "Sample at the timesteps of training: WanLiteContractSampling does, and no other number of steps.",
     "num_train_timesteps": "Sample with timesteps out of {0}.",
     "timestep_cast": "Feed the timesteps as {0}.",
+    "cfg": "Set cfg to {0}: guidance is in the weights already.",
+    "boundary_step": "Change from the high- to the low-noise expert before step {0} (counted from 0).",
+    "role": "Put this file in the place of the {0}-noise expert.",
+    "lora_strength": "Apply the LoRA at strength {0}.",
+    "frames": "Sample {0} frames.",
+    "causal": "Sample in blocks of {0.block} latent frames, with context timestep {0.context_timestep:g}.",
     "vae": "Load the {0} VAE.",
     "text_pool": "Pool the text as {0}.",
+    "text_length": "Pad the text to {0} tokens before it is averaged.",
     "output_projection": "Load the checkpoint together with the output_proj that its contract speaks of.",
     "latent": "Give latents of {0} channels.",
 }
+_IF_BOTH_SAY = ("role", "lora_strength", "frames", "causal", "text_length", "latent", "boundary_step")
 
 
 def compare(contract: SamplingContract, requested: SamplingContract) -> list[Mismatch]:
     """Return the differences that change what the checkpoint samples from what training meant; empty when none.
 
-    Steps, guidance and the image's size are the user's to choose and are not compared; of the latent only the
-    channels are, where both are known.
+    Of a student of free choice, steps, guidance and the image's size are the user's and not compared. One that was
+    distilled to sigmas of its own (``has_fixed_sigmas``) knows only those and its own guidance. Of the latent only the
+    channels are compared. What only one of the two says is not. One of the contract's alternatives will do as well; if
+    none fits, the differences from the nearest are returned.
+
+    Args:
+        contract: the checkpoint's.
+        requested: how it is about to be sampled.
     """
-    pairs = {name: (getattr(contract, name), getattr(requested, name)) for name in _REMEDIES}
-    pairs["latent"] = tuple(side and side[0] for side in pairs["latent"])
-    if None in pairs["latent"]:
-        del pairs["latent"]
-    return [
-        Mismatch(name, declared, asked, _REMEDIES[name].format(declared, process=_PROCESS_NAMES[contract.process]))
-        for name, (declared, asked) in pairs.items()
-        if not (declared == asked or (name == "shift" and math.isclose(declared, asked, rel_tol=1e-6)))
-    ]
+    found = [_compare_one(one, requested) for one in (contract, *contract.alternatives)]
+    return min(found, key=len)
+
+
+def _compare_one(contract: SamplingContract, requested: SamplingContract) -> list[Mismatch]:
+    process = _PROCESS_NAMES[contract.process]
+    found: list[Mismatch] = []
+    for name, remedy in _REMEDIES.items():
+        if name == "boundary_step" and any(mismatch.field == "timesteps" for mismatch in found):
+            continue  # the split of other timesteps says nothing
+        declared, asked = _get_compared(contract, name), _get_compared(requested, name)
+        if declared != asked and not _is_left_open(name, declared, asked, contract):
+            found.append(Mismatch(name, declared, asked, remedy.format(declared, process=process)))
+    return found
+
+
+def _get_compared(contract: SamplingContract, name: str) -> Any:
+    """Return what two contracts are compared by under a name of the remedies."""
+    if name == "latent":
+        return contract.latent and contract.latent[0]
+    if name == "timesteps":
+        return format_timesteps(contract.schedule())
+    if name == "boundary_step" and contract.boundary is not None:
+        fed = contract.schedule().timesteps
+        return None if fed is None else sum(is_high_noise(t, contract.boundary) for t in fed.tolist())
+    return getattr(contract, name)
+
+
+def _is_left_open(name: str, declared: Any, asked: Any, contract: SamplingContract) -> bool:
+    """Return whether a contract leaves a difference to the user, or only one of the two speaks of it."""
+    if name in _IF_BOTH_SAY and (declared is None or asked is None or "both" in (declared, asked)):
+        return True
+    if name == "shift":
+        return contract.has_fixed_sigmas or math.isclose(declared, asked, rel_tol=1e-6)
+    return name in ("timesteps", "cfg", "boundary_step") and not contract.has_fixed_sigmas
+
+
+def check_experts(high: SamplingContract | None, low: SamplingContract | None) -> str | None:
+    """Find two experts in each other's place, or two that were not trained as a pair.
+
+    Args:
+        high: of the model in the place of the high-noise expert, or None where nothing is known.
+        low: of the model in the place of the low-noise expert.
+    """
+    if high is None or low is None:
+        return None
+    if high.role == "low" or low.role == "high":
+        return (
+            f"The model in the high-noise place has the role {high.role!r} and the one in the low-noise place "
+            f"{low.role!r}, so they are swapped; exchange the two."
+        )
+    ours, theirs = format_timesteps(high.schedule()), format_timesteps(low.schedule())
+    if (high.has_fixed_sigmas or low.has_fixed_sigmas) and ours != theirs:
+        return (
+            f"The high-noise expert was trained at timesteps {ours}, the low-noise one at {theirs}, so they are not a "
+            "pair; use two files of one release."
+        )
+    return None
 
 
 def check_leftover(sigmas: Tensor, solver: str, order: int) -> str | None:
@@ -140,21 +206,26 @@ def check_few_steps(contract: SamplingContract | None, sigmas: Tensor) -> str | 
         contract: the model's, or None.
         sigmas: (n + 1,) of the flow process, falling.
     """
-    if contract is None or contract.steps > FEW_STEPS or contract.process != FLOW:
+    if contract is None or contract.process != FLOW or not (contract.has_fixed_sigmas or contract.steps <= FEW_STEPS):
         return None
     trained = contract.schedule().sigmas[:-1]
     given = sigmas[:-1].double().cpu()
     distance = (given[:, None] - trained[None, :]).abs().min(dim=1).values.max()
     if float(distance) <= _SAME_SIGMA:
         return None
+    remedy = "Use WanLiteContractSampling."
+    if not contract.has_fixed_sigmas:
+        remedy = (
+            f"Use WanLiteContractSampling, or WanLiteFlowSchedule with steps {contract.steps} and shift "
+            f"{contract.shift:g}."
+        )
     return (
-        f"This MODEL was distilled to {contract.steps} steps at timesteps {_format_timesteps(trained)}, but the SIGMAS "
-        f"visit {_format_timesteps(given)}. Use WanLiteContractSampling, or WanLiteFlowSchedule with steps "
-        f"{contract.steps} and shift {contract.shift:g}."
+        f"This MODEL was distilled to {contract.steps} steps at timesteps {_format_sigmas(trained)}, but the SIGMAS "
+        f"visit {_format_sigmas(given)}. {remedy}"
     )
 
 
-def _format_timesteps(sigmas: Tensor) -> str:
+def _format_sigmas(sigmas: Tensor) -> str:
     """Flow sigmas as timesteps, at most eight of them."""
     shown = [f"{sigma * TRAIN_TIMESTEPS:.4g}" for sigma in sigmas.tolist()[:8]]
     return "[" + ", ".join(shown) + (", ...]" if len(sigmas) > 8 else "]")

@@ -6,6 +6,7 @@ A schedule is finished data. The shift is applied here, once, by :func:`shift_si
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .process import FLOW, VP, NoiseProcess, Number
-from .timesteps import TRAIN_TIMESTEPS, ddim_sigma, ddim_timestep, wan_timestep
+from .timesteps import TRAIN_TIMESTEPS, ddim_sigma, ddim_timestep, timesteps_at, wan_timestep
 
 __all__ = [
     "LARGEST_SHIFT",
@@ -30,6 +31,7 @@ __all__ = [
 
 MOST_STEPS = 10_000
 LARGEST_SHIFT = 1e6
+_SAME_SIGMA = 1e-6
 _LONGEST_TABLE = 1_000_000  # that ``denoise`` may keep the end of
 # Wan builds its training table in float32 and reads the first sigma back: 0.999 as float32 stores it.
 _WAN_SIGMA_MAX = float(torch.tensor(0.999, dtype=torch.float32))
@@ -42,7 +44,11 @@ class Schedule:
     Args:
         sigmas: (n + 1,), kept as float64 on the CPU, strictly decreasing, the last one 0 for a full run.
         process: the noise process that they belong to.
-        timesteps: (n,) int64, what the network is fed at sigmas[:-1], or None where it follows from sigma.
+        timesteps: (n,) what the network is fed at sigmas[:-1], kept as int64 or, where they are floating point, as
+            float32; None where they follow from sigma.
+        timestep_cast: how the timestep of any other sigma is made, one of ``TIMESTEP_CASTS``.
+        scales_noise: whether a run starts from plain noise times the first sigma (rCM), not from plain noise (Wan).
+        first_step: the index of the first step in the whole schedule that this is a part of, None where unknown.
 
     Attributes:
         sigma_values: the sigmas as Python floats.
@@ -55,17 +61,21 @@ class Schedule:
     sigmas: Tensor
     process: NoiseProcess
     timesteps: Tensor | None = None
+    timestep_cast: str = "int64_trunc"
+    scales_noise: bool = False
+    first_step: int | None = None
     sigma_values: tuple[float, ...] = field(init=False, repr=False, compare=False)
-    _table: dict[float, int] = field(init=False, repr=False, compare=False)
+    _table: dict[float, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         sigmas = self.sigmas.detach().to("cpu", torch.float64).clone()
         _check_sigmas(sigmas, self.process)
         object.__setattr__(self, "sigmas", sigmas)
         object.__setattr__(self, "sigma_values", tuple(sigmas.tolist()))
-        table: dict[float, int] = {}
+        table: dict[float, float] = {}
         if self.timesteps is not None:
-            timesteps = self.timesteps.detach().to("cpu", torch.int64).clone()
+            dtype = torch.float32 if self.timesteps.is_floating_point() else torch.int64
+            timesteps = self.timesteps.detach().to("cpu", dtype).clone()
             if timesteps.shape != (self.steps,):
                 raise ValueError(
                     f"timesteps has shape {list(timesteps.shape)}, but {len(sigmas)} sigmas need [{self.steps}]; "
@@ -85,11 +95,35 @@ class Schedule:
         """Whether the last sigma is 0, so that the run leaves no noise behind."""
         return self.sigma_values[-1] == 0.0
 
-    def timestep_at(self, sigma: float) -> int:
-        """Return the timestep to feed at ``sigma``: the schedule's own at its sigmas, else sigma's, truncated."""
+    @property
+    def timestep_dtype(self) -> torch.dtype:
+        """What the network is fed timesteps as: int64 or float32."""
+        if self.timesteps is not None:
+            return self.timesteps.dtype
+        return torch.float32 if self.timestep_cast in ("float", "bf16") else torch.int64
+
+    def timestep_at(self, sigma: float) -> float:
+        """Return the timestep to feed at ``sigma``: the schedule's own at its sigmas, else sigma's by its cast."""
         if sigma in self._table:
             return self._table[sigma]
-        return wan_timestep(sigma) if self.process == FLOW else ddim_timestep(self.process.noise_ratio(sigma))
+        if self.process != FLOW:
+            return ddim_timestep(self.process.noise_ratio(sigma))
+        timestep: float = timesteps_at(torch.tensor([sigma], dtype=torch.float64), self.timestep_cast).item()
+        return timestep
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Return the latent at the first sigma of a run from plain noise (b, ...): the noise itself, or scaled."""
+        return noise * self.sigma_values[0] if self.scales_noise else noise
+
+    def step_key(self, i: int) -> int:
+        """Return a number that step ``i`` has in the whole schedule and in every part of it, for its fresh noise.
+
+        Its index in the whole schedule where that is known, otherwise a number made from its sigma, which no index is.
+        """
+        if self.first_step is not None:
+            return self.first_step + i
+        (bits,) = struct.unpack("<I", struct.pack("<f", self.sigma_values[i]))
+        return int(2**32 + bits)
 
     def split(self, step: int) -> tuple[Schedule, Schedule]:
         """Return the schedule before and from ``step`` on; the sigma between them is in both.
@@ -99,10 +133,43 @@ class Schedule:
         """
         if not 0 < step < self.steps:
             raise ValueError(f"step is {step}; a schedule of {self.steps} steps can be split at 1 to {self.steps - 1}.")
-        times = (None, None) if self.timesteps is None else (self.timesteps[:step], self.timesteps[step:])
-        return (
-            replace(self, sigmas=self.sigmas[: step + 1], timesteps=times[0]),
-            replace(self, sigmas=self.sigmas[step:], timesteps=times[1]),
+        return self._part(0, step), self._part(step, self.steps)
+
+    def keep_end(self, denoise: float) -> Schedule:
+        """Return the last steps, for image to image: as many as ``denoise`` of all, rounded down, but one at least.
+
+        A student of few steps knows its own sigmas only, so no longer schedule is made whose end they would not be.
+
+        Args:
+            denoise: in (0, 1]; 1 keeps all.
+
+        Raises:
+            ValueError: denoise outside its range.
+        """
+        _check_denoise(denoise)
+        return self._part(self.steps - max(1, int(self.steps * denoise + 1e-9)), self.steps)
+
+    def find_part(self, sigmas: Tensor) -> Schedule | None:
+        """Return the steps of this schedule that visit ``sigmas`` (to 1e-6), with what is known of them here, or None.
+
+        So a host's list of sigmas, or a piece of it, gets the timesteps and step indices of the contract that it came
+        from.
+
+        Shapes: sigmas (m + 1,), falling.
+        """
+        given = sigmas.detach().to("cpu", torch.float64)
+        steps = len(given) - 1
+        for first in range(self.steps - steps + 1) if steps > 0 else ():
+            if torch.allclose(self.sigmas[first : first + steps + 1], given, rtol=0, atol=_SAME_SIGMA):
+                return self._part(first, first + steps)
+        return None
+
+    def _part(self, first: int, stop: int) -> Schedule:
+        timesteps = None if self.timesteps is None else self.timesteps[first:stop]
+        step = None if self.first_step is None else self.first_step + first
+        scales = self.scales_noise and first == 0
+        return replace(
+            self, sigmas=self.sigmas[first : stop + 1], timesteps=timesteps, first_step=step, scales_noise=scales
         )
 
     def to_process(self, process: NoiseProcess) -> Schedule:
@@ -110,7 +177,7 @@ class Schedule:
         if process == self.process:
             return self
         sigmas = process.from_ratio(self.process.noise_ratio(self.sigmas))
-        return Schedule(sigmas, process, self.timesteps)
+        return replace(self, sigmas=sigmas, process=process)
 
 
 class ScheduleMaker(Protocol):
@@ -198,7 +265,8 @@ def ddim_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule
     sigmas = ddim_sigma(timesteps)
     # of several entries with one sigma the last is kept: it is the one whose output would decide the step
     keep = torch.cat([sigmas[1:] != sigmas[:-1], torch.ones(1, dtype=torch.bool)])
-    return Schedule(torch.cat([sigmas[keep], sigmas.new_zeros(1)]), VP, timesteps[keep])
+    kept = torch.cat([sigmas[keep], sigmas.new_zeros(1)])
+    return Schedule(kept, VP, timesteps[keep], first_step=total - steps)
 
 
 def shift_sigma(sigma: Number, shift: float) -> Number:
@@ -238,21 +306,25 @@ def _flow_table(steps: int, shift: float, denoise: float, sigma_max: float) -> S
     even = torch.arange(total, dtype=torch.float64) * (-sigma_max / total) + sigma_max
     sigmas = shift_sigma(even, shift)[-steps:]
     rounded = torch.cat([sigmas.float().double(), sigmas.new_zeros(1)])
-    return Schedule(rounded, FLOW, wan_timestep(sigmas))
+    return Schedule(rounded, FLOW, wan_timestep(sigmas), first_step=total - steps)
 
 
 def _total_steps(steps: int, shift: float, denoise: float) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise ValueError(f"steps is {steps!r}; allowed are whole numbers from 1 to {MOST_STEPS}; a usual value is 20.")
     _check_shift(shift)
-    if not 0 < denoise <= 1:
-        raise ValueError(f"denoise is {denoise!r}; allowed are numbers above 0 up to 1; 1 is a full run from noise.")
+    _check_denoise(denoise)
     if steps / denoise > _LONGEST_TABLE:
         raise ValueError(
             f"denoise is {denoise!r}, which with {steps} steps keeps so little of the noise that nothing would change; "
             f"give {steps / _LONGEST_TABLE:g} or more."
         )
     return steps if denoise == 1 else int(steps / denoise)
+
+
+def _check_denoise(denoise: float) -> None:
+    if not 0 < denoise <= 1:
+        raise ValueError(f"denoise is {denoise!r}; allowed are numbers above 0 up to 1; 1 is a full run from noise.")
 
 
 def _check_shift(shift: float) -> None:

@@ -21,7 +21,7 @@ from .schedule import DefaultSchedule, Schedule
 __all__ = ["Denoiser", "Network", "NetworkDenoiser", "OnStep", "Solver", "Step", "integrate", "sample"]
 
 Denoiser = Callable[[Tensor, float], Tensor]  # (x (b, ...), sigma) -> x0 (b, ...)
-Network = Callable[[Tensor, Tensor], Tensor]  # (x (b, ...), timestep (b,) int64) -> output (b, ...)
+Network = Callable[[Tensor, Tensor], Tensor]  # (x (b, ...), timestep (b,) int64 or float32) -> output (b, ...)
 OnStep = Callable[[int, Tensor, Tensor], None]  # (step, x after the step, x0 that the step saw)
 
 
@@ -84,8 +84,10 @@ def sample(
     """Run ``solver`` over ``schedule`` and return the latent at its last sigma (x0 when that is 0). No gradients.
 
     Args:
-        network: ``network(x, timestep) -> output``, x (b, ...), timestep (b,) int64 exactly as training fed it.
-        noise: (b, ...) floating point, the latent at sigma ``start``: pure noise for a full run.
+        network: ``network(x, timestep) -> output``, x (b, ...), timestep (b,) exactly as training fed it, int64 or
+            float32.
+        noise: (b, ...) floating point. For a full run plain noise of standard deviation 1, which the schedule scales
+            where its family does; from a later ``start`` the latent there.
         schedule: the sigmas to visit and the timesteps to feed.
         solver: the method.
         prediction: how to read the network's output.
@@ -103,7 +105,8 @@ def sample(
         )
     denoise = NetworkDenoiser(network, schedule, Prediction(prediction))
     with torch.no_grad():
-        x, _ = integrate(denoise, noise, schedule, solver, start=start, on_step=on_step)
+        x = noise if start else schedule.start(noise)
+        x, _ = integrate(denoise, x, schedule, solver, start=start, on_step=on_step)
     return x
 
 
@@ -165,5 +168,8 @@ class NetworkDenoiser:
         return x0, own_noise(output, x, self.prediction)
 
     def _output(self, x: Tensor, sigma: float) -> Tensor:
-        timestep = torch.full((x.shape[0],), self.schedule.timestep_at(sigma), dtype=torch.int64, device=x.device)
+        schedule = self.schedule
+        timestep = torch.full(
+            (x.shape[0],), schedule.timestep_at(sigma), dtype=schedule.timestep_dtype, device=x.device
+        )
         return self.network(x, timestep)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import overload
 
+import torch
 from torch import Tensor
 
-__all__ = ["TRAIN_TIMESTEPS", "ddim_sigma", "ddim_timestep", "wan_timestep"]
+__all__ = [
+    "TIMESTEP_CASTS",
+    "TRAIN_TIMESTEPS",
+    "cast_timesteps",
+    "ddim_sigma",
+    "ddim_timestep",
+    "timesteps_at",
+    "wan_timestep",
+]
 
 TRAIN_TIMESTEPS = 1000
+TIMESTEP_CASTS = ("int64_trunc", "float", "bf16", "table")
+"""How ``1000 * sigma`` is fed: truncated to an integer, as float32, rounded to bfloat16, or from a table of its own."""
 _DDIM_CLAMP = 1e-3
 
 
@@ -25,6 +36,31 @@ def wan_timestep(sigma: float | Tensor) -> int | Tensor:
     if isinstance(sigma, Tensor):
         return (sigma.double() * TRAIN_TIMESTEPS).long()
     return int(sigma * TRAIN_TIMESTEPS)
+
+
+def timesteps_at(sigmas: Tensor, timestep_cast: str) -> Tensor:
+    """Return the timesteps of flow sigmas (n,) as they are fed: ``1000 * sigma``, cast by :func:`cast_timesteps`."""
+    exact = timestep_cast in ("int64_trunc", "table")
+    return cast_timesteps((sigmas.double() if exact else sigmas.float()) * TRAIN_TIMESTEPS, timestep_cast)
+
+
+def cast_timesteps(timesteps: Tensor, timestep_cast: str) -> Tensor:
+    """Return timesteps (n,) as they are fed: int64 for ``int64_trunc`` and ``table``, otherwise float32.
+
+    A table says itself what is fed at its sigmas; at any other sigma the timestep is truncated.
+
+    Args:
+        timesteps: floating point, 0 to 1000.
+        timestep_cast: one of ``TIMESTEP_CASTS``. ``bf16`` gives numbers of bfloat16: multiples of 4 above 512.
+
+    Raises:
+        ValueError: the cast is none of these.
+    """
+    if timestep_cast not in TIMESTEP_CASTS:
+        raise ValueError(f"timestep_cast is {timestep_cast!r}; allowed are {', '.join(map(repr, TIMESTEP_CASTS))}.")
+    if timestep_cast in ("int64_trunc", "table"):
+        return timesteps.long()
+    return timesteps.float() if timestep_cast == "float" else timesteps.to(torch.bfloat16).float()
 
 
 def ddim_timestep(ratio: float) -> int:

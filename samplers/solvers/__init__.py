@@ -3,8 +3,10 @@
 from ..solver import Solver
 from .ddim import DDIM, Churn
 from .dpmpp import FlowDPMpp
+from .euler import FlowEuler
+from .renoise import Renoise
 from .unipc import FlowUniPC
 
-__all__ = ["DDIM", "SOLVERS", "Churn", "FlowDPMpp", "FlowUniPC"]
+__all__ = ["DDIM", "SOLVERS", "Churn", "FlowDPMpp", "FlowEuler", "FlowUniPC", "Renoise"]
 
-SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (DDIM, FlowUniPC, FlowDPMpp)}
+SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (DDIM, FlowUniPC, FlowDPMpp, FlowEuler, Renoise)}

@@ -16,9 +16,11 @@ from wan_lite.samplers import (
     FLOW,
     VP,
     FlowDPMpp,
+    FlowEuler,
     FlowUniPC,
     NoiseProcess,
     Prediction,
+    Renoise,
     Schedule,
     Solver,
     ddim_schedule,
@@ -43,6 +45,8 @@ SOLVERS: dict[str, Solver] = {
     "dpmpp1": FlowDPMpp(order=1),
     "dpmpp2": FlowDPMpp(),
     "ddim-eta": DDIM(eta=0.8, seed=2),
+    "euler": FlowEuler(),
+    "renoise": Renoise(seed=2),
 }
 every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 steps = st.integers(1, 1000)
@@ -133,7 +137,7 @@ def test_a_cut_run_goes_on_exactly_where_its_state_is_handed_over(solver: Solver
     assert torch.equal(rest, whole)
 
 
-@pytest.mark.parametrize("name", ["ddim", "unipc1", "unipc2", "unipc3", "dpmpp1", "dpmpp2"])
+@pytest.mark.parametrize("name", ["ddim", "unipc1", "unipc2", "unipc3", "dpmpp1", "dpmpp2", "euler", "renoise"])
 def test_the_first_half_of_a_split_schedule_is_the_first_half_of_the_run(name: str) -> None:
     noise, whole = per_item_noise((1, 2, 3, 3), 5), flow_schedule(10, shift=5.0)
     first, second = whole.split(4)
@@ -143,7 +147,7 @@ def test_the_first_half_of_a_split_schedule_is_the_first_half_of_the_run(name: s
     # without the state a one-step method goes on exactly, and no other one does
     again, _ = integrate(denoise, alone, second, SOLVERS[name])
     run, _ = integrate(denoise, half, whole, SOLVERS[name], start=4, state=state)
-    assert torch.equal(again, run) == (name in ("ddim", "dpmpp1"))
+    assert torch.equal(again, run) == (name in ("ddim", "dpmpp1", "euler", "renoise"))
 
 
 @pytest.mark.parametrize("name", ["unipc1", "unipc2", "unipc3", "dpmpp2"])
@@ -161,7 +165,7 @@ def test_a_batch_equals_its_items(solver: Solver, n: int, batch: int) -> None:
     noise = per_item_noise((batch, 2, 3, 4), 0)
     together, _ = integrate(denoise, noise, flow_schedule(n, shift=5.0), solver)
     for item in range(batch):
-        alone = DDIM(eta=solver.eta, seed=solver.seed + item) if isinstance(solver, DDIM) else solver
+        alone = replace(solver, seed=solver.seed + item) if isinstance(solver, DDIM | Renoise) else solver
         single, _ = integrate(denoise, noise[item : item + 1], flow_schedule(n, shift=5.0), alone)
         torch.testing.assert_close(together[item : item + 1], single, atol=1e-6, rtol=1e-6)
 
@@ -253,4 +257,6 @@ def test_declared_orders() -> None:
         "ddim": 1,
         "flow_unipc": 3,  # order 2, and one more from the corrector
         "flow_dpmpp": 2,
+        "flow_euler": 1,
+        "renoise": None,
     }

@@ -63,7 +63,9 @@ def test_json_names_the_parts_of_the_latent() -> None:
     [
         ("{", "is not JSON"),
         ("[]", "is list, not an object"),
-        ('{"version": 2, "solver": "ddim", "prediction": "epsilon"}', "version is 2.*reads 1; update Wan Lite"),
+        ('{"version": 3, "solver": "ddim", "prediction": "epsilon"}', "version is 3.*reads 1 and 2; update Wan Lite"),
+        ('{"version": "2", "solver": "ddim", "prediction": "epsilon"}', "version is '2'.*stamp the checkpoint again"),
+        ('{"version": true, "solver": "ddim", "prediction": "epsilon"}', "version is True.*stamp the checkpoint again"),
         ('{"solver": "ddim", "prediction": "epsilon"}', "version is None.*stamp the checkpoint again"),
         ('{"version": 1, "solver": "ddim"}', r"has no \['prediction'\]"),
         ('{"version": 1, "solver": "ddim", "prediction": "epsilon", "eta": 1}', r"unknown fields \['eta'\]"),
