@@ -22,7 +22,7 @@ from .process import NoiseProcess
 from .schedule import Schedule
 from .solver import Solver
 from .solvers import SOLVERS
-from .timesteps import TRAIN_TIMESTEPS, timesteps_at
+from .timesteps import TRAIN_TIMESTEPS
 
 __all__ = ["CONTRACT_KEY", "PRESETS", "Causal", "ContractError", "SamplingContract", "format_contract", "modelspec"]
 
@@ -215,11 +215,9 @@ class SamplingContract:
                 self.denoising_steps, shift=self.shift, warp=self.warp, timestep_cast=self.timestep_cast
             )
         elif self.sigma_max is not None:
-            cast = "float" if self.timestep_cast == "table" else self.timestep_cast
-            schedule = trigflow_schedule(self.steps, sigma_max=self.sigma_max, timestep_cast=cast)
+            schedule = trigflow_schedule(self.steps, sigma_max=self.sigma_max, timestep_cast=self._cast)
         elif self.levels is not None:
-            cast = "float" if self.timestep_cast == "table" else self.timestep_cast
-            schedule = explicit_schedule(self.levels, timestep_cast=cast)
+            schedule = explicit_schedule(self.levels, timestep_cast=self._cast)
         else:
             schedule = self._plain_schedule(1.0)
         if self.timesteps is None:
@@ -227,13 +225,15 @@ class SamplingContract:
         check_schedule(self, schedule)
         return replace(schedule, timesteps=to_timesteps(self.timesteps), timestep_cast="table")
 
+    @property
+    def _cast(self) -> str:
+        """How a rule that has no table of its own makes timesteps, until ``timesteps`` replace them."""
+        return "float" if self.timestep_cast == "table" else self.timestep_cast
+
     def _plain_schedule(self, denoise: float) -> Schedule:
         make = SOLVERS[self.solver].schedules[self.process].make
         schedule = make(self.steps, shift=self.shift, denoise=denoise)
-        if self.timestep_cast in ("int64_trunc", "table"):
-            return schedule
-        timesteps = timesteps_at(schedule.sigmas[:-1], self.timestep_cast)
-        return replace(schedule, timesteps=timesteps, timestep_cast=self.timestep_cast)
+        return schedule if self.timestep_cast in ("int64_trunc", "table") else schedule.recast(self.timestep_cast)
 
     def to_json(self) -> str:
         """Return the record as JSON text that :meth:`from_json` reads, in the first version that has words for it."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .guidance import is_high_noise
 from .prediction import Prediction
 from .schedule import LARGEST_SHIFT, MOST_STEPS, Schedule
 from .solvers import SOLVERS
@@ -33,6 +34,13 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "warp": (True, False),
     "role": (None, "high", "low", "both"),
 }
+_RANGES = {
+    "shift": (0.0, LARGEST_SHIFT),
+    "cfg": (-LARGEST_SHIFT, LARGEST_SHIFT),
+    "sigma_max": (0.0, LARGEST_SHIFT),
+    "lora_strength": (0.0, _LARGEST_STRENGTH),
+}
+"""Above the first number, up to the second."""
 _VERSION_1: dict[str, tuple[Any, ...]] = {
     "solver": ("ddim", "flow_unipc", "flow_dpmpp"),
     "timestep_cast": ("int64_trunc",),
@@ -81,11 +89,9 @@ class Causal:
 
     def __post_init__(self) -> None:
         _check_count("causal.block", self.block)
-        if not _is_number(self.context_timestep) or not 0 <= self.context_timestep <= TRAIN_TIMESTEPS:
-            raise ContractError(
-                f"contract: causal.context_timestep is {self.context_timestep!r}; allowed are numbers from 0 to "
-                f"{TRAIN_TIMESTEPS}."
-            )
+        fed = self.context_timestep
+        good = _is_number(fed) and 0 <= fed <= TRAIN_TIMESTEPS
+        _require(good, f"causal.context_timestep is {fed!r}; allowed are numbers from 0 to {TRAIN_TIMESTEPS}")
 
 
 def uses_version_2(contract: SamplingContract, defaults: Mapping[str, Any]) -> bool:
@@ -101,28 +107,9 @@ def uses_version_2(contract: SamplingContract, defaults: Mapping[str, Any]) -> b
 
 
 def check_record(contract: SamplingContract) -> None:
-    """Check every field by itself, and those that exclude or need each other.
-
-    Raises:
-        ContractError: the first thing that is wrong.
-    """
-    for name, allowed in _ALLOWED.items():
-        if getattr(contract, name) not in allowed:
-            choices = ", ".join(repr(value) for value in allowed if value is not None)
-            raise ContractError(f"contract: {name} is {getattr(contract, name)!r}; allowed: {choices}.")
-    _check_process(contract)
-    if type(contract.steps) is not int or not 1 <= contract.steps <= MOST_STEPS:
-        raise ContractError(f"contract: steps is {contract.steps!r}; allowed are whole numbers from 1 to {MOST_STEPS}.")
-    for name, least, most in (("shift", 0.0, LARGEST_SHIFT), ("cfg", -LARGEST_SHIFT, LARGEST_SHIFT)):
-        _check_number(name, getattr(contract, name), least, most)
-    _check_count("frames", contract.frames)
-    if contract.lora_strength is not None:
-        _check_number("lora_strength", contract.lora_strength, 0.0, _LARGEST_STRENGTH)
-    if contract.causal is not None and not isinstance(contract.causal, Causal):
-        raise ContractError(f"contract: causal is {contract.causal!r}; give an object with block and context_timestep.")
-    _check_text(contract)
-    _check_rule(contract)
-    _check_alternatives(contract)
+    """Check every field by itself, and those that exclude or need each other; raise the first thing that is wrong."""
+    for check in _RECORD_CHECKS:
+        check(contract)
 
 
 def check_schedule(contract: SamplingContract, schedule: Schedule) -> None:
@@ -133,157 +120,190 @@ def check_schedule(contract: SamplingContract, schedule: Schedule) -> None:
     """
     if contract.timesteps is not None:
         _check_table(contract.timesteps, schedule.steps)
-    fed = schedule.timesteps.tolist() if schedule.timesteps is not None else []
-    step, boundary = contract.boundary_step, contract.boundary
-    if step is not None and (type(step) is not int or not 0 < step < schedule.steps):
-        raise ContractError(
-            f"contract: boundary_step is {step!r}; the low-noise expert takes over at a whole number from 1 to "
-            f"{schedule.steps - 1} of {schedule.steps} steps."
-        )
-    if boundary is None:
-        return
-    _check_number("boundary", boundary, 0.0, 1.0)
-    if not 0 < sum(timestep >= boundary * TRAIN_TIMESTEPS for timestep in fed) < len(fed):
-        raise ContractError(
-            f"contract: boundary is {boundary!r}, outside the timesteps {_shorten(fed)}, so one expert would have no "
-            f"step; give a number between {fed[-1] / TRAIN_TIMESTEPS:.4g} and {fed[0] / TRAIN_TIMESTEPS:.4g}."
-        )
+    if contract.boundary_step is not None:
+        _check_boundary_step(contract.boundary_step, schedule.steps)
+    if contract.boundary is not None and schedule.timesteps is not None:
+        _check_boundary(contract.boundary, schedule.timesteps.tolist())
 
 
 def parse_latent(value: Any) -> tuple[int, int, int]:
-    """Return (channels, height, width) from an object with these names or from a list.
-
-    Raises:
-        ContractError: it is not three whole numbers in their range.
-    """
+    """Return (channels, height, width) from an object with these names or from a list, or raise a ContractError."""
     parts: Any = [value.get(name) for name in ("channels", "height", "width")] if isinstance(value, Mapping) else value
     good = isinstance(parts, list | tuple) and len(parts) == 3
-    if not good or not all(type(part) is int and 0 < part <= _LARGEST_SIDE for part in parts):
-        raise ContractError(
-            f"contract: latent is {value!r}; give channels, height and width, whole numbers from 1 to {_LARGEST_SIDE}."
-        )
+    good = good and all(type(part) is int and 0 < part <= _LARGEST_SIDE for part in parts)
+    _require(good, f"latent is {value!r}; give channels, height and width, whole numbers from 1 to {_LARGEST_SIDE}")
     channels, height, width = map(int, parts)
     return channels, height, width
 
 
-def _check_process(contract: SamplingContract) -> None:
-    solver, prediction = contract.solver, Prediction(contract.prediction)
-    own = SOLVERS[solver].schedules
-    if prediction.process not in own:
-        others = [name for name, other in SOLVERS.items() if prediction.process in other.schedules]
-        fitting = [kind.value for kind in (Prediction.EPSILON, Prediction.VELOCITY) if kind.process in own]
-        raise ContractError(
-            f"contract: solver is '{solver}', which works in the {' and '.join(process.name for process in own)} "
-            f"process, but prediction is '{prediction}'; set solver to {' or '.join(map(repr, others))} or prediction "
-            f"to {' or '.join(map(repr, fitting))}."
-        )
+# One field -----------------------------------------------------------------------------------------------------------
 
 
-def _check_text(contract: SamplingContract) -> None:
-    if (contract.text_pool == "mean_padded") != (contract.text_length is not None):
-        raise ContractError(
-            f"contract: text_pool is {contract.text_pool!r} and text_length is {contract.text_length!r}; 'mean_padded' "
-            "needs the length that prompts were padded to, and 'mean_unpadded' has none."
-        )
-    _check_count("text_length", contract.text_length)
+def _check_choices(contract: SamplingContract) -> None:
+    for name, allowed in _ALLOWED.items():
+        value, choices = getattr(contract, name), ", ".join(repr(value) for value in allowed if value is not None)
+        _require(value in allowed, f"{name} is {value!r}; allowed: {choices}")
 
 
-def _check_rule(contract: SamplingContract) -> None:
-    """Check which rule there is, and what goes with it; the numbers of a rule are checked by its schedule."""
-    given = [name for name in RULES if getattr(contract, name) is not None]
-    _check_lists(contract)
-    if len(given) > 1:
-        raise ContractError(f"contract: {' and '.join(given)} are both given; keep the one rule that training had.")
-    table = contract.timesteps is not None
-    casts = ["timestep_cast"] if contract.timestep_cast != "int64_trunc" else []
-    flow_only = [*given, *(["timesteps"] if table else []), *casts]
-    if flow_only and contract.prediction == Prediction.EPSILON:
-        raise ContractError(
-            f"contract: {flow_only[0]} is {getattr(contract, flow_only[0])!r}, which belongs to the flow process, but "
-            "prediction is 'epsilon'; set prediction to 'velocity' or leave it out."
-        )
-    if not contract.warp and contract.denoising_steps is None:
-        raise ContractError("contract: warp is False, but there are no denoising_steps; give them or leave warp out.")
-    named = contract.denoising_steps if contract.denoising_steps is not None else contract.levels
-    if isinstance(named, Sequence) and len(named) != contract.steps:
-        raise ContractError(
-            f"contract: steps is {contract.steps}, but {given[0]} has {len(named)} entries; set steps to that or leave "
-            "it out."
-        )
-    if table and contract.timestep_cast != "table":
-        raise ContractError(
-            f"contract: timesteps are given, but timestep_cast is '{contract.timestep_cast}'; set it to 'table' or "
-            "leave the timesteps out."
-        )
-    if contract.timestep_cast == "table" and not table and (contract.denoising_steps is None or contract.warp):
-        raise ContractError(
-            "contract: timestep_cast is 'table', but no timesteps are given; give one for each step, or "
-            "denoising_steps with warp false, which are their own table."
-        )
-    if contract.boundary is not None and contract.boundary_step is not None:
-        raise ContractError(
-            f"contract: boundary is {contract.boundary!r} and boundary_step is {contract.boundary_step!r}; give one."
-        )
+def _check_numbers(contract: SamplingContract) -> None:
+    good = type(contract.steps) is int and 1 <= contract.steps <= MOST_STEPS
+    _require(good, f"steps is {contract.steps!r}; allowed are whole numbers from 1 to {MOST_STEPS}")
+    for name, (above, most) in _RANGES.items():
+        if (value := getattr(contract, name)) is not None or name in ("shift", "cfg"):
+            _check_number(name, value, above, most)
+    for name in ("frames", "text_length"):
+        _check_count(name, getattr(contract, name))
+    good = contract.causal is None or isinstance(contract.causal, Causal)
+    _require(good, f"causal is {contract.causal!r}; give an object with block and context_timestep")
 
 
 def _check_lists(contract: SamplingContract) -> None:
     for name in ("denoising_steps", "levels", "timesteps", "alternatives"):
         value = getattr(contract, name)
-        if value is not None and not isinstance(value, tuple):
-            raise ContractError(f"contract: {name} is {_shorten(value)}; give a list.")
-        if value == () and name != "alternatives":
-            raise ContractError(f"contract: {name} is an empty list; give one entry for each step, or leave it out.")
-    if contract.sigma_max is not None:
-        _check_number("sigma_max", contract.sigma_max, 0.0, LARGEST_SHIFT)
-    levels = contract.levels
-    if levels is None:
-        return
-    numbers = all(_is_number(level) for level in levels)
-    if not numbers or not 1 >= levels[0] >= levels[-1] > 0:
-        raise ContractError(
-            f"contract: levels is {_shorten(levels)}; give sigmas from 1 or below down, above 0 (the final 0 is "
-            "understood)."
-        )
-    if any(later >= earlier for earlier, later in itertools.pairwise(levels)):
-        raise ContractError(f"contract: levels is {_shorten(levels)}; each must be smaller than the one before.")
-
-
-def _check_table(timesteps: Any, steps: int) -> None:
-    numbers = isinstance(timesteps, tuple) and all(_is_number(t) and 0 <= t <= TRAIN_TIMESTEPS for t in timesteps)
-    if not numbers or any(later > earlier for earlier, later in itertools.pairwise(timesteps)):
-        raise ContractError(
-            f"contract: timesteps is {_shorten(timesteps)}; give numbers from {TRAIN_TIMESTEPS} down to 0, none above "
-            "the one before."
-        )
-    if len(timesteps) != steps:
-        raise ContractError(
-            f"contract: timesteps has {len(timesteps)} entries, but there are {steps} steps; give one for each."
-        )
-
-
-def _check_alternatives(contract: SamplingContract) -> None:
+        _require(value is None or isinstance(value, tuple), f"{name} is {_shorten(value)}; give a list")
+        filled = value != () or name == "alternatives"
+        _require(filled, f"{name} is an empty list; give one entry for each step, or leave it out")
+    if contract.levels is not None:
+        _check_levels(contract.levels)
     for other in contract.alternatives:
-        if not isinstance(other, type(contract)) or other.alternatives:
-            raise ContractError(
-                f"contract: an alternative is {_shorten(other)}; give complete contracts without alternatives of their "
-                "own."
-            )
+        _check_alternative(other, contract)
+
+
+def _check_levels(levels: tuple[Any, ...]) -> None:
+    good = all(_is_number(level) for level in levels) and 1 >= levels[0] >= levels[-1] > 0
+    ends = "give sigmas from 1 or below down, above 0 (the final 0 is understood)"
+    _require(good, f"levels is {_shorten(levels)}; {ends}")
+    falls = all(later < earlier for earlier, later in itertools.pairwise(levels))
+    _require(falls, f"levels is {_shorten(levels)}; each must be smaller than the one before")
+
+
+def _check_alternative(other: Any, contract: SamplingContract) -> None:
+    good = isinstance(other, type(contract)) and not other.alternatives
+    remedy = "give complete contracts without alternatives of their own"
+    _require(good, f"an alternative is {_shorten(other)}; {remedy}")
+
+
+# Fields together -----------------------------------------------------------------------------------------------------
+
+
+def _check_process(contract: SamplingContract) -> None:
+    solver, prediction = contract.solver, Prediction(contract.prediction)
+    own = SOLVERS[solver].schedules
+    others = [name for name, other in SOLVERS.items() if prediction.process in other.schedules]
+    fitting = [kind.value for kind in (Prediction.EPSILON, Prediction.VELOCITY) if kind.process in own]
+    _require(
+        prediction.process in own,
+        f"solver is '{solver}', which works in the {' and '.join(process.name for process in own)} process, but "
+        f"prediction is '{prediction}'; set solver to {' or '.join(map(repr, others))} or prediction to "
+        f"{' or '.join(map(repr, fitting))}",
+    )
+
+
+def _check_text(contract: SamplingContract) -> None:
+    good = (contract.text_pool == "mean_padded") == (contract.text_length is not None)
+    found = f"text_pool is {contract.text_pool!r} and text_length is {contract.text_length!r}"
+    _require(good, f"{found}; 'mean_padded' needs the length that prompts were padded to, 'mean_unpadded' has none")
+
+
+def _check_rule(contract: SamplingContract) -> None:
+    """Check which rule there is, and what goes with it; the numbers of a rule are checked by its schedule."""
+    given = [name for name in RULES if getattr(contract, name) is not None]
+    _require(len(given) < 2, f"{' and '.join(given)} are both given; keep the one rule that training had")
+    for name in (*given, "timesteps", "timestep_cast"):
+        _check_flow(name, contract)
+    good = contract.warp or contract.denoising_steps is not None
+    _require(good, "warp is False, but there are no denoising_steps; give them or leave warp out")
+    if given and given[0] != "sigma_max":
+        _check_length(given[0], len(getattr(contract, given[0])), contract.steps)
+
+
+def _check_flow(name: str, contract: SamplingContract) -> None:
+    value = getattr(contract, name)
+    good = value in (None, "int64_trunc") or contract.prediction != Prediction.EPSILON
+    remedy = "set prediction to 'velocity' or leave it out"
+    _require(good, f"{name} is {value!r}, which belongs to the flow process, but prediction is 'epsilon'; {remedy}")
+
+
+def _check_length(name: str, length: int, steps: int) -> None:
+    _require(length == steps, f"steps is {steps}, but {name} has {length} entries; set steps to that or leave it out")
+
+
+def _check_cast(contract: SamplingContract) -> None:
+    cast, has_table = contract.timestep_cast, contract.timesteps is not None
+    good = cast == "table" or not has_table
+    _require(good, f"timesteps are given, but timestep_cast is '{cast}'; set it to 'table' or leave the timesteps out")
+    good = cast != "table" or has_table or (contract.denoising_steps is not None and not contract.warp)
+    remedy = "give one for each step, or denoising_steps with warp false, which are their own table"
+    _require(good, f"timestep_cast is 'table', but no timesteps are given; {remedy}")
+
+
+def _check_one_boundary(contract: SamplingContract) -> None:
+    good = contract.boundary is None or contract.boundary_step is None
+    _require(good, f"boundary is {contract.boundary!r} and boundary_step is {contract.boundary_step!r}; give one")
+
+
+_RECORD_CHECKS = (
+    _check_choices,
+    _check_process,
+    _check_numbers,
+    _check_lists,
+    _check_text,
+    _check_rule,
+    _check_cast,
+    _check_one_boundary,
+)
+
+
+# Fields and the schedule ---------------------------------------------------------------------------------------------
+
+
+def _check_table(timesteps: tuple[Any, ...], steps: int) -> None:
+    _check_falling(timesteps)
+    found = f"timesteps has {len(timesteps)} entries, but there are {steps} steps"
+    _require(len(timesteps) == steps, f"{found}; give one for each")
+
+
+def _check_falling(timesteps: tuple[Any, ...]) -> None:
+    good = all(_is_number(timestep) and 0 <= timestep <= TRAIN_TIMESTEPS for timestep in timesteps)
+    good = good and all(later <= earlier for earlier, later in itertools.pairwise(timesteps))
+    remedy = f"give numbers from {TRAIN_TIMESTEPS} down to 0, none above the one before"
+    _require(good, f"timesteps is {_shorten(timesteps)}; {remedy}")
+
+
+def _check_boundary_step(step: Any, steps: int) -> None:
+    rule = f"the low-noise expert takes over at a whole number from 1 to {steps - 1} of {steps} steps"
+    _require(type(step) is int and 0 < step < steps, f"boundary_step is {step!r}; {rule}")
+
+
+def _check_boundary(boundary: Any, fed: list[float]) -> None:
+    _check_number("boundary", boundary, 0.0, 1.0)
+    good = 0 < sum(is_high_noise(timestep, boundary) for timestep in fed) < len(fed)
+    found = f"boundary is {boundary!r}, outside the timesteps {_shorten(fed)}, so one expert would have no step"
+    remedy = f"give a number between {fed[-1] / TRAIN_TIMESTEPS:.4g} and {fed[0] / TRAIN_TIMESTEPS:.4g}"
+    _require(good, f"{found}; {remedy}")
+
+
+# Values --------------------------------------------------------------------------------------------------------------
+
+
+def _require(good: bool, sentence: str) -> None:
+    if not good:
+        raise ContractError(f"contract: {sentence}.")
 
 
 def _check_count(name: str, value: Any) -> None:
-    if value is not None and (type(value) is not int or not 1 <= value <= _LARGEST_COUNT):
-        raise ContractError(f"contract: {name} is {value!r}; allowed are whole numbers from 1 to {_LARGEST_COUNT}.")
+    good = value is None or (type(value) is int and 1 <= value <= _LARGEST_COUNT)
+    _require(good, f"{name} is {value!r}; allowed are whole numbers from 1 to {_LARGEST_COUNT}")
 
 
 def _check_number(name: str, value: Any, above: float, most: float) -> None:
-    if not _is_number(value) or not above < value <= most:
-        raise ContractError(f"contract: {name} is {value!r}; allowed are numbers above {above:g} up to {most:g}.")
+    good = _is_number(value) and above < value <= most
+    _require(good, f"{name} is {value!r}; allowed are numbers above {above:g} up to {most:g}")
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return isinstance(value, int) or math.isfinite(value)
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and (isinstance(value, int) or math.isfinite(value))
 
 
 def _shorten(value: Any) -> str:

@@ -167,10 +167,13 @@ class Schedule:
     def _part(self, first: int, stop: int) -> Schedule:
         timesteps = None if self.timesteps is None else self.timesteps[first:stop]
         step = None if self.first_step is None else self.first_step + first
-        scales = self.scales_noise and first == 0
-        return replace(
-            self, sigmas=self.sigmas[first : stop + 1], timesteps=timesteps, first_step=step, scales_noise=scales
-        )
+        scales, sigmas = self.scales_noise and first == 0, self.sigmas[first : stop + 1]
+        return replace(self, sigmas=sigmas, timesteps=timesteps, first_step=step, scales_noise=scales)
+
+    def recast(self, timestep_cast: str) -> Schedule:
+        """Return the same flow schedule with its timesteps made by another of ``TIMESTEP_CASTS``."""
+        timesteps = timesteps_at(self.sigmas[:-1], timestep_cast)
+        return replace(self, timesteps=timesteps, timestep_cast=timestep_cast)
 
     def to_process(self, process: NoiseProcess) -> Schedule:
         """Return the same run told in another process: each sigma keeps its signal-to-noise ratio and its timestep."""
