@@ -7,14 +7,13 @@ from typing import Any
 import comfy.model_management
 import torch
 from comfy_api.latest import io
-from einops import rearrange
 from torch import Tensor
 
 from ..models.wan_vae import Tiling, load_wan_vae
 from ..models.wan_vae.tiling import MODES
 from .host.folders import find_model, fingerprint, list_models
 from .host.schema import CATEGORY, PRECISIONS, choice_input, int_input, make_schema
-from .host.vae_model import HostVAE, to_pixels
+from .host.vae_model import HostVAE, decode_latents, encode_images
 
 
 def make_tiling_inputs() -> list[io.Input]:
@@ -42,25 +41,6 @@ def make_tiling_inputs() -> list[io.Input]:
 def read_tiling(tiling: str, budget_mb: int) -> Tiling:
     """Return the two inputs as the library wants them."""
     return Tiling(tiling, budget_mb if tiling == "budget" else None)
-
-
-def check_image_size(image: Tensor, factor: int) -> None:
-    """Refuse an image whose sides are not multiples of ``factor``: cutting it silently would move it.
-
-    Args:
-        image: IMAGE (b, H, W, c).
-        factor: the VAE's spatial compression factor.
-
-    Raises:
-        ValueError: a side is not a multiple of it.
-    """
-    height, width = image.shape[1:3]
-    if height % factor or width % factor:
-        fitting = f"{max(factor, width // factor * factor)}x{max(factor, height // factor * factor)}"
-        raise ValueError(
-            f"image is {width}x{height} pixels; both sides must be multiples of {factor}. Resize or crop it first, "
-            f"for instance to {fitting}."
-        )
 
 
 class WanLiteVAELoader(io.ComfyNode):
@@ -126,12 +106,7 @@ class WanLiteVAEEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
-        check_image_size(image, vae.spacial_compression_encode())
-        if isinstance(vae, HostVAE):
-            samples = vae.encode_pixels(to_pixels(image), read_tiling(tiling, budget_mb))
-        else:
-            samples = torch.cat([vae.encode(one) for one in image.split(1)])
-        return io.NodeOutput({"samples": samples})
+        return io.NodeOutput({"samples": encode_images(vae, image, read_tiling(tiling, budget_mb))})
 
 
 class WanLiteVAEDecode(io.ComfyNode):
@@ -158,12 +133,7 @@ class WanLiteVAEDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples: dict[str, Any], vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
-        latent = samples["samples"]
-        if isinstance(vae, HostVAE):
-            frames = vae.decode_latent(latent, read_tiling(tiling, budget_mb))
-        else:
-            frames = vae.decode(latent)
-        return io.NodeOutput(rearrange(frames, "... h w c -> (...) h w c"))
+        return io.NodeOutput(decode_latents(vae, samples["samples"], read_tiling(tiling, budget_mb)))
 
 
 NODES = [WanLiteVAELoader, WanLiteVAEEncode, WanLiteVAEDecode]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["WAN21", "WAN22", "WanVAEConfig"]
 
@@ -30,6 +31,8 @@ _STD_22 = (
     0.5709, 0.6065, 0.6415, 0.4944, 0.5726, 1.2042, 0.5458, 1.6887,
     0.3971, 1.06, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
 )  # fmt: skip
+_MOST_CHANNELS, _MOST_STAGES, _MOST_BLOCKS = 2**14, 8, 64  # far beyond any VAE: a damaged file takes no memory
+_LARGEST_STATISTIC = 1e6
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class WanVAEConfig:
         latents_std: its standard deviation, in the same way (1 where there is none).
 
     Raises:
-        ValueError: ``patch_size`` is neither 1 nor 2, or a tuple has the wrong length.
+        ValueError: a number is outside its range, a tuple has the wrong length, or the numbers exclude each other.
     """
 
     dim: int = 96
@@ -63,22 +66,60 @@ class WanVAEConfig:
     latents_std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.patch_size not in (1, 2):
-            raise ValueError(f"patch_size is {self.patch_size}; it must be 1 (Wan 2.1) or 2 (Wan 2.2).")
-        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
-            raise ValueError(
-                f"temporal_downsample has {len(self.temporal_downsample)} values; dim_mult {self.dim_mult} needs "
-                f"{len(self.dim_mult) - 1}, one for each downsampling."
-            )
+        self._check_sizes()
         known = {16: (_MEAN_21, _STD_21), 48: (_MEAN_22, _STD_22)}
         mean, std = known.get(self.z_dim, ((0.0,) * self.z_dim, (1.0,) * self.z_dim))
         defaults = {"dec_dim": self.dim, "latents_mean": mean, "latents_std": std}
         for name, value in defaults.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
-        for name in ("latents_mean", "latents_std"):
-            if len(getattr(self, name)) != self.z_dim:
-                raise ValueError(f"{name} has {len(getattr(self, name))} values; z_dim {self.z_dim} needs as many.")
+        self._check_channels()
+        self._check_statistics()
+
+    def _check_sizes(self) -> None:
+        if self.patch_size not in (1, 2):
+            raise ValueError(f"patch_size is {self.patch_size}; it must be 1 (Wan 2.1) or 2 (Wan 2.2).")
+        if not 1 <= len(self.dim_mult) <= _MOST_STAGES:
+            raise ValueError(f"dim_mult has {len(self.dim_mult)} values; it must have 1 to {_MOST_STAGES}.")
+        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
+            raise ValueError(
+                f"temporal_downsample has {len(self.temporal_downsample)} values; dim_mult {self.dim_mult} needs "
+                f"{len(self.dim_mult) - 1}, one for each downsampling."
+            )
+        if not 1 <= self.num_res_blocks <= _MOST_BLOCKS:
+            raise ValueError(f"num_res_blocks is {self.num_res_blocks}; it must be from 1 to {_MOST_BLOCKS}.")
+        if not 1 <= self.z_dim <= _MOST_CHANNELS:
+            raise ValueError(f"z_dim is {self.z_dim}; it must be from 1 to {_MOST_CHANNELS}.")
+
+    def _check_channels(self) -> None:
+        """Check that every stage has channels, and that the layers between the stages can be built."""
+        wrong = [dim for dim in (*self.encoder_dims, *self.decoder_dims) if not 1 <= dim <= _MOST_CHANNELS]
+        if wrong:
+            raise ValueError(
+                f"a stage has {wrong[0]} channels (dim {self.dim}, dec_dim {self.dec_dim}, dim_mult {self.dim_mult}); "
+                f"it must have from 1 to {_MOST_CHANNELS}."
+            )
+        if self.patch_size == 1:
+            fits = all(dim % 2 == 0 for dim in self.decoder_dims[1:-1])  # each upsampling halves them
+        else:
+            factors = [4 * (1 + temporal) for temporal in self.temporal_downsample]
+            down = zip(pairwise(self.encoder_dims), [*factors, 1], strict=True)
+            up = zip(pairwise(self.decoder_dims[:-1]), factors[::-1], strict=True)
+            fits = all(a * f % b == 0 for (a, b), f in down) and all(b * f % a == 0 for (a, b), f in up)
+        if not fits:
+            raise ValueError(
+                f"the stages have {self.encoder_dims} and {self.decoder_dims} channels, between which "
+                f"{self.variant} has no layers: take the numbers of a trained VAE."
+            )
+
+    def _check_statistics(self) -> None:
+        for name, least in (("latents_mean", -_LARGEST_STATISTIC), ("latents_std", 1 / _LARGEST_STATISTIC)):
+            values = getattr(self, name)
+            if len(values) != self.z_dim:
+                raise ValueError(f"{name} has {len(values)} values; z_dim {self.z_dim} needs as many.")
+            wrong = [value for value in values if not least <= value <= _LARGEST_STATISTIC]
+            if wrong:
+                raise ValueError(f"{name} holds {wrong[0]:g}; it must be from {least:g} to {_LARGEST_STATISTIC:g}.")
 
     @property
     def variant(self) -> str:

@@ -40,7 +40,7 @@ def map_official_names(names: Sequence[str]) -> dict[str, str]:
     """Map official name -> name in the file, whichever of the two layouts the file has."""
     if not is_diffusers(names):
         return {name: name for name in names}
-    blocks = len({m[1] for name in names if (m := re.match(r"decoder\.up_blocks\.0\.resnets\.(\d+)\.", name))})
+    blocks = len({m[1] for name in names if (m := re.match(r"decoder\.up_blocks\.0\.resnets\.(\d{1,4})\.", name))})
     return {_to_official(name, blocks, nested=_is_nested(names)): name for name in names}
 
 
@@ -78,7 +78,7 @@ def _to_official(name: str, blocks: int, nested: bool) -> str:
     name = re.sub(r"\.(upsampler|upsamplers\.0)\.", f".resnets.{blocks}.", name)
     name = re.sub(r"^encoder\.down_blocks\.(\d+)\.resnets\.", r"encoder.downsamples.\1.downsamples.", name)
     name = name.replace("encoder.down_blocks.", "encoder.downsamples.", 1)
-    if match := re.match(r"decoder\.up_blocks\.(\d+)\.resnets\.(\d+)\.(.*)", name):
+    if match := re.match(r"decoder\.up_blocks\.(\d{1,4})\.resnets\.(\d{1,4})\.(.*)", name):
         stage, layer, rest = int(match[1]), int(match[2]), match[3]
         place = f"{stage}.upsamples.{layer}" if nested else f"{stage * (blocks + 1) + layer}"
         return f"decoder.upsamples.{place}.{rest}"
@@ -93,23 +93,29 @@ def infer_config(shapes: Mapping[str, Sequence[int]]) -> WanVAEConfig | None:
     """Infer the configuration from the official names and shapes; None when this is not a Wan VAE.
 
     Every width, depth and factor shows in the shape of some tensor.
+
+    Args:
+        shapes: of all tensors, by official name.
+
+    Raises:
+        ValueError: the shapes are not those of a VAE that can be built.
     """
     needed = ("conv2.weight", "encoder.conv1.weight", "decoder.head.2.weight", "decoder.middle.0.residual.0.gamma")
     if any(name not in shapes for name in needed):
         return None
     layers = _find_encoder_layers(shapes)
-    widths = [shape[0] for shape, downsamples, _ in layers if not downsamples]
+    widths = [width for width, downsamples, _ in layers if not downsamples]
     temporal = tuple(time for _, downsamples, time in layers if downsamples)
-    dim, channels = shapes["encoder.conv1.weight"][:2]
     stages = len(temporal) + 1
     if not widths or len(widths) % stages:
         return None
+    dim, channels = _read_channels(shapes, "encoder.conv1.weight", 5)
     blocks = len(widths) // stages
     mult = tuple(width // dim for width in widths[blocks - 1 :: blocks])
     return WanVAEConfig(
         dim=dim,
-        dec_dim=shapes["decoder.head.2.weight"][1] // mult[0],
-        z_dim=shapes["conv2.weight"][0],
+        dec_dim=_read_channels(shapes, "decoder.head.2.weight", 5)[1] // max(1, mult[0]),
+        z_dim=_read_channels(shapes, "conv2.weight", 5)[0],
         dim_mult=mult,
         num_res_blocks=blocks,
         temporal_downsample=temporal,
@@ -117,15 +123,27 @@ def infer_config(shapes: Mapping[str, Sequence[int]]) -> WanVAEConfig | None:
     )
 
 
-def _find_encoder_layers(shapes: Mapping[str, Sequence[int]]) -> list[tuple[Sequence[int], bool, bool]]:
-    """Return the encoder's layers in order: (shape of its weight, whether it downsamples, whether frames too)."""
+def _find_encoder_layers(shapes: Mapping[str, Sequence[int]]) -> list[tuple[int, bool, bool]]:
+    """Return the encoder's layers in order: (its channels, whether it downsamples, whether frames too)."""
     found = {}
-    layer = re.compile(r"(encoder\.downsamples\.(\d+)(?:\.downsamples\.(\d+))?)\.(residual\.2|resample\.1)\.weight")
-    for name, shape in shapes.items():
-        if match := layer.match(name):
+    layer = re.compile(
+        r"(encoder\.downsamples\.(\d{1,4})(?:\.downsamples\.(\d{1,4}))?)\.(residual\.2|resample\.1)\.weight"
+    )
+    for name in shapes:
+        if match := layer.fullmatch(name):
             place = (int(match[2]), int(match[3] or 0))
-            found[place] = (shape, match[4] == "resample.1", f"{match[1]}.time_conv.weight" in shapes)
+            downsamples = match[4] == "resample.1"
+            channels = _read_channels(shapes, name, 4 if downsamples else 5)[0]
+            found[place] = (channels, downsamples, f"{match[1]}.time_conv.weight" in shapes)
     return [found[place] for place in sorted(found)]
+
+
+def _read_channels(shapes: Mapping[str, Sequence[int]], name: str, ndim: int) -> tuple[int, int]:
+    """Return the output and input channels of a convolution."""
+    shape = list(shapes[name])
+    if len(shape) != ndim or not all(shape):
+        raise ValueError(f"{name} has {len(shape)} dimensions, {shape[:5]}; it must have {ndim}, none of them 0.")
+    return shape[0], shape[1]
 
 
 def build_diffusers_config(config: WanVAEConfig) -> dict[str, object]:

@@ -55,7 +55,12 @@ class VAEFile:
         self.config = self._read_config()
 
     def _read_config(self) -> WanVAEConfig:
-        config = infer_config(self.shapes)
+        try:
+            config = infer_config(self.shapes)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.path.name}: is not a usable Wan VAE: {error} The file is damaged or was changed; copy it again."
+            ) from error
         if config is None:
             kind = identify_model(self._names.values())
             found = f"it looks like {kind.value}" if kind else f"{len(self.shapes)} tensors of an unknown model"
@@ -65,7 +70,7 @@ class VAEFile:
             )
         sidecar = self.path.parent / "config.json"
         if self.layout == "diffusers" and self.path.name == _WEIGHTS and sidecar.is_file():
-            config = _replace_statistics(config, json.loads(sidecar.read_text()))
+            config = _replace_statistics(config, sidecar)
         return config
 
     @property
@@ -85,12 +90,35 @@ class VAEFile:
             return {name: _cut(name, file.get_tensor(self._names[_find_official(name)])) for name in present}
 
 
-def _replace_statistics(config: WanVAEConfig, sidecar: dict[str, object]) -> WanVAEConfig:
-    """Return the configuration with the mean and std that a diffusers ``config.json`` gives for this latent size."""
-    mean, std = sidecar.get("latents_mean"), sidecar.get("latents_std")
-    if isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == config.z_dim:
-        return replace(config, latents_mean=tuple(mean), latents_std=tuple(std))
-    return config
+def _replace_statistics(config: WanVAEConfig, sidecar: Path) -> WanVAEConfig:
+    """Return the configuration with the mean and std of a diffusers ``config.json``, where that has them.
+
+    Raises:
+        CheckpointError: it is not a JSON object, or they are not finite numbers, one for each channel.
+    """
+    name = f"{sidecar.parent.name}/{sidecar.name}"
+    remedy = "take the config.json of the same repository as the weights, or remove it."
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{name}: is not valid JSON ({error}); {remedy}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a mapping; {remedy}")
+    found = {key: content[key] for key in ("latents_mean", "latents_std") if content.get(key) is not None}
+    for key, values in found.items():
+        if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+            raise CheckpointError(f"{name}: {key} is not a list of numbers; {remedy}")
+        if len(values) != config.z_dim:
+            raise CheckpointError(f"{name}: {key} has {len(values)} values for {config.z_dim} channels; {remedy}")
+    try:
+        statistics = {key: tuple(map(float, values)) for key, values in found.items()}
+        return replace(
+            config,
+            latents_mean=statistics.get("latents_mean", config.latents_mean),
+            latents_std=statistics.get("latents_std", config.latents_std),
+        )
+    except (ValueError, OverflowError) as error:
+        raise CheckpointError(f"{name}: {str(error).rstrip('.')}; {remedy}") from error
 
 
 def _find_official(name: str) -> str:

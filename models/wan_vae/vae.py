@@ -98,7 +98,8 @@ class WanVAE(nn.Module):
             (b, c, t', h, w), float32.
 
         Raises:
-            ValueError: wrong shape or dtype, or a height or width that the VAE cannot halve as many times as it must.
+            ValueError: wrong shape or dtype, a height or width that the VAE cannot halve as many times as it must, or
+                values that are not finite or far outside [-1, 1] (a quarter of the range is left to resampling).
 
         Source:
             Wan-Video/Wan2.2 ``vae2_1.py``, ``vae2_2.py``: ``WanVAE_.encode``.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .config import WanVAEConfig
 
-__all__ = ["PADS", "check_latent", "check_pixels", "pad_frames"]
+__all__ = ["PADS", "check_latent", "check_pixels", "check_range", "pad_frames"]
 
 PADS = ("repeat", "reflect")
+_OVERSHOOT = 0.25  # of the range: bicubic resampling leaves it by a fifth at sharp edges, and that is no mistake
 _NAMES = {16: "the Wan 2.1 VAE (all of Wan 2.1, and Wan2.2 A14B)", 48: "the Wan 2.2 VAE (Wan2.2 TI2V-5B only)"}
 
 
@@ -22,7 +25,8 @@ def check_pixels(pixels: Tensor, config: WanVAEConfig, pad: str | None = None) -
         pad: what to do with a video whose length is not 4n+1.
 
     Raises:
-        ValueError: wrong shape, dtype or size, or a length that ``pad`` does not mend.
+        ValueError: wrong shape, dtype or size, a length that ``pad`` does not mend, or values that are not finite or
+            far outside [-1, 1] (see :func:`check_range`).
     """
     _check_tensor(pixels, "pixels", "(b, 3, t, H, W) in [-1, 1]")
     if pixels.shape[1] != 3:
@@ -30,14 +34,9 @@ def check_pixels(pixels: Tensor, config: WanVAEConfig, pad: str | None = None) -
             f"pixels has {pixels.shape[1]} channels (shape {list(pixels.shape)}); it must be (b, 3, t, H, W), "
             "red, green, blue in [-1, 1]: drop an alpha channel, or move the channels to the front."
         )
-    factor = config.spatial_factor
-    height, width = pixels.shape[3:]
-    if height % factor or width % factor or not height or not width:
-        raise ValueError(
-            f"pixels are {width}x{height}; width and height must be multiples of {factor} for {config.variant}: "
-            f"crop to {width // factor * factor}x{height // factor * factor} or pad to "
-            f"{-(-width // factor) * factor}x{-(-height // factor) * factor}."
-        )
+    if 0 in pixels.shape:
+        raise ValueError(f"pixels has shape {list(pixels.shape)}; no side may be 0.")
+    _check_size(pixels, config)
     if pad is not None and pad not in PADS:
         raise ValueError(f"pad is {pad!r}; it must be None or one of {', '.join(PADS)}.")
     frames, step = pixels.shape[2], config.temporal_factor
@@ -47,6 +46,49 @@ def check_pixels(pixels: Tensor, config: WanVAEConfig, pad: str | None = None) -
             f"a video of {frames} frames was given; its length must be {step}n+1: cut it to {below}, lengthen it to "
             f"{below + step}, or choose pad='repeat' or pad='reflect'."
         )
+    check_range(pixels, "pixels", -1.0, 1.0, "map an image in [0, 1] with image * 2 - 1.")
+
+
+def _check_size(pixels: Tensor, config: WanVAEConfig) -> None:
+    factor = config.spatial_factor
+    height, width = pixels.shape[3:]
+    if height % factor or width % factor:
+        crop = (
+            f"crop to {width // factor * factor}x{height // factor * factor} or "
+            if min(height, width) >= factor
+            else ""
+        )
+        raise ValueError(
+            f"pixels are {width}x{height}; width and height must be multiples of {factor} for {config.variant}: "
+            f"{crop}pad to {-(-width // factor) * factor}x{-(-height // factor) * factor}."
+        )
+
+
+def check_range(x: Tensor, name: str, low: float, high: float, remedy: str) -> None:
+    """Check that values are finite and in a range; resampling may overshoot it by a quarter.
+
+    Args:
+        x: of any shape; one value of it is read from its device.
+        name: what it is, for the message.
+        low: the least value.
+        high: the largest value.
+        remedy: what to do about values outside, for the message.
+
+    Raises:
+        ValueError: a value is NaN, infinite or outside.
+    """
+    least, most = torch.stack(torch.aminmax(x)).tolist()
+    slack = _OVERSHOOT * (high - low)
+    if least >= low - slack and most <= high + slack:
+        return
+    if math.isfinite(least) and math.isfinite(most):
+        raise ValueError(
+            f"{name} has values from {least:.3g} to {most:.3g}; they must lie in [{low:g}, {high:g}]: {remedy}"
+        )
+    raise ValueError(
+        f"{name} holds {'NaN' if math.isnan(least) else 'infinite values'}; every value must be finite, in "
+        f"[{low:g}, {high:g}]: look at what made it."
+    )
 
 
 def check_latent(z: Tensor, config: WanVAEConfig) -> None:

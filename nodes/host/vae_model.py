@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...models.wan_vae import Tiling, WanVAE, official_state_dict
+from ...models.wan_vae.validation import check_latent, check_range
 from ...pipeline.pictures.convert import to_signed
 from .progress import Progress
 
@@ -107,7 +108,8 @@ class HostVAE(comfy.sd.VAE):
         Raises:
             ValueError: the latent belongs to another VAE.
         """
-        latent = latent if latent.ndim == 5 else latent.unsqueeze(2)
+        latent = latent.unsqueeze(2) if latent.ndim == 4 else latent
+        check_latent(latent, self.first_stage_model.config)  # before the weights are loaded for it
         self._load_weights(latent.shape[2] > 1, self.memory_used_decode(latent.shape, self.vae_dtype))
         pixels = self.first_stage_model.decode_raw(latent.to(self.device), tiling=tiling, on_progress=Progress())
         frames = self.process_output(rearrange(pixels, "b c t h w -> b t h w c"))
@@ -136,8 +138,9 @@ class HostVAE(comfy.sd.VAE):
 
     def _crop_videos(self, image: Tensor) -> Tensor:
         """Turn an IMAGE into pixels (b, 3, t, H, W), cut at the edges to a multiple of the factor as core does."""
-        image = image if image.ndim == 5 else image.unsqueeze(0)
         factor = self.first_stage_model.config.spatial_factor
+        check_image(image, factor, dimensions=(4, 5))
+        image = image if image.ndim == 5 else image.unsqueeze(0)
         for axis in (2, 3):
             length = image.shape[axis] // factor * factor
             image = image.narrow(axis, image.shape[axis] % factor // 2, length)
@@ -168,3 +171,93 @@ def _make_budget(working_memory: int) -> Tiling:
 def to_pixels(image: Tensor) -> Tensor:
     """Turn an IMAGE (b, H, W, 3 or 4) in [0, 1] into single frames (b, 3, 1, H, W) in [-1, 1]; alpha is dropped."""
     return to_signed(rearrange(image[..., :3], "b h w c -> b c 1 h w"))
+
+
+def check_image(image: Tensor, factor: int, *, dimensions: tuple[int, ...] = (4,)) -> None:
+    """Check that an IMAGE can be encoded, once its sides are multiples of ``factor``.
+
+    Args:
+        image: (b, H, W, 3 or 4) in [0, 1]; with five dimensions (b, t, H, W, 3 or 4).
+        factor: the VAE's spatial compression factor, below which no side may be.
+        dimensions: how many are allowed.
+
+    Raises:
+        ValueError: wrong shape or dtype, or values that are not finite or far outside [0, 1].
+    """
+    if not isinstance(image, Tensor) or not image.is_floating_point():
+        found = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        raise ValueError(f"image is {found}; it must be an IMAGE, numbers in [0, 1].")
+    if image.ndim not in dimensions or image.shape[-1] not in (3, 4) or 0 in image.shape:
+        raise ValueError(
+            f"image has shape {list(image.shape)}; it must be [batch, height, width, 3 or 4], with at least one image: "
+            "connect what Load Image or VAE Decode gives."
+        )
+    height, width = image.shape[-3:-1]
+    if min(height, width) < factor:
+        raise ValueError(f"image is {width}x{height} pixels; each side must have at least {factor}: enlarge it first.")
+    check_range(image, "image", 0.0, 1.0, "clamp it, or take the image as Load Image gives it.")
+
+
+def check_image_size(image: Tensor, factor: int) -> None:
+    """Refuse an image whose sides are not multiples of ``factor``: cutting it silently would move it.
+
+    Args:
+        image: IMAGE (b, H, W, c).
+        factor: the VAE's spatial compression factor.
+
+    Raises:
+        ValueError: a side is not a multiple of it.
+    """
+    height, width = image.shape[1:3]
+    if height % factor or width % factor:
+        fitting = f"{max(factor, width // factor * factor)}x{max(factor, height // factor * factor)}"
+        raise ValueError(
+            f"image is {width}x{height} pixels; both sides must be multiples of {factor}. Resize or crop it first, "
+            f"for instance to {fitting}."
+        )
+
+
+def encode_images(vae: Any, image: Tensor, tiling: Tiling) -> Tensor:
+    """Encode each image of a batch by itself with a VAE of ours or of the host's.
+
+    Args:
+        vae: the host's object.
+        image: IMAGE (b, H, W, 3 or 4).
+        tiling: the chunks; for a VAE of ours.
+
+    Returns:
+        LATENT (b, c, 1, h, w), or as the host's VAE gives it.
+
+    Raises:
+        ValueError: the image cannot be encoded.
+    """
+    factor = vae.spacial_compression_encode()
+    check_image(image, factor)
+    check_image_size(image, factor)
+    if isinstance(vae, HostVAE):
+        return vae.encode_pixels(to_pixels(image), tiling)
+    return torch.cat([vae.encode(one) for one in image[..., :3].split(1)])
+
+
+def decode_latents(vae: Any, latent: Tensor, tiling: Tiling) -> Tensor:
+    """Decode a LATENT with a VAE of ours or of the host's.
+
+    Args:
+        vae: the host's object.
+        latent: (b, c, t, h, w) or (b, c, h, w).
+        tiling: the chunks; for a VAE of ours.
+
+    Returns:
+        Frames (b, H, W, 3) in [0, 1], those of a video one after the other.
+
+    Raises:
+        ValueError: the latent cannot be decoded.
+    """
+    if not isinstance(latent, Tensor) or latent.ndim not in (4, 5) or 0 in latent.shape:
+        found = f"shape {list(latent.shape)}" if isinstance(latent, Tensor) else type(latent).__name__
+        raise ValueError(
+            f"samples has {found}; it must be [batch, channels, height, width] or [batch, channels, frames, height, "
+            "width], none of them 0: connect what a sampler or VAE Encode gives."
+        )
+    frames = vae.decode_latent(latent, tiling) if isinstance(vae, HostVAE) else vae.decode(latent)
+    return rearrange(frames, "... h w c -> (...) h w c")

@@ -123,6 +123,42 @@ def check_bad_input():
     assert "vae_name" in message and "models/vae" in message, message
 
 
+def check_images_that_cannot_be_encoded():
+    vae = load()
+    (cores,) = run("VAELoader", vae_name="wan21_tiny.safetensors")
+    cases = (
+        (torch.rand(1, 32, 32, 5), "[1, 32, 32, 5]"),
+        (torch.rand(1, 32, 32, 1), "[1, 32, 32, 1]"),
+        (torch.rand(32, 32, 3), "[32, 32, 3]"),
+        (torch.rand(0, 32, 32, 3), "[0, 32, 32, 3]"),
+        (torch.rand(1, 0, 32, 3), "[1, 0, 32, 3]"),
+        (torch.rand(1, 4, 70, 3), "70x4"),
+        (torch.zeros(1, 32, 32, 3, dtype=torch.uint8), "uint8"),
+        (torch.full((1, 32, 32, 3), torch.nan), "NaN"),
+        (torch.full((1, 32, 32, 3), torch.inf), "infinite"),
+        (torch.full((1, 32, 32, 3), 255.0), "[0, 1]"),
+        (torch.full((1, 32, 32, 3), -1.0), "[0, 1]"),
+    )
+    for image, said in cases:
+        for used in (vae, cores):
+            message = raises(ValueError, run, "WanLiteVAEEncode", image=image, vae=used)
+            assert said in message and "image" in message and len(message) <= 400, message
+        if image.ndim > 3 and image.shape[0]:
+            message = raises(ValueError, run, "VAEEncode", pixels=image, vae=vae)
+            assert said in message and "image" in message, message
+
+
+def check_latents_that_cannot_be_decoded():
+    vae = load()
+    (cores,) = run("VAELoader", vae_name="wan21_tiny.safetensors")
+    for shape in ((16, 4, 4), (0, 16, 1, 4, 4), (1, 16, 1, 0, 4), (1, 1, 16, 1, 4, 4), (4,)):
+        for used in (vae, cores):
+            message = raises(ValueError, run, "WanLiteVAEDecode", samples={"samples": torch.zeros(shape)}, vae=used)
+            assert str(list(shape)) in message and len(message) <= 400, message
+        message = raises(ValueError, run, "VAEDecode", samples={"samples": torch.zeros(shape)}, vae=vae)
+        assert str(list(shape)) in message or "unsqueeze" in message, message
+
+
 def check_precision():
     import comfy.model_management
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import NoReturn
 
@@ -134,6 +135,60 @@ def damaged(tmp_path: Path, name: str, change: torch.Tensor | None) -> Path:
 def test_a_damaged_vae_is_named(name: str, change: torch.Tensor | None, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"damaged.safetensors.*{sentence}"):
         load_wan_vae(damaged(tmp_path, name, change))
+
+
+LYING_HEADERS = [
+    ("conv2.weight", torch.zeros(10**8, 0, 1, 1, 1), "conv2.weight has 5 dimensions.*none of them 0"),
+    ("conv2.weight", torch.zeros(5000, 1, 1, 1, 1, dtype=torch.int8).repeat(4, 1, 1, 1, 1), "z_dim is 20000"),
+    ("decoder.head.2.weight", torch.zeros(3, 10**6, 0), "decoder.head.2.weight has 3 dimensions"),
+    ("encoder.conv1.weight", torch.zeros(()), "encoder.conv1.weight has 0 dimensions"),
+    ("encoder.conv1.weight", torch.zeros(8), "encoder.conv1.weight has 1 dimensions"),
+    ("encoder.conv1.weight", torch.zeros(0, 3, 3, 3, 3), "encoder.conv1.weight has 5 dimensions"),
+    ("encoder.downsamples.0.residual.2.weight", torch.zeros(()), "residual.2.weight has 0 dimensions"),
+    ("encoder.downsamples.1.residual.2.weight", torch.zeros(1, 1, 1, 1, 1), "a stage has 0 channels"),
+    ("encoder.downsamples.2.resample.1.weight", torch.zeros(1), "resample.1.weight has 1 dimensions"),
+]
+
+
+@pytest.mark.parametrize("name, change, sentence", LYING_HEADERS)
+def test_a_header_that_lies_takes_no_memory(name: str, change: torch.Tensor, sentence: str, tmp_path: Path) -> None:
+    path = damaged(tmp_path, name, change)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=f"damaged.safetensors: is not a usable Wan VAE: .*{sentence}") as caught:
+        load_wan_vae(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    assert len(str(caught.value)) <= 400
+
+
+BAD_STATISTICS = [
+    ("[1, 2", "is not valid JSON"),
+    ("[" * 100_000, "is not valid JSON"),
+    ("\udcff", "is not valid JSON"),
+    ("[]", "holds a list, not a mapping"),
+    ('{"latents_mean": 3}', "latents_mean is not a list of numbers"),
+    ('{"latents_mean": ["0"]}', "latents_mean is not a list of numbers"),
+    (json.dumps({"latents_mean": [0.0] * 15}), "latents_mean has 15 values for 16 channels"),
+    (json.dumps({"latents_std": []}), "latents_std has 0 values"),
+    (json.dumps({"latents_mean": [0.0] * 15 + [float("nan")]}), "latents_mean holds nan"),
+    (json.dumps({"latents_std": [1.0] * 15 + [0.0]}), "latents_std holds 0"),
+    (json.dumps({"latents_std": [10**400] * 16}), "too large"),
+]
+
+
+@pytest.mark.parametrize("content, sentence", BAD_STATISTICS)
+def test_bad_statistics_beside_the_weights_are_named(content: str, sentence: str, vae: WanVAE, tmp_path: Path) -> None:
+    save_wan_vae(vae, tmp_path / "vae", "diffusers")
+    (tmp_path / "vae" / "config.json").write_text(content, "utf-8", "surrogateescape")
+    with pytest.raises(CheckpointError, match=f"vae/config.json: .*{sentence}") as caught:
+        load_wan_vae(tmp_path / "vae")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 400
+
+
+def test_a_config_without_statistics_leaves_the_known_ones(vae: WanVAE, tmp_path: Path) -> None:
+    save_wan_vae(vae, tmp_path / "vae", "diffusers")
+    (tmp_path / "vae" / "config.json").write_text('{"latents_mean": null}')
+    assert load_wan_vae(tmp_path / "vae").config == vae.config
 
 
 def test_nan_that_only_videos_read_stops_videos_only(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 import torch
@@ -89,7 +90,15 @@ BAD_PIXELS = [
     (torch.zeros(1, 3, 16, 16), r"unsqueeze\(2\)"),
     (torch.zeros(3, 16), "reshape"),
     (torch.zeros(1, 3, 1, 16, 16, dtype=torch.uint8), "uint8.*floating-point"),
-    (torch.zeros(1, 3, 1, 0, 16), "16x0"),
+    (torch.zeros(1, 3, 1, 0, 16), "no side may be 0"),
+    (torch.zeros(0, 3, 1, 16, 16), "no side may be 0"),
+    (torch.zeros(1, 3, 0, 16, 16), "no side may be 0"),
+    (torch.zeros(1, 3, 1, 4, 70), "multiples of 8 for wan2.1: pad to 72x8"),
+    (torch.full((1, 3, 1, 16, 16), torch.nan), "pixels holds NaN"),
+    (torch.tensor([0.0, torch.inf]).repeat(384).view(1, 3, 1, 16, 16), "pixels holds infinite values"),
+    (torch.full((1, 3, 1, 16, 16), 255.0), r"values from 255 to 255; they must lie in \[-1, 1\].*image \* 2 - 1"),
+    (torch.full((1, 3, 1, 16, 16), -1.6), "values from -1.6"),
+    (torch.full((1, 3, 1, 16, 16), torch.nan, dtype=torch.float16), "pixels holds NaN"),
 ]
 
 
@@ -97,7 +106,14 @@ BAD_PIXELS = [
 def test_bad_pixels_are_one_sentence(pixels: torch.Tensor, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as caught:
         WanVAE(WanVAEConfig(dim=4)).encode(pixels)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 400
+
+
+def test_what_bicubic_resampling_overshoots_is_encoded() -> None:
+    edge = torch.tensor([-1.0, 1.0]).repeat_interleave(4).expand(1, 3, 8, 8)
+    pixels = torch.nn.functional.interpolate(edge, scale_factor=2, mode="bicubic").unsqueeze(2)
+    assert pixels.max() > 1.05
+    assert torch.isfinite(WanVAE(WanVAEConfig(dim=4)).encode(pixels)).all()
 
 
 BAD_LATENTS = [
@@ -116,10 +132,29 @@ def test_bad_latents_are_one_sentence(latent: torch.Tensor, sentence: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_bad_configurations_are_refused() -> None:
-    for arguments in ({"patch_size": 3}, {"temporal_downsample": (True,)}, {"latents_mean": (0.0,)}):
-        with pytest.raises(ValueError, match=next(iter(arguments))):
-            WanVAEConfig(**arguments)
+BAD_CONFIGURATIONS = [
+    ({"patch_size": 3}, "patch_size is 3"),
+    ({"temporal_downsample": (True,)}, "temporal_downsample has 1 values"),
+    ({"dim_mult": (1,) * 9, "temporal_downsample": (True,) * 8}, "dim_mult has 9 values"),
+    ({"z_dim": 10**8}, "z_dim is 100000000"),
+    ({"z_dim": 0}, "z_dim is 0"),
+    ({"num_res_blocks": 0}, "num_res_blocks is 0"),
+    ({"dim": 10**6}, "a stage has 1000000 channels"),
+    ({"dim_mult": (1, 2, 0, 4)}, "a stage has 0 channels"),
+    ({"dec_dim": 3, "dim_mult": (1, 1, 1, 1)}, r"\[3, 3, 3, 3, 3\] channels"),
+    ({"dim": 8, "patch_size": 2, "dim_mult": (1, 9, 9, 9)}, "no layers"),
+    ({"latents_mean": (0.0,)}, "latents_mean has 1 values"),
+    ({"latents_mean": (float("nan"),) * 16}, "latents_mean holds nan"),
+    ({"latents_std": (1.0,) * 15 + (0.0,)}, "latents_std holds 0"),
+    ({"latents_std": (float("inf"),) * 16}, "latents_std holds inf"),
+]
+
+
+@pytest.mark.parametrize("arguments, sentence", BAD_CONFIGURATIONS)
+def test_bad_configurations_are_refused(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        WanVAEConfig(**arguments)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 400
 
 
 def test_decode_reaches_the_first_convolution_through_four_modules(monkeypatch: pytest.MonkeyPatch) -> None:
