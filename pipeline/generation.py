@@ -101,7 +101,7 @@ def sample_latents(
     if not 1 <= batch <= MAX_BATCH:
         raise ValueError(f"batch is {batch}; allowed are 1 to {MAX_BATCH}.")
     prompts = text if isinstance(text, Prompts) else Prompts(text)
-    network = _condition_network(student, prompts, contract.cfg, batch)
+    network = _condition_network(student, prompts, contract, batch)
     size = student.config.latent_size
     height, width = contract.latent[1:] if contract.latent else (size, size)
     device = student.network.conv_in.weight.device
@@ -167,22 +167,23 @@ def save_png(image: Tensor, path: Path, notes: Mapping[str, object]) -> None:
         to_pil(image).save(part, format="PNG", pnginfo=texts, compress_level=4)
 
 
-def _condition_network(student: Student, prompts: Prompts, cfg: float, batch: int) -> Network:
-    def with_text(text: Tensor) -> Network:
-        return lambda x, timestep: student.network(x, timestep, text)
+def _condition_network(student: Student, prompts: Prompts, contract: SamplingContract, batch: int) -> Network:
+    def with_text(texts: Sequence[Tensor], name: str) -> Network:
+        pooled = _pool_prompts(texts, batch, name, contract.text_length)
+        return lambda x, timestep: student.network(x, timestep, pooled)
 
-    positive = with_text(_pool_prompts(prompts.positive, batch, "text"))
+    positive, cfg = with_text(prompts.positive, "text"), contract.cfg
     if cfg == 1:
         return positive
     if not prompts.negative:
         raise ValueError(f"cfg is {cfg:g}, which needs a negative text to steer away from; give one, or set cfg to 1.")
-    return guided(positive, with_text(_pool_prompts(prompts.negative, batch, "negative text")), cfg)
+    return guided(positive, with_text(prompts.negative, "negative text"), cfg)
 
 
-def _pool_prompts(texts: Sequence[Tensor], batch: int, name: str) -> Tensor:
+def _pool_prompts(texts: Sequence[Tensor], batch: int, name: str, length: int | None) -> Tensor:
     if len(texts) not in (1, batch):
         raise ValueError(f"{name} holds {len(texts)} prompts for {batch} images; give one for all or one for each.")
-    pooled = pool_text(list(texts))
+    pooled = pool_text(list(texts), length)
     check_finite(pooled, f"{name}, averaged over its tokens,", "encode the prompt again.")
     # One row for each image, as ComfyUI passes it on: a product with one row rounds otherwise than one with several.
     return pooled.expand(batch, -1)

@@ -245,28 +245,45 @@ def timestep_embedding(timestep: Tensor, size: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def pool_text(text: Text) -> Tensor:
+def pool_text(text: Text, length: int | None = None) -> Tensor:
     """Average each prompt over its own tokens: embeddings of zeros after the last token are padding and do not count.
 
     Args:
         text: (b, l, d) zero-padded to any length, or a list of (l_i, d).
+        length: the number of tokens, padding included, to average over instead: a contract's ``text_length``. Training
+            batches and previews of several prompts are padded to their longest and averaged over that.
 
     Returns:
         (b, d) in float32; a prompt of zeros only gives zeros. Means of bfloat16 and float16 rows are rounded once to
         that type, because training takes the mean in the type of its rows (Wan's text encoder works in bfloat16).
 
     Raises:
-        ValueError: the text has another number of dimensions, or the list is empty.
+        ValueError: the text has another number of dimensions, the list is empty, or a prompt is longer than ``length``.
     """
     if not isinstance(text, Tensor):
         if not text:
             raise ValueError("text is an empty list; give one tensor (tokens, width) for each prompt.")
-        return torch.cat([pool_text(tokens.unsqueeze(0)) for tokens in text])
+        return torch.cat([pool_text(tokens.unsqueeze(0), length) for tokens in text])
     if text.ndim != 3:
         raise ValueError(
             f"text has shape {list(text.shape)}; give (batch, tokens, width) or a list of (tokens, width)."
         )
-    position = torch.arange(1, text.shape[1] + 1, device=text.device)
-    length = ((text != 0).any(dim=2) * position).amax(dim=1) if text.shape[1] else text.new_zeros(text.shape[0])
-    mean = text.float().sum(dim=1) / rearrange(length.clamp(min=1), "b -> b 1")
+    counts = _count_tokens(text) if length is None else _check_padded(text, length)
+    mean = text.float().sum(dim=1) / rearrange(counts.clamp(min=1), "b -> b 1")
     return mean.to(text.dtype).float() if text.dtype in (torch.bfloat16, torch.float16) else mean
+
+
+def _count_tokens(text: Tensor) -> Tensor:
+    """Return the number of tokens of each prompt (b,): up to the last embedding that is not zeros."""
+    position = torch.arange(1, text.shape[1] + 1, device=text.device)
+    return ((text != 0).any(dim=2) * position).amax(dim=1) if text.shape[1] else text.new_zeros(text.shape[0])
+
+
+def _check_padded(text: Tensor, length: int) -> Tensor:
+    longest = int(_count_tokens(text).max()) if len(text) else 0
+    if longest > length:
+        raise ValueError(
+            f"text has {longest} tokens, but it is to be averaged over {length} padded ones; shorten the prompt, or "
+            "set the contract's text_length to the longest prompt's."
+        )
+    return torch.full((len(text),), length, device=text.device)

@@ -19,7 +19,6 @@ from ...samplers.mismatch import check_few_steps, check_leftover, raise_or_warn
 from ...samplers.process import VE
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver, integrate
-from ...samplers.solvers import DDIM
 from .checks import check_sigmas, check_sigmas_shift, check_solver, get_contract
 from .model_sampling import FixedSchedule, get_process
 
@@ -135,7 +134,7 @@ def make_start(model: Any, x: Tensor, model_sampling: Any, schedule: Schedule, f
 
 def seed_solver(solver: Solver, seed: int | None) -> Solver:
     """Return the solver with the run's seed for the noise that it adds; others add none."""
-    return replace(solver, seed=seed or 0) if isinstance(solver, DDIM) else solver
+    return replace(solver, seed=seed or 0) if hasattr(solver, "seed") else solver  # type: ignore[type-var]
 
 
 def find_problems(model: Any, sigmas: Tensor, solver: Solver, from_noise: bool) -> Iterator[str | None]:

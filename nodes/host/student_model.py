@@ -162,13 +162,14 @@ class StudentModel(comfy.model_base.BaseModel):
     ) -> None:
         super().__init__(settings, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostNetwork)
         self.model_sampling = make_model_sampling(contract)
+        self.text_length = contract.text_length
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Pool the text per item here: cond and uncond then have one shape, and no step carries 512 rows."""
         conds = super().extra_conds(**kwargs)
         rows = kwargs.get("cross_attn")
         if rows is not None:
-            conds["c_crossattn"] = comfy.conds.CONDRegular(pool_text(move_padding_last(rows)))
+            conds["c_crossattn"] = comfy.conds.CONDRegular(pool_text(move_padding_last(rows), self.text_length))
         return conds
 
 

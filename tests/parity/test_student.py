@@ -12,7 +12,7 @@ from torch import Tensor
 from wan_lite.models import load_student
 from wan_lite.models.student import Student, pool_text
 from wan_lite.models.student.network import timestep_embedding
-from wan_lite.samplers import DDIM, FlowUniPC, Prediction, ddim_schedule, flow_schedule, sample
+from wan_lite.samplers import DDIM, FlowUniPC, Prediction, SamplingContract, ddim_schedule, flow_schedule, sample
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 FORWARD_TOLERANCE = 1e-5
@@ -96,6 +96,19 @@ def test_text_in_bfloat16_is_averaged_in_its_own_type(spoken: tuple[Student, dic
     assert (in_float32 - golden["pooled"]).abs().max() > 1e-4, "the vectors would not notice the rounding"
     out = student.network(golden["latent"], golden["timestep"], prompts)
     assert (out - golden["forward"]).abs().max() <= FORWARD_TOLERANCE
+
+
+def test_a_preview_of_two_prompts_is_averaged_over_the_longer_one(spoken: tuple[Student, dict[str, Tensor]]) -> None:
+    student, golden = spoken
+    contract = SamplingContract("ddim", Prediction.EPSILON, steps=10, text_pool="mean_padded", text_length=25)
+    text = pool_text([golden["rows_25"], golden["rows_6"]], contract.text_length)
+    schedule, solver = contract.schedule(), contract.make_solver()
+    final = sample(
+        lambda x, t: student.network(x, t, text), golden["noise"], schedule, solver, prediction=contract.prediction
+    )
+    expected = golden["preview_latents"]
+    assert (final - expected).abs().max() <= TRAJECTORY_TOLERANCE * expected.abs().max()
+    assert (final[1] - golden["alone_1"]).abs().max() > 0.01 * expected.abs().max(), "padding would not be noticed"
 
 
 @pytest.mark.parametrize("item", [0, 1])

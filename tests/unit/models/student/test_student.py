@@ -206,6 +206,17 @@ def test_text_of_zeros_or_of_no_tokens_pools_to_zeros() -> None:
     assert torch.equal(pool_text([torch.zeros(0, 24)]), torch.zeros(1, 24))
 
 
+def test_padded_text_is_averaged_over_its_length() -> None:
+    rows = a_text(6)
+    padded = torch.zeros(1, 25, rows.shape[1])
+    padded[0, :6] = rows
+    assert torch.allclose(pool_text([rows], 25), padded.mean(dim=1))
+    assert torch.allclose(pool_text(padded, 25), pool_text([rows], 25), atol=1e-6)
+    assert torch.equal(pool_text(padded, 6), pool_text(padded))
+    with pytest.raises(ValueError, match="text has 6 tokens, but it is to be averaged over 5"):
+        pool_text(padded, 5)
+
+
 def test_pooled_text_may_be_passed_instead_of_rows() -> None:
     network = load_student(VECTORS / "student_4ch").network
     latent, timestep, text = torch.randn(2, 4, 4, 4), torch.tensor([10, 20]), [a_text(3), a_text(9, seed=4)]
