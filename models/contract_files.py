@@ -23,6 +23,9 @@ def read_contract(path: str | os.PathLike[str]) -> SamplingContract | None:
     In this order: the safetensors header; ``sampling_contract.json`` in the folder (beside a single file:
     ``<name>.sampling_contract.json``); diffusers' ``scheduler/scheduler_config.json`` or ``scheduler_config.json``.
 
+    Args:
+        path: of the file or folder.
+
     Raises:
         ContractError: there is one, but it cannot be read or cannot be followed.
     """

@@ -25,6 +25,9 @@ CAPTIONS_KEY = "wan_lite.captions"
 def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[str]]:
     """Return the token embeddings of each prompt, (l_i, d), and the prompts (empty where the file has none).
 
+    Args:
+        path: of the file.
+
     Raises:
         CheckpointError: the file is missing, damaged, or holds anything but text embeddings of one width.
     """

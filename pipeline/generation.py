@@ -83,7 +83,15 @@ def sample_latents(
     batch: int = 1,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Sample the student's own latents, not yet projected; arguments as for :func:`generate`.
+    """Sample the student's own latents, not yet projected.
+
+    Args:
+        student: As for :func:`generate`, like all that follows.
+        text: The prompts' token embeddings.
+        contract: How to sample; None is the student's own.
+        seed: Of the starting noise, item i using seed + i.
+        batch: Images of each prompt.
+        on_step: Called as ``on_step(i, x, x0)`` after step i.
 
     Returns:
         (b, C, h, w), normalised.
@@ -137,6 +145,10 @@ def decode_images(student: Student, vae: WanVAE, latent: Tensor) -> Tensor:
 
 def check_vae(student: Student, vae: WanVAE) -> None:
     """Check that the VAE decodes latents of the student's kind.
+
+    Args:
+        student: What samples the latents.
+        vae: What decodes them.
 
     Raises:
         ValueError: Their numbers of channels differ.

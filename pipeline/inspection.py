@@ -57,6 +57,9 @@ class Description:
 def inspect(path: str | os.PathLike[str]) -> Description:
     """Say what a file is: kind, sizes, parameters, latent and true image size, sampling contract.
 
+    Args:
+        path: Of the file or folder.
+
     Raises:
         CheckpointError: There is nothing there, the file is damaged, or no known kind of model is in it.
     """

@@ -339,10 +339,15 @@ PRESETS: dict[str, SamplingContract] = {
     "flow_unipc-20 shift 5": SamplingContract("flow_unipc", Prediction.VELOCITY, steps=20, shift=5.0),
     "flow_unipc-40 shift 12 (teacher A14B)": SamplingContract("flow_unipc", Prediction.VELOCITY, steps=40, shift=12.0),
 }
+"""Ways of sampling by the names that the nodes and the command line give them, all marked as assumed."""
 
 
 def format_contract(contract: SamplingContract) -> str:
-    """Return a contract in one line."""
+    """Return a contract in one line.
+
+    Args:
+        contract: the contract.
+    """
     latent = "x".join(map(str, contract.latent)) if contract.latent else "of unknown size"
     projection = ", then projected" if contract.output_projection else ""
     return (

@@ -33,7 +33,11 @@ def guided(positive: Network, negative: Network, cfg: float) -> Network:
 
 
 def is_high_noise(timestep: float, boundary: float) -> bool:
-    """Return whether the high-noise expert of an A14B pair takes ``timestep``, 0 to 1000, as the network is fed it.
+    """Return whether the high-noise expert of an A14B pair takes ``timestep``.
+
+    Args:
+        timestep: 0 to 1000, as the network is fed it.
+        boundary: share of the training timesteps, 0 to 1.
 
     Source: Wan2.2 at 42bf4cf, text2video: ``t >= boundary * 1000``.
     """

@@ -17,8 +17,14 @@ def per_item_noise(
 ) -> Tensor:
     """Return standard normal noise in which item i is what seed ``seed + i`` draws alone.
 
-    Shapes: ``shape`` is (b, ...); the result has it. Drawn in float32 on the CPU and then moved, so that it is the
-    same on every device. For one item it is Wan's own starting noise for that seed on the CPU.
+    It is drawn in float32 on the CPU and then moved, so that it is the same on every device. For one item it is Wan's
+    own starting noise for that seed on the CPU.
+
+    Args:
+        shape: (b, ...), of the result.
+        seed: of the first item, from 0.
+        device: where the result goes.
+        dtype: of the result.
 
     Raises:
         ValueError: the shape is empty or the seed is negative.
@@ -36,6 +42,11 @@ def step_noise(x: Tensor, seed: int, step: int) -> Tensor:
     """Return fresh noise like ``x`` (b, ...) for one step of a stochastic solver, item by item.
 
     It depends on the item's seed and on the step only, so a run can be repeated, split and resumed.
+
+    Args:
+        x: (b, ...), whose shape, dtype and device the noise gets.
+        seed: of the run; item i uses ``seed + i``.
+        step: index of the step.
     """
     items = [_draw(x.shape[1:], _mix(seed + index, step)) for index in range(x.shape[0])]
     return torch.stack(items).to(x)

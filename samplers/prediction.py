@@ -49,8 +49,15 @@ class Prediction(str, Enum):
 def to_x0(output: Tensor, x: Tensor, sigma: float, prediction: Prediction, process: NoiseProcess) -> Tensor:
     """Return the clean latent that ``output`` implies for the noisy latent ``x`` at ``sigma``.
 
-    Shapes: output, x and the result alike (b, ...), the result in x's dtype: a network in half precision does not
-    pull the run down with it. Range: sigma in (0, process.max_sigma].
+    Args:
+        output: (b, ...), what the network returned.
+        x: (b, ...), the noisy latent that it saw.
+        sigma: of x, in (0, process.max_sigma].
+        prediction: how to read the output.
+        process: the noise process of x.
+
+    Returns:
+        (b, ...) in x's dtype: a network in half precision does not pull the run down with it.
 
     Raises:
         ValueError: epsilon at pure noise (alpha = 0), where it says nothing about x0; velocity in the VE process.
@@ -73,7 +80,12 @@ def to_x0(output: Tensor, x: Tensor, sigma: float, prediction: Prediction, proce
 def from_x0(x0: Tensor, x: Tensor, sigma: float, prediction: Prediction, process: NoiseProcess) -> Tensor:
     """Return what a network with this ``prediction`` would have to put out for ``x0``: the inverse of :func:`to_x0`.
 
-    Shapes: x0, x and the result alike (b, ...). Range: sigma in (0, process.max_sigma].
+    Args:
+        x0: (b, ...), the clean latent.
+        x: (b, ...), the noisy one.
+        sigma: of x, in (0, process.max_sigma].
+        prediction: what the network predicts.
+        process: the noise process of x.
 
     Raises:
         ValueError: velocity in the VE process.

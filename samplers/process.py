@@ -99,6 +99,8 @@ def _log(value: float) -> float:
 
 
 FLOW = NoiseProcess("flow", 1.0, lambda sigma: 1 - sigma, lambda r: r / (1 + r), lambda t: t, lambda alpha: 1.0)
+"""Flow matching, ``alpha = 1 - sigma``: Wan, Flux, SD3, and students that predict velocity."""
+
 VP = NoiseProcess(
     "vp",
     1.0,
@@ -107,6 +109,9 @@ VP = NoiseProcess(
     lambda time: time**0.5,
     lambda alpha: alpha,
 )
+"""Variance preserving, ``alpha^2 = 1 - sigma^2``: the DDIM of WanDistiller's training, students that predict noise."""
+
 VE = NoiseProcess(
     "ve", math.inf, lambda sigma: sigma * 0 + 1, lambda ratio: ratio, lambda time: (time / (1 - time)) ** 0.5
 )
+"""Variance exploding, ``alpha = 1``: what ComfyUI gives a sampler for every model that is not a flow model."""

@@ -275,7 +275,11 @@ def ddim_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule
 def shift_sigma(sigma: Number, shift: float) -> Number:
     """Return ``shift * s / (1 + (shift - 1) * s)``, the rational shift of Wan, SD3 and Flux; the only one there is.
 
-    Range: sigma in [0, 1] to [0, 1]; shift 1 is the identity, and shifts compose by multiplication.
+    Shift 1 is the identity, and shifts compose by multiplication.
+
+    Args:
+        sigma: 0 to 1, a number or a tensor of any shape; so is the result.
+        shift: above 0.
 
     Raises:
         ValueError: shift is not above 0 and at most a million.
@@ -290,7 +294,8 @@ def infer_shift(sigmas: Tensor) -> float | None:
     The inverse of :func:`shift_sigma` for a schedule: the last three sigmas before the 0 are the shifted multiples c,
     2 c and 3 c of one spacing; two of them give the shift and the third proves it (to 1e-3).
 
-    Shapes: sigmas (n + 1,), falling.
+    Args:
+        sigmas: (n + 1,), falling.
     """
     if len(sigmas) < 4 or float(sigmas[-1]) != 0.0 or float(sigmas[0]) > 1.0:
         return None

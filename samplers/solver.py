@@ -20,9 +20,14 @@ from .schedule import DefaultSchedule, Schedule
 
 __all__ = ["Denoiser", "Network", "NetworkDenoiser", "OnStep", "Solver", "Step", "integrate", "sample"]
 
-Denoiser = Callable[[Tensor, float], Tensor]  # (x (b, ...), sigma) -> x0 (b, ...)
-Network = Callable[[Tensor, Tensor], Tensor]  # (x (b, ...), timestep (b,) int64 or float32) -> output (b, ...)
-OnStep = Callable[[int, Tensor, Tensor], None]  # (step, x after the step, x0 that the step saw)
+Denoiser = Callable[[Tensor, float], Tensor]
+"""A clean latent from a noisy one: (x (b, ...), sigma) -> x0 (b, ...)."""
+
+Network = Callable[[Tensor, Tensor], Tensor]
+"""A network with text and device taken care of: (x (b, ...), timestep (b,)) -> output (b, ...)."""
+
+OnStep = Callable[[int, Tensor, Tensor], None]
+"""What is called after each step: (step, x after the step, x0 that the step saw)."""
 
 
 class Step(NamedTuple):
@@ -125,7 +130,18 @@ def integrate(  # noqa: PLR0913 - the loop's place in the run is four of them
 
     Handing both back with ``start=stop`` continues the run exactly as if it had not been cut.
 
-    Shapes: x and the result (b, ...), at sigma ``start`` and ``stop``. ``x`` is never written to.
+    Args:
+        denoise: ``denoise(x, sigma) -> x0``, such as a :class:`NetworkDenoiser`.
+        x: (b, ...) floating point, the latent at sigma ``start``; it is never written to.
+        schedule: the sigmas to visit.
+        solver: the method.
+        start: index of the first step.
+        stop: index behind the last step; None is the schedule's end.
+        state: what an earlier call returned, or None to begin without history.
+        on_step: called as ``on_step(i, x, x0)`` after step i.
+
+    Returns:
+        The latent (b, ...) at sigma ``stop``, and the state to continue with.
 
     Raises:
         ValueError: x is not a floating point batch, or start and stop do not lie in the schedule; the state is of

@@ -32,7 +32,13 @@ def wan_timestep(sigma: Tensor) -> Tensor: ...
 
 
 def wan_timestep(sigma: float | Tensor) -> int | Tensor:
-    """Return the integer timestep that Wan feeds at a flow ``sigma``: ``1000 * sigma``, truncated (int64)."""
+    """Return the integer timestep that Wan feeds at a flow ``sigma``: ``1000 * sigma``, truncated.
+
+    Args:
+        sigma: 0 to 1, a number or a tensor of any shape.
+
+    Shapes: as ``sigma``'s, int64.
+    """
     if isinstance(sigma, Tensor):
         return (sigma.double() * TRAIN_TIMESTEPS).long()
     return int(sigma * TRAIN_TIMESTEPS)

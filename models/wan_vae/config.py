@@ -148,4 +148,7 @@ class WanVAEConfig:
 
 
 WAN21 = WanVAEConfig()
+"""Wan 2.1's VAE, which Wan 2.2 A14B and Qwen-Image use too: 16 channels, 8 pixels to a latent cell."""
+
 WAN22 = WanVAEConfig(dim=160, dec_dim=256, z_dim=48, patch_size=2)
+"""Wan 2.2's VAE, of TI2V 5B: 48 channels, 16 pixels to a latent cell."""

@@ -10,3 +10,4 @@ from .unipc import FlowUniPC
 __all__ = ["DDIM", "SOLVERS", "Churn", "FlowDPMpp", "FlowEuler", "FlowUniPC", "Renoise"]
 
 SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (DDIM, FlowUniPC, FlowDPMpp, FlowEuler, Renoise)}
+"""The solvers by the names that contracts use."""
