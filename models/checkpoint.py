@@ -1,99 +1,168 @@
 """Reading weights from disk without ever running code that a file carries, and writing them whole or not at all.
 
-Everything that opens a checkpoint in this package goes through this module, so that a wrong file is one sentence naming
-the file, what was found, what was expected and what to do, whatever kind of model was asked for.
+Everything that opens a checkpoint in this package goes through :class:`TensorFile`, so that a wrong file is one
+sentence naming the file, what was found, what was expected and what to do, whatever kind of model was asked for; and so
+that sizes are known and checked before memory is taken.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
-import pickle
-import re
-import warnings
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..atomic import replacing
+from .errors import CheckpointError, quote_first_line
+from .metadata import open_safetensors
+from .pickles import read_pickle
 
-__all__ = [
-    "WEIGHT_NAMES",
-    "CheckpointError",
-    "open_safetensors",
-    "read_pickle",
-    "read_tensors",
-    "strip_prefixes",
-    "write_tensors",
-]
+__all__ = ["WEIGHT_NAMES", "CheckpointError", "TensorFile", "get_mapping", "read_tensors", "write_tensors"]
 
 WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_model.safetensors", "model.safetensors")
 """Names that the weights of one network have in a folder of its own; the first is that of diffusers."""
 
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+"""What the format calls the dtypes that torch has; it knows others (F4, F6) that torch cannot hold."""
+_MAX_DIMENSIONS = 64  # of a torch tensor
+_MAX_ELEMENTS = 2**62  # strides of a tensor without elements may overflow too
+_BYTES_AT_ONCE = 32 * 2**20
+"""As much of a file is mapped at a time: its pages count as memory of the process until they are let go."""
+_NESTED_UNDER = ("model", "state_dict", "model_state_dict")
 _WRAPPERS = ("_orig_mod", "module")
 
 
-class CheckpointError(ValueError):
-    """A file that cannot be used, said in one sentence: which file, what it holds, what was expected, what to do."""
+class TensorFile:
+    """A ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file: opened, but not read.
 
-
-def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Return all tensors of a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file by name.
-
-    Pickled files are read with ``weights_only=True``; a training checkpoint that keeps its weights under
-    ``model``, ``state_dict`` or ``model_state_dict`` is unwrapped. What ``torch.compile`` and DDP add to names is
-    removed.
-
-    Raises:
-        CheckpointError: the file is missing, truncated, of another kind, or holds anything but tensors.
-    """
-    path = Path(path)
-    if path.suffix == ".safetensors":
-        with open_safetensors(path) as file:
-            return {strip_prefixes(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    content = read_pickle(path)
-    for wrapper in ("model", "state_dict", "model_state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise CheckpointError(
-            f"{path.name}: holds {type(content).__name__}, not a mapping of named tensors; give a model checkpoint."
-        )
-    return {strip_prefixes(str(key)): value for key, value in content.items()}
-
-
-def read_pickle(path: str | os.PathLike[str], *, stand_ins: Iterable[tuple[type, str]] = ()) -> object:
-    """Return the content of a pickled checkpoint, with nothing unpickled but tensors and plain containers.
+    A training checkpoint that keeps its weights under ``model``, ``state_dict`` or ``model_state_dict`` is unwrapped.
+    What ``torch.compile`` and DDP add to names is removed.
 
     Args:
         path: of the file.
-        stand_ins: pairs of an inert class and the dotted name in the file that it stands for.
+        stand_ins: for a pickled file, pairs of an inert class and the dotted name in the file that it stands for.
+
+    Attributes:
+        path: of the file.
+        metadata: strings in the header of a ``.safetensors`` file.
+        specs: a tensor without memory (on the meta device) for each tensor, with its shape and dtype.
+        settings: the configuration that training pickled beside the weights (``config`` or ``hyperparameters``).
 
     Raises:
-        CheckpointError: the file is missing, damaged, or asks for a class that is not allowed.
+        CheckpointError: the file is missing, truncated, of another kind, or holds anything but tensors that torch has.
     """
-    path = _check_is_file(Path(path))
-    try:
-        with torch.serialization.safe_globals(list(stand_ins)), warnings.catch_warnings():
-            # torch remarks on protocols that it may not read; whether it could is said below
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        found = f"asks for {asked[1]}" if asked else "is damaged, or holds more than tensors and plain values"
-        raise CheckpointError(
-            f"{path.name}: refused, nothing in it was run: it {found}; save the weights as safetensors and load that."
-        ) from error
-    except Exception as error:  # a damaged stream makes torch's reader fail in any way: IndexError, AssertionError, ...
-        raise CheckpointError(
-            f"{path.name}: cannot be read as a PyTorch checkpoint ({_first_line(error)}); "
-            "it is damaged, incomplete or of another kind. Copy or download it again."
-        ) from error
+
+    def __init__(self, path: str | os.PathLike[str], *, stand_ins: Iterable[tuple[type, str]] = ()) -> None:
+        self.path = Path(path)
+        self.metadata: dict[str, str] = {}
+        self.settings: dict[str, Any] = {}
+        self._stand_ins = list(stand_ins)
+        if self.path.suffix == ".safetensors":
+            with open_safetensors(self.path) as file:
+                self.metadata = dict(file.metadata() or {})
+                found = {key: _make_spec(self.path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118
+        else:
+            self.settings, tensors = self._unpickle()
+            found = {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
+        self._keys = {_strip_prefixes(key): key for key in found}
+        if len(self._keys) != len(found):
+            raise CheckpointError(f"{self.path.name}: has tensors of the same name; save the weights again.")
+        self.specs: dict[str, Tensor] = {name: found[key] for name, key in self._keys.items()}
+
+    def read(self, names: Iterable[str] | None = None, *, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Return tensors, each in contiguous memory of its own.
+
+        Matrix products of one row differ in the last digit between weights as they lie in a file, mostly not aligned,
+        and weights that own their memory; and the file can be replaced while they live.
+
+        Args:
+            names: of the tensors; None reads all.
+            dtype: of those in floating point; None keeps that of the file.
+
+        Raises:
+            CheckpointError: the file has changed since it was opened, or has no tensor of such a name.
+        """
+        return {name: _own(tensor, dtype) for name, tensor in self.stream(names)}
+
+    def stream(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Give tensors one by one as they lie in the file, to be copied; keep none, or the file's memory stays.
+
+        Args:
+            names: as for :meth:`read`.
+
+        Raises:
+            CheckpointError: as for :meth:`read`.
+        """
+        wanted = list(self.specs if names is None else names)
+        missing = [name for name in wanted if name not in self.specs]
+        if missing:
+            raise CheckpointError(f"{self.path.name}: has no tensor {missing[0]}; choose a complete file.")
+        sizes = {name: self.specs[name].nbytes for name in wanted}
+        for part in _split(sizes) if self._is_mapped() else [wanted]:
+            yield from self._stream_part(part)
+
+    def _is_mapped(self) -> bool:
+        """Whether tensors are mapped from the file; in PyTorch's format before 1.6 they are read all at once."""
+        return self.path.suffix == ".safetensors" or zipfile.is_zipfile(self.path)
+
+    def _stream_part(self, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+        if self.path.suffix != ".safetensors":
+            _, tensors = self._unpickle()
+            for name in names:
+                yield name, tensors[self._keys[name]]
+            return
+        with open_safetensors(self.path) as file:
+            for name in names:
+                yield name, self._get(file, name)
+
+    def _get(self, file: Any, name: str) -> Tensor:
+        try:
+            tensor: Tensor = file.get_tensor(self._keys[name])
+        except Exception as error:  # whatever the library and torch think of the tensor
+            raise CheckpointError(
+                f"{self.path.name}: {name} cannot be read ({quote_first_line(error)}); copy or download it again."
+            ) from error
+        return tensor
+
+    def _unpickle(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return the settings that lie beside the weights, and the weights."""
+        content, settings = read_pickle(self.path, stand_ins=self._stand_ins), {}
+        for name in _NESTED_UNDER:
+            if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+                settings = get_mapping(content, "config") or get_mapping(content, "hyperparameters")
+                content = content[name]
+        if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+            raise CheckpointError(
+                f"{self.path.name}: holds {type(content).__name__}, not a mapping of named tensors; give a model "
+                "checkpoint."
+            )
+        return settings, {str(key): value for key, value in content.items()}
+
+
+def read_tensors(path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Return all tensors of a file by name, each in memory of its own; see :class:`TensorFile`.
+
+    Args:
+        path: of the file.
+        dtype: of those in floating point; None keeps that of the file.
+
+    Raises:
+        CheckpointError: as for :class:`TensorFile`.
+    """
+    return TensorFile(path).read(dtype=dtype)
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -107,42 +176,54 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
     Raises:
         OSError: the folder cannot be written to or the disk is full.
     """
-    kept = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with replacing(path) as part:
         try:
-            save_file(kept, part, metadata=dict(metadata))
+            save_file(contiguous, part, metadata=dict(metadata))
         except SafetensorError as error:
-            raise OSError(errno.EIO, _first_line(error)) from error
+            raise OSError(errno.EIO, quote_first_line(error)) from error
 
 
-def strip_prefixes(key: str) -> str:
+def get_mapping(content: object, key: str) -> dict[str, Any]:
+    """Return the mapping under a key of what may be a mapping; empty where there is none."""
+    value = content.get(key) if isinstance(content, Mapping) else None
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _make_spec(path: Path, key: str, header: Any) -> Tensor:
+    """Return a tensor without memory as the header describes it, or say why torch cannot hold it."""
+    shape, dtype = header.get_shape(), str(header.get_dtype())
+    if dtype not in _DTYPES:
+        raise CheckpointError(
+            f"{path.name}: {key} is stored as {dtype}, which PyTorch does not have; use weights in bf16, fp16 or fp32."
+        )
+    if len(shape) > _MAX_DIMENSIONS or math.prod(max(side, 1) for side in shape) > _MAX_ELEMENTS:
+        raise CheckpointError(
+            f"{path.name}: {key} has {len(shape)} dimensions, {shape[:4]} ..., which no tensor can have; the file is "
+            "damaged, copy or download it again."
+        )
+    return torch.empty(shape, dtype=_DTYPES[dtype], device="meta")
+
+
+def _own(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    return torch.empty(tensor.shape, dtype=wanted).copy_(tensor)
+
+
+def _split(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Split names into parts whose tensors together have at most ``_BYTES_AT_ONCE``, or are one larger tensor."""
+    part: list[str] = []
+    held = 0
+    for name, size in sizes.items():
+        if part and held + size > _BYTES_AT_ONCE:
+            yield part
+            part, held = [], 0
+        part.append(name)
+        held += size
+    if part:
+        yield part
+
+
+def _strip_prefixes(key: str) -> str:
     """Remove the parts that ``torch.compile`` and data-parallel wrappers leave anywhere in a name."""
     return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
-
-
-def open_safetensors(path: str | os.PathLike[str]) -> Any:
-    """Open a ``.safetensors`` file as ``safetensors.safe_open`` does, to be used in a ``with`` statement.
-
-    Raises:
-        CheckpointError: the file is missing, truncated or of another kind.
-    """
-    path = _check_is_file(Path(path))
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path.name}: is not a complete safetensors file ({_first_line(error)}); copy or download it again."
-        ) from error
-
-
-def _check_is_file(path: Path) -> Path:
-    if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder, but a single file of weights was expected; name the file in it.")
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file; check the name and the folder.")
-    return path
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 from .checkpoint import CheckpointError
 from .model_kind import identify_model
 
-__all__ = ["check_fit", "load_into"]
+__all__ = ["check_fit", "is_finite", "load_into"]
+
+_ELEMENTS_AT_ONCE = 2**20
+_ALIGNMENT = 64  # bytes, of memory that torch gives on a CPU
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, what: str) -> None:
     """Fill a module strictly from tensors; a file that does not fit is one sentence.
 
-    A module on the meta device takes over copies of the tensors, with their dtype; any other gets a copy in its own.
+    A module on the meta device takes the tensors over, with their dtype; any other gets copies in its own.
 
     Args:
         module: to fill.
@@ -30,17 +33,29 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, 
     """
     check_fit(module, tensors, source=source, what=what)
     for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+        if not is_finite(tensor):
             raise CheckpointError(
                 f"{source}: {key} holds NaN or infinite values; the training run that wrote it diverged. "
                 "Use an earlier checkpoint."
             )
     on_meta = any(parameter.is_meta for parameter in module.parameters())
     if on_meta:
-        # A tensor read from a file lies where the file has it, mostly not aligned, and matrix products of one row then
-        # differ in the last digit from those of a module that owns its memory (the host's): give it memory of its own.
-        tensors = {key: tensor.clone() for key, tensor in tensors.items()}
+        # Matrix products of one row differ in the last digit between weights that lie anywhere in a larger memory and
+        # weights that own theirs, as a host's do.
+        tensors = {key: tensor if _owns_memory(tensor) else tensor.clone() for key, tensor in tensors.items()}
     module.load_state_dict(tensors, strict=True, assign=on_meta)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor of any dtype holds neither NaN nor infinity; in parts, so that large ones are not copied."""
+    if not tensor.is_floating_point():
+        return True
+    return all(bool(torch.isfinite(part.float()).all()) for part in tensor.reshape(-1).split(_ELEMENTS_AT_ONCE))
+
+
+def _owns_memory(tensor: Tensor) -> bool:
+    is_whole = tensor.untyped_storage().nbytes() == tensor.nbytes
+    return is_whole and tensor.is_contiguous() and tensor.data_ptr() % _ALIGNMENT == 0
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, what: str) -> None:

@@ -11,10 +11,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from .checkpoint import CheckpointError, read_tensors, write_tensors
+from .fitting import is_finite
 from .metadata import read_metadata
 
 __all__ = ["CAPTIONS_KEY", "move_padding_last", "read_text_embeds", "save_text_embeds", "trim_padding"]
@@ -46,7 +46,7 @@ def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[s
             f"{path.name}: holds texts {_list_shapes(texts)}; each must be (tokens, width) with one width for all, in "
             "floating point. Save the embeddings again."
         )
-    if not all(torch.isfinite(text.float()).all() for text in texts):
+    if not all(is_finite(text) for text in texts):
         raise CheckpointError(f"{path.name}: holds NaN or infinite values; encode the prompts again.")
     return texts, _parse_captions(read_metadata(path).get(CAPTIONS_KEY), len(texts))
 

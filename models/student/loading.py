@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ...samplers.contract import CONTRACT_KEY, PRESETS, ContractError, SamplingContract, modelspec
-from ..checkpoint import WEIGHT_NAMES, CheckpointError, read_tensors, write_tensors
+from ..checkpoint import WEIGHT_NAMES, CheckpointError, TensorFile, read_tensors, write_tensors
 from ..contract_files import read_contract
-from ..fitting import load_into
-from ..metadata import read_metadata
+from ..fitting import check_fit, load_into
 from ..model_kind import ModelKind, identify_model
+from ..precision import choose_dtype
 from .network import StudentConfig, StudentNetwork
 from .student import VAES, Student, check_projection, fit_contract
 
@@ -78,7 +78,7 @@ def load_student(
 
     Args:
         path: as for :func:`read_student`.
-        dtype: of the weights; None keeps the file's own. The projection always stays in float32, as upstream has it.
+        dtype: of the weights; None: see :func:`choose_dtype`. The projection is always in float32, as upstream has it.
         device: where the weights go.
         preset: as for :func:`read_student`.
 
@@ -86,10 +86,10 @@ def load_student(
         CheckpointError: as for :func:`read_student`; also where a weight is NaN or a tensor does not fit.
         ValueError: the preset is not known.
     """
-    checkpoint = read_student(path, preset=preset)
+    checkpoint = read_student(path, preset=preset, dtype=lambda stored: choose_dtype(dtype, stored, device))
     network = StudentNetwork(checkpoint.config, device="meta")
     load_into(network, checkpoint.tensors, source=checkpoint.source, what=ModelKind.STUDENT.value)
-    network.to(device, dtype or network.conv_in.weight.dtype).eval().requires_grad_(False)
+    network.to(device).eval().requires_grad_(False)
     projection = build_projection(checkpoint)
     return Student(
         network,
@@ -99,7 +99,12 @@ def load_student(
     )
 
 
-def read_student(path: str | os.PathLike[str], *, preset: str | SamplingContract | None = None) -> StudentCheckpoint:
+def read_student(
+    path: str | os.PathLike[str],
+    *,
+    preset: str | SamplingContract | None = None,
+    dtype: Callable[[torch.dtype], torch.dtype] | None = None,
+) -> StudentCheckpoint:
     """Read a student's files without building its network.
 
     Args:
@@ -107,20 +112,30 @@ def read_student(path: str | os.PathLike[str], *, preset: str | SamplingContract
             ``output_proj.safetensors`` where channels differ), its weights file, or the single file of
             :func:`save_student`.
         preset: the contract to assume where the checkpoint carries none, or its name in ``PRESETS``.
+        dtype: says, from the dtype of the file, in which one to read the weights; None keeps that of the file.
 
     Raises:
-        CheckpointError: a file is missing, foreign or damaged; the sentence says which and what to do.
+        CheckpointError: a file is missing, foreign or damaged, or does not fit its sizes; the sentence says which and
+            what to do.
         ValueError: the preset is not known.
     """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path, preset)
-    header = read_metadata(path) if path.suffix == ".safetensors" else {}
-    if CONFIG_KEY in header:
-        return _read_single_file(path, header[CONFIG_KEY], preset)
-    if path.is_file() and (path.parent / "config.json").is_file():
-        return _read_folder(path.parent, preset, weights=path)
-    raise CheckpointError(_describe_foreign(path, read_tensors(path)))
+        files = _find_in_folder(path)
+    else:
+        file = TensorFile(path)
+        if CONFIG_KEY in file.metadata:
+            files = _split_single_file(file)
+        elif (path.parent / "config.json").is_file():
+            files = _find_in_folder(path.parent, file)
+        else:
+            raise CheckpointError(_describe_foreign(path, file.specs))
+    specs = {_to_network_name(name): files.weights.specs[name] for name in files.names}
+    check_fit(StudentNetwork(files.config, device="meta"), specs, source=files.source, what=ModelKind.STUDENT.value)
+    contract = _find_contract(preset, files)
+    wanted = None if dtype is None else dtype(specs["conv_in.weight"].dtype)
+    tensors = {_to_network_name(name): value for name, value in files.weights.read(files.names, dtype=wanted).items()}
+    return StudentCheckpoint(files.config, tensors, files.projection, contract, files.source)
 
 
 def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
@@ -136,7 +151,25 @@ def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
     return projection.float().requires_grad_(False)
 
 
-def _read_folder(folder: Path, preset: str | SamplingContract | None, weights: Path | None = None) -> StudentCheckpoint:
+@dataclass(frozen=True)
+class _Files:
+    """A student's files, opened: sizes and projection are read, the weights (``names`` in their file) are not.
+
+    ``place`` is the folder or the single file, where a contract is looked for.
+    """
+
+    config: StudentConfig
+    weights: TensorFile
+    names: list[str]
+    projection: Mapping[str, Tensor]
+    place: Path
+
+    @property
+    def source(self) -> str:
+        return self.weights.path.name if self.place.is_file() else f"{self.place.name}/{self.weights.path.name}"
+
+
+def _find_in_folder(folder: Path, weights: TensorFile | None = None) -> _Files:
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise CheckpointError(
@@ -144,26 +177,22 @@ def _read_folder(folder: Path, preset: str | SamplingContract | None, weights: P
             "choose the folder that holds config.json and the weights, or a single file made by Wan Lite."
         )
     config = StudentConfig.from_json(_read_text(config_file), source=f"{folder.name}/config.json")
-    weights = weights or _find_weights(folder)
-    source = f"{folder.name}/{weights.name}"
-    tensors = read_tensors(weights)
+    weights = weights or TensorFile(_find_weights(folder))
+    source = f"{folder.name}/{weights.path.name}"
     beside = folder / PROJECTION_NAME
     # A projection left beside a student that needs none belongs to an older run; upstream does not read it either.
     needed = config.num_channels not in VAES and beside.is_file()
     projection = _check_projection_fits(read_tensors(beside) if needed else {}, config, source)
-    contract = _find_contract(folder, preset, config, projection)
-    return StudentCheckpoint(config, _to_network_names(tensors), projection, contract, source)
+    return _Files(config, weights, list(weights.specs), projection, folder)
 
 
-def _read_single_file(path: Path, config: str, preset: str | SamplingContract | None) -> StudentCheckpoint:
-    tensors = read_tensors(path)
-    start = len(_PROJECTION_PREFIX)
-    own = {key[start:]: value for key, value in tensors.items() if key.startswith(_PROJECTION_PREFIX)}
-    network = {key: value for key, value in tensors.items() if not key.startswith(_PROJECTION_PREFIX)}
-    sizes = StudentConfig.from_json(config, source=f"{path.name}, header key {CONFIG_KEY}")
-    projection = _check_projection_fits(own, sizes, path.name)
-    contract = _find_contract(path, preset, sizes, projection)
-    return StudentCheckpoint(sizes, _to_network_names(network), projection, contract, path.name)
+def _split_single_file(file: TensorFile) -> _Files:
+    source = file.path.name
+    config = StudentConfig.from_json(file.metadata[CONFIG_KEY], source=f"{source}, header key {CONFIG_KEY}")
+    own = [name for name in file.specs if name.startswith(_PROJECTION_PREFIX)]
+    projection = {name.removeprefix(_PROJECTION_PREFIX): value for name, value in file.read(own).items()}
+    names = [name for name in file.specs if not name.startswith(_PROJECTION_PREFIX)]
+    return _Files(config, file, names, _check_projection_fits(projection, config, source), file.path)
 
 
 def _find_weights(folder: Path) -> Path:
@@ -176,13 +205,11 @@ def _find_weights(folder: Path) -> Path:
     )
 
 
-def _find_contract(
-    path: Path, preset: str | SamplingContract | None, config: StudentConfig, projection: Mapping[str, Tensor]
-) -> SamplingContract | None:
+def _find_contract(preset: str | SamplingContract | None, files: _Files) -> SamplingContract | None:
     if isinstance(preset, str) and preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; known are {', '.join(map(repr, PRESETS))}.")
     try:
-        contract = read_contract(path)
+        contract = read_contract(files.place)
     except ContractError as error:
         if preset is None:
             raise
@@ -192,7 +219,7 @@ def _find_contract(
         contract = PRESETS[preset] if isinstance(preset, str) else preset
     if contract is None or contract.latent is not None:
         return contract
-    return fit_contract(contract, config, _count_vae_channels(config, projection))
+    return fit_contract(contract, files.config, _count_vae_channels(files.config, files.projection))
 
 
 def _count_vae_channels(config: StudentConfig, projection: Mapping[str, Tensor]) -> int:
@@ -295,12 +322,12 @@ def _make_metadata(student: Student, contract: SamplingContract, *, title: str) 
 
 def to_file_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the network's tensors to the names in a checkpoint."""
-    return {_rename(key, {own: file for file, own in _IN_PROJ}): value for key, value in tensors.items()}
+    return {_rename(name, {own: file for file, own in _IN_PROJ}): value for name, value in tensors.items()}
 
 
-def _to_network_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a checkpoint's tensors to the names in the network; the inverse of :func:`to_file_names`."""
-    return {_rename(key, dict(_IN_PROJ)): value for key, value in tensors.items()}
+def _to_network_name(name: str) -> str:
+    """Return the name in the network of a checkpoint's tensor; the inverse of :func:`to_file_names`."""
+    return _rename(name, dict(_IN_PROJ))
 
 
 def _rename(key: str, endings: Mapping[str, str]) -> str:

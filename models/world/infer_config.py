@@ -37,7 +37,7 @@ class Weights:
 
     def get_size(self, name: str, axis: int) -> int:
         """Return one side of a tensor."""
-        if name not in self.tensors or self.tensors[name].ndim <= axis:
+        if name not in self.tensors or self.tensors[name].ndim <= axis or not self.tensors[name].numel():
             raise CheckpointError(f"{self.source}: has no usable {name}; the file is incomplete or was changed.")
         return self.tensors[name].shape[axis]
 

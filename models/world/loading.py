@@ -10,20 +10,23 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import CheckpointError, read_pickle, read_tensors, strip_prefixes
+from ..checkpoint import CheckpointError, TensorFile, get_mapping
 from ..fitting import check_fit, load_into
 from ..metadata import read_metadata
 from ..model_kind import identify_model
+from ..pickles import read_pickle
 from .discovery import STATE_FILE, WEIGHTS_FILE, find_checkpoints, is_checkpoint_folder
 from .formats import CURRENT, STAGES, WorldFormat
 from .infer_config import Weights
 from .legacy import LEGACY
+from .networks.positions import SpatialPositions
 from .world import WORLD_CONFIG_KEY, WORLD_VERSION, World, save_world
 
 __all__ = ["convert_world", "identify_network", "load_world"]
@@ -31,6 +34,8 @@ __all__ = ["convert_world", "identify_network", "load_world"]
 _log = logging.getLogger(__name__)
 
 FilePath = str | os.PathLike[str]
+
+_SMALL = 64  # elements
 
 # In the order in which they are asked: the legacy networks have some of the current format's names too.
 _FORMATS: tuple[WorldFormat, ...] = (LEGACY, CURRENT)
@@ -78,15 +83,16 @@ def load_world(
     """
     if world is not None and (tokenizer, actions, dynamics) != (None, None, None):
         raise ValueError("load_world: both a whole world and single networks are given; give one or the other.")
+    wanted = dtype or torch.float32
     if world is not None:
         path = Path(world)
-        loaded = _load_folder(path) if path.is_dir() else _load_single_file(path)
+        loaded = _load_folder(path, wanted) if path.is_dir() else _load_single_file(path, wanted)
     elif tokenizer is None or dynamics is None:
         raise ValueError("load_world: give one file or folder, or at least tokenizer= and dynamics=.")
     else:
         paths = {"tokenizer": tokenizer, "latent_actions": actions, "dynamics": dynamics}
-        loaded = _load_parts({stage: Path(path) for stage, path in paths.items() if path is not None})
-    return loaded.to(device=device, dtype=dtype)
+        loaded = _load_parts({stage: Path(path) for stage, path in paths.items() if path is not None}, wanted)
+    return loaded.to(device=device)
 
 
 def convert_world(
@@ -131,10 +137,10 @@ def identify_network(tensors: Iterable[str]) -> tuple[str, WorldFormat] | None:
     return None
 
 
-def _load_folder(folder: Path) -> World:
+def _load_folder(folder: Path, dtype: torch.dtype) -> World:
     singles = [path for path in sorted(folder.glob("*.safetensors")) if WORLD_CONFIG_KEY in read_metadata(path)]
     if len(singles) == 1:
-        return _load_single_file(singles[0])
+        return _load_single_file(singles[0], dtype)
     if is_checkpoint_folder(folder):
         raise CheckpointError(
             f"{folder.name}: is one checkpoint, not a whole world; give all three, or their common folder."
@@ -147,24 +153,23 @@ def _load_folder(folder: Path) -> World:
             "run, or give the files one by one."
         )
     _log.info("world %s: %s", folder.name, ", ".join(f"{stage} {path.name}" for stage, path in sorted(paths.items())))
-    return _load_parts(paths, source=folder.name)
+    return _load_parts(paths, dtype, source=folder.name)
 
 
-def _load_single_file(path: Path) -> World:
+def _load_single_file(path: Path, dtype: torch.dtype) -> World:
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file or folder; check the name.")
-    header = read_metadata(path) if path.suffix == ".safetensors" else {}
-    if WORLD_CONFIG_KEY not in header:
+    file = TensorFile(path) if path.suffix == ".safetensors" else None
+    if file is None or WORLD_CONFIG_KEY not in file.metadata:
         raise CheckpointError(
             f"{path.name}: does not hold a whole world; give tokenizer=, actions= and dynamics=, or a folder of them."
         )
-    config = _parse_world_config(header[WORLD_CONFIG_KEY], path.name)
-    tensors = read_tensors(path)
+    config = _parse_world_config(file.metadata[WORLD_CONFIG_KEY], path.name)
     parts = {}
     for stage in STAGES:
-        own = {key.removeprefix(f"{stage}."): value for key, value in tensors.items() if key.startswith(f"{stage}.")}
-        if own or stage in config:
-            parts[stage] = _build_network(path.name, stage, own, _get_mapping(config, stage))
+        names = {name.removeprefix(f"{stage}."): name for name in file.specs if name.startswith(f"{stage}.")}
+        if names or stage in config:
+            parts[stage] = _build_network(_Part(file, names, get_mapping(config, stage), path.name), stage, dtype)
     return _assemble(parts, path.stem)
 
 
@@ -186,8 +191,8 @@ def _parse_world_config(text: str, source: str) -> dict[str, Any]:
     return config
 
 
-def _load_parts(paths: Mapping[str, Path], source: str | None = None) -> World:
-    parts = {stage: _build_network(path.name, stage, *_read_checkpoint(path)) for stage, path in paths.items()}
+def _load_parts(paths: Mapping[str, Path], dtype: torch.dtype, source: str | None = None) -> World:
+    parts = {stage: _build_network(_open_checkpoint(path), stage, dtype) for stage, path in paths.items()}
     return _assemble(parts, source or paths["dynamics"].stem)
 
 
@@ -202,11 +207,31 @@ def _assemble(parts: Mapping[str, tuple[WorldFormat, Any]], source: str) -> Worl
     return world(networks["tokenizer"], networks.get("latent_actions"), networks["dynamics"], source=source)
 
 
-def _build_network(
-    source: str, stage: str, tensors: dict[str, Tensor], settings: Mapping[str, Any]
-) -> tuple[WorldFormat, nn.Module]:
-    """Build one network as large as its tensors show (``settings`` say what they do not), fill it, name its format."""
-    wanted = f"a {STAGES[stage]}"
+@dataclass(frozen=True)
+class _Part:
+    """One network's tensors in an opened file, their names there by their own names, and its stored settings."""
+
+    file: TensorFile
+    names: Mapping[str, str]
+    settings: Mapping[str, Any]
+    source: str
+
+    def read(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Return tensors by their own names."""
+        own = {self.names[name]: name for name in names}
+        return {own[name]: tensor for name, tensor in self.file.read(own, dtype=dtype).items()}
+
+    def describe_tensors(self) -> dict[str, Tensor]:
+        """Return all tensors without memory, but small ones of whole numbers, which say sizes, with their content."""
+        specs = {name: self.file.specs[inside] for name, inside in self.names.items()}
+        small = [name for name, spec in specs.items() if spec.dtype == torch.int64 and 0 < spec.numel() <= _SMALL]
+        return specs | self.read(small)
+
+
+def _build_network(part: _Part, stage: str, dtype: torch.dtype) -> tuple[WorldFormat, nn.Module]:
+    """Build one network as large as its tensors show (the settings say what they do not), fill it, name its format."""
+    wanted, source = f"a {STAGES[stage]}", part.source
+    tensors = part.describe_tensors()
     found = identify_network(tensors)
     if found is None:
         kind = identify_model(tensors)
@@ -218,16 +243,19 @@ def _build_network(
             f"{source}: is a {STAGES[found[0]]}, but was given as {wanted}; put it into its own slot."
         )
     network_format = found[1].networks[stage]
-    config, weights = network_format.infer_config(Weights(source, tensors), settings)
+    config, weights = network_format.infer_config(Weights(source, tensors), part.settings)
     with torch.device("meta"):  # before memory is taken for sizes that a damaged file made up
-        check_fit(network_format.build(config), weights, source=source, what=wanted)
-    network = network_format.build(config)
-    load_into(network, weights, source=source, what=wanted)
+        network = network_format.build(config)
+    check_fit(network, weights, source=source, what=wanted)
+    load_into(network, part.read(weights, dtype), source=source, what=wanted)
+    for module in network.modules():
+        if isinstance(module, SpatialPositions):
+            module.reset()
     return found[1], network
 
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of a checkpoint and the settings that training stored with them."""
+def _open_checkpoint(path: Path) -> _Part:
+    """Return the weights of a checkpoint, unread, and the settings that training stored with them."""
     if path.name == WEIGHTS_FILE:
         path = path.parent
     if path.is_dir():
@@ -236,17 +264,8 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 f"{path.name}: has no {STATE_FILE}, which holds the sizes; copy the whole checkpoint folder."
             )
         state = read_pickle(path / STATE_FILE, stand_ins=_STAND_INS)
-        return read_tensors(path / WEIGHTS_FILE), _get_mapping(state, "config")
-    if path.suffix == ".safetensors":
-        return read_tensors(path), {}
-    content = read_pickle(path, stand_ins=_STAND_INS)
-    model = _get_mapping(content, "model")
-    tensors = {strip_prefixes(str(key)): value for key, value in model.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise CheckpointError(f"{path.name}: holds no weights under 'model'; give a checkpoint that training wrote.")
-    return tensors, _get_mapping(content, "config") or _get_mapping(content, "hyperparameters")
-
-
-def _get_mapping(content: object, key: str) -> dict[str, Any]:
-    value = content.get(key) if isinstance(content, Mapping) else None
-    return dict(value) if isinstance(value, Mapping) else {}
+        file, settings = TensorFile(path / WEIGHTS_FILE), get_mapping(state, "config")
+    else:
+        file = TensorFile(path, stand_ins=_STAND_INS)
+        settings = file.settings
+    return _Part(file, {name: name for name in file.specs}, settings, path.name)

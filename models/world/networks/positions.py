@@ -30,12 +30,16 @@ class SpatialPositions(nn.Module):
     def __init__(self, rows: int, columns: int, embed_dim: int) -> None:
         super().__init__()
         self.rows, self.columns, self.embed_dim = rows, columns, embed_dim
-        self.register_buffer("table", torch.empty(1, rows * columns, embed_dim), persistent=False)
         self.reset()
 
     def reset(self) -> None:
-        """Write the table anew: column part, row part, zeros where the time goes."""
-        initialise(self.table, lambda table: table.copy_(self._embed_positions()))
+        """Make the table on torch's default device: column part, row part, zeros where the time goes.
+
+        A file does not hold it, so a network that was built on the meta device needs this after it is filled.
+        """
+        table = torch.empty(1, self.rows * self.columns, self.embed_dim)
+        initialise(table, lambda table: table.copy_(self._embed_positions()))
+        self.register_buffer("table", table, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` with the positions added, in its dtype."""

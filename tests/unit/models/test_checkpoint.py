@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from wan_lite.models.checkpoint import CheckpointError, read_pickle, read_tensors, strip_prefixes
+from wan_lite.models.checkpoint import CheckpointError, read_tensors
 from wan_lite.models.fitting import load_into
 from wan_lite.models.model_kind import ModelKind, identify_model
+from wan_lite.models.pickles import read_pickle
 
 
 class Settings:
@@ -64,8 +65,14 @@ def test_a_training_checkpoint_is_unwrapped(tmp_path: Path, wrapper: str) -> Non
         ("submodule.weight", "submodule.weight"),
     ],
 )
-def test_prefixes_of_wrappers_are_removed_and_nothing_else(key: str, stripped: str) -> None:
-    assert strip_prefixes(key) == stripped
+def test_prefixes_of_wrappers_are_removed_and_nothing_else(tmp_path: Path, key: str, stripped: str) -> None:
+    save_file({key: torch.ones(1)}, tmp_path / "w.safetensors")
+    assert list(read_tensors(tmp_path / "w.safetensors")) == [stripped]
+
+
+def test_two_names_that_become_one_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1), "module.a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    assert "tensors of the same name" in refused(tmp_path / "w.safetensors")
 
 
 def test_a_malicious_pickle_does_not_run(tmp_path: Path) -> None:
