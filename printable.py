@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["make_line", "make_printable"]
+__all__ = ["LONGEST_LINE", "SentenceError", "make_line", "make_printable"]
 
 LONGEST_LINE = 400
 
@@ -12,6 +12,13 @@ _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories that steer a terminal, reorder text or cannot be encoded: they are shown as their code."""
 
 _SAFE = "\n\u200c\u200d"  # line feeds, and the joiners of some scripts and of emoji
+
+
+class SentenceError(ValueError):
+    """Wrong input, said in one printable sentence: what was found, what is allowed, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(make_line(message))
 
 
 def make_printable(text: str) -> str:

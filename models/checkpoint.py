@@ -25,7 +25,15 @@ from .errors import CheckpointError, quote_first_line
 from .metadata import open_safetensors
 from .pickles import read_pickle
 
-__all__ = ["WEIGHT_NAMES", "CheckpointError", "TensorFile", "get_mapping", "read_tensors", "write_tensors"]
+__all__ = [
+    "WEIGHT_NAMES",
+    "CheckpointError",
+    "TensorFile",
+    "copy_tensor",
+    "get_mapping",
+    "read_tensors",
+    "write_tensors",
+]
 
 WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_model.safetensors", "model.safetensors")
 """Names that the weights of one network have in a folder of its own; the first is that of diffusers."""
@@ -95,7 +103,7 @@ class TensorFile:
         Raises:
             CheckpointError: the file has changed since it was opened, or has no tensor of such a name.
         """
-        return {name: _own(tensor, dtype) for name, tensor in self.stream(names)}
+        return {name: copy_tensor(tensor, dtype) for name, tensor in self.stream(names)}
 
     def stream(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
         """Give tensors one by one as they lie in the file, to be copied; keep none, or the file's memory stays.
@@ -205,7 +213,8 @@ def _make_spec(path: Path, key: str, header: Any) -> Tensor:
     return torch.empty(shape, dtype=_DTYPES[dtype], device="meta")
 
 
-def _own(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+def copy_tensor(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return a contiguous copy in memory of its own; in ``dtype`` where one is given and it is in floating point."""
     wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
     return torch.empty(tensor.shape, dtype=wanted).copy_(tensor)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from ..messages import clean_message
+from ..printable import SentenceError
 
 __all__ = ["CheckpointError", "quote_first_line"]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SentenceError):
     """A file that cannot be used, said in one sentence: which file, what it holds, what was expected, what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(clean_message(message))
 
 
 def quote_first_line(error: Exception) -> str:

@@ -13,9 +13,9 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from .metadata import check_is_file
 
 __all__ = ["read_pickle"]
 
-StandIns = Iterable[tuple[type, str]]
+StandIns = Iterable[tuple[Callable[..., Any], str]]
 
 _MAX_PICKLE = 4_000_000
 """Bytes of structure, without the tensors' own; real files have 150 for a tensor."""
@@ -56,10 +56,10 @@ def read_pickle(path: Path, *, stand_ins: StandIns = ()) -> object:
             tensors that are not plain ones.
     """
     path = check_is_file(path)
-    stand_ins = list(stand_ins)
+    replaced: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = list(stand_ins)
     try:
         is_archive = _check_before_reading(path, {name for _, name in stand_ins})
-        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+        with torch.serialization.safe_globals(replaced), warnings.catch_warnings():
             # torch remarks on protocols that it may not read; whether it could is said below
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive or None)
@@ -96,18 +96,18 @@ def _check_before_reading(path: Path, allowed: Collection[str]) -> bool:
             raise CheckpointError(f"{path.name}: says that it holds more than it does; copy or download it again.")
         for entry in entries:
             if entry.filename.rpartition("/")[2] == "data.pkl":
-                _check_names(path, io.BytesIO(archive.open(entry).read(_MAX_PICKLE + 1)), allowed)
+                if entry.file_size > _MAX_PICKLE:
+                    raise CheckpointError(
+                        f"{path.name}: has {entry.file_size / 1e6:.0f} MB of structure beside its tensors, and at most "
+                        f"{_MAX_PICKLE / 1e6:.0f} MB are read; save the weights alone, as safetensors."
+                    )
+                _check_names(path, io.BytesIO(archive.read(entry)), allowed)
     return True
 
 
 def _check_names(path: Path, stream: BinaryIO, allowed: Collection[str]) -> None:
     """Refuse a pickle that names a class or function which weights do not need; reading the opcodes runs nothing."""
-    for opcode, argument, position in pickletools.genops(stream):
-        if position is not None and position >= _MAX_PICKLE:
-            raise CheckpointError(
-                f"{path.name}: has more than {_MAX_PICKLE / 1e6:.0f} MB of structure beside its tensors; save the "
-                "weights alone, as safetensors."
-            )
+    for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name in ("GLOBAL", "INST"):
             name = str(argument).replace(" ", ".")
             if name not in allowed and not _is_of_tensors(name):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors import safe_open
 from torch import Tensor
 
-from ..models.checkpoint import WEIGHT_NAMES, CheckpointError, read_tensors
+from ..models.checkpoint import WEIGHT_NAMES, CheckpointError, TensorFile
 from ..models.contract_files import read_contract
+from ..models.fitting import is_finite
 from ..models.metadata import read_metadata
 from ..models.model_kind import ModelKind, identify_model
 from ..models.student.loading import CONFIG_KEY, PROJECTION_NAME, StudentCheckpoint, read_student
@@ -217,7 +217,7 @@ def _find_contracts(entry: object) -> list[object]:
 
 
 def _list_tensors(path: Path) -> Facts:
-    tensors = read_tensors(path)
+    tensors = TensorFile(path).specs
     names = sorted(tensors)
     contract = read_contract(path)
     facts = [
@@ -236,7 +236,7 @@ def _describe_contract(contract: SamplingContract | None) -> str:
 
 
 def _check_numbers(checkpoint: StudentCheckpoint) -> str:
-    bad = [name for name, value in checkpoint.tensors.items() if not torch.isfinite(value.float()).all()]
+    bad = [name for name, value in checkpoint.tensors.items() if not is_finite(value)]
     return f"NaN or infinite numbers in {len(bad)} tensors, first {bad[0]}" if bad else "all finite"
 
 
@@ -248,11 +248,7 @@ def _count_parameters(tensors: Iterable[Tensor]) -> str:
 
 
 def _read_names(path: Path) -> list[str]:
-    if path.suffix != ".safetensors":
-        return list(read_tensors(path))
-    read_metadata(path)  # says in a sentence what is wrong with a damaged file
-    with safe_open(path, framework="pt") as file:
-        return list(file.keys())
+    return list(TensorFile(path).specs)
 
 
 def _is_student_config(path: Path) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..printable import SentenceError
 from .guidance import is_high_noise
 from .prediction import Prediction
 from .schedule import LARGEST_SHIFT, MOST_STEPS, Schedule
@@ -68,7 +69,7 @@ RULES = ("denoising_steps", "sigma_max", "levels")
 """The rules of which a contract has at most one; without one, ``steps`` and ``shift`` are the rule."""
 
 
-class ContractError(ValueError):
+class ContractError(SentenceError):
     """A contract that cannot be read or makes no sense, said in one sentence."""
 
 

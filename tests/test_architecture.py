@@ -41,7 +41,7 @@ OUTSIDE = {
     "": set(),
     "samplers": {"torch"},
     "models": {"torch", "einops", "safetensors"},
-    "pipeline": {"torch", "einops", "safetensors", "numpy", "PIL", "kornia", "sentencepiece", "transformers", "ftfy"},
+    "pipeline": {"torch", "einops", "numpy", "PIL", "kornia", "sentencepiece", "transformers", "ftfy"},
     "check": {"torch", "PIL", "av", "scipy"},
     "cli": {"torch", "einops", "numpy", "PIL", "av", "h5py", "safetensors", "shtab", "tqdm"},
     "nodes": {"torch", "einops"} | HOST,

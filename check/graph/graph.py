@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+from ...printable import SentenceError
+
 __all__ = ["Graph", "Link", "NoWorkflowError", "Node", "Path", "WorkflowError"]
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead to a value in the document that was read."""
 
 
-class WorkflowError(ValueError):
+class WorkflowError(SentenceError):
     """A file that is not a workflow or cannot be read, said in one sentence."""
 
 

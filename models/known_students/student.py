@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...printable import SentenceError
 from .names import LEVELS_UP, NameRule, expert_role, name_parts, normal_name
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Alternative", "KnownStudent", "KnownStudents", "KnownStudentsError", "Recognition", "Source"]
 
 
-class KnownStudentsError(ValueError):
+class KnownStudentsError(SentenceError):
     """A data file of known students that cannot be read, said in one sentence."""
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ...atomic import replacing
-from ..checkpoint import WEIGHT_NAMES, CheckpointError, read_tensors, write_tensors
-from ..fitting import load_into
-from ..metadata import read_metadata
+from ..checkpoint import WEIGHT_NAMES, CheckpointError, TensorFile, copy_tensor, write_tensors
+from ..fitting import check_fit, is_finite, load_into
 from ..model_kind import identify_model
+from ..precision import choose_dtype
 from .config import WanVAEConfig
 from .key_map import build_diffusers_config, infer_config, is_diffusers, map_official_names, to_diffusers
 from .vae import WanVAE
@@ -40,15 +39,9 @@ class VAEFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _find_weights(Path(path))
-        self._tensors: dict[str, Tensor] | None = None
-        if self.path.suffix == ".safetensors":
-            self.metadata = read_metadata(self.path)  # says in a sentence what is wrong with a damaged file
-            with safe_open(self.path, framework="pt") as file:
-                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        else:
-            self.metadata = {}
-            self._tensors = read_tensors(self.path)
-            shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+        self._file = TensorFile(self.path)
+        self.metadata = self._file.metadata
+        shapes = {name: tuple(spec.shape) for name, spec in self._file.specs.items()}
         self.layout = "diffusers" if is_diffusers(shapes) else "official"
         self._names = map_official_names(list(shapes))
         self.shapes = {name: shapes[inside] for name, inside in self._names.items()}
@@ -76,18 +69,37 @@ class VAEFile:
     @property
     def dtype(self) -> torch.dtype:
         """The precision on disk."""
-        return self.read(["conv2.weight"])["conv2.weight"].dtype
+        return self._file.specs[self._names["conv2.weight"]].dtype
 
-    def read(self, names: list[str]) -> dict[str, Tensor]:
+    def read(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Return tensors by their names in :class:`WanVAE`'s state dict; those that the file lacks are left out.
 
         A causal kernel is cut while it is read, so that only the slices that are asked for stay in memory.
+
+        Args:
+            names: of the tensors.
+            dtype: to read them in; None keeps that of the file.
         """
-        present = [name for name in names if _find_official(name) in self._names]
-        if self._tensors is not None:
-            return {name: _cut(name, self._tensors[self._names[_find_official(name)]]) for name in present}
-        with safe_open(self.path, framework="pt") as file:
-            return {name: _cut(name, file.get_tensor(self._names[_find_official(name)])) for name in present}
+        wanted = self._group(names)
+        return {
+            name: copy_tensor(_cut(name, tensor), dtype)
+            for inside, tensor in self._file.stream(wanted)
+            for name in wanted[inside]
+        }
+
+    def describe_tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return what :meth:`read` would, without memory."""
+        wanted = self._group(names)
+        return {name: _cut(name, self._file.specs[inside]) for inside in wanted for name in wanted[inside]}
+
+    def _group(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Return the tensors of the file, and which of the names each holds."""
+        wanted: dict[str, list[str]] = {}
+        for name in names:
+            inside = self._names.get(_find_official(name))
+            if inside is not None:
+                wanted.setdefault(inside, []).append(name)
+        return wanted
 
 
 def _replace_statistics(config: WanVAEConfig, sidecar: Path) -> WanVAEConfig:
@@ -129,12 +141,12 @@ def _find_official(name: str) -> str:
 def _cut(name: str, tensor: Tensor) -> Tensor:
     """Return ours from an official tensor: gamma as a vector, a kernel's last temporal slice or the two before it."""
     if name.endswith(".gamma"):
-        return tensor.reshape(-1).clone()
+        return tensor.reshape(-1)
     if name.endswith(".past"):
-        return tensor[:, :, :-1].movedim(2, 0).contiguous()
+        return tensor[:, :, :-1].movedim(2, 0)
     if name.endswith(".weight") and ".time_conv." not in name and tensor.ndim == 5:
-        return tensor[:, :, -1].clone()
-    return tensor.clone()
+        return tensor[:, :, -1]
+    return tensor
 
 
 def load_wan_vae(
@@ -148,7 +160,7 @@ def load_wan_vae(
 
     Args:
         path: official ``.pth`` or ``.safetensors`` (also ComfyUI's), a diffusers file, or a diffusers folder.
-        dtype: precision of weights and arithmetic; None: bfloat16 on a GPU that has it, else float32.
+        dtype: precision of weights and arithmetic; None: see :func:`choose_dtype`.
         device: where the VAE goes.
         video: True loads the weights that only videos need, too; None loads them when a video is first given; False
             never (a video is then refused).
@@ -162,31 +174,27 @@ def load_wan_vae(
     file = VAEFile(path)
     with torch.device("meta"):
         vae = WanVAE(file.config, video=bool(video))
-    vae = vae.to_empty(device="cpu").to(dtype or _choose_precision(torch.device(device)))
+    _fill(vae, file, choose_dtype(dtype, file.dtype, device))
     vae.latents_mean = torch.tensor(file.config.latents_mean)
     vae.latents_std = torch.tensor(file.config.latents_std)
-    _fill(vae, file)
     if video is None:
         vae.video_weights = partial(_read_video_weights, file)
     vae.requires_grad_(False).eval()
     return vae.to(device)
 
 
-def _choose_precision(device: torch.device) -> torch.dtype:
-    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-
-
-def _fill(vae: WanVAE, file: VAEFile) -> None:
-    """Fill a VAE from a file, strictly.
+def _fill(vae: WanVAE, file: VAEFile, dtype: torch.dtype) -> None:
+    """Fill a VAE that lies on the meta device from a file, strictly; that it fits is checked before it is read.
 
     Raises:
         CheckpointError: a tensor is missing, left over, of another shape, or holds NaN or infinity.
     """
     names = list(vae.state_dict())
-    tensors = file.read(names)
     known = {_find_official(name) for name in names} | {n for n in file.shapes if ".time_conv." in n}
-    tensors |= {name: torch.empty(0) for name in file.shapes if name not in known}
-    load_into(vae, tensors, source=file.path.name, what=f"a {vae.config.variant} VAE")
+    left_over = {name: torch.empty(0) for name in file.shapes if name not in known}
+    source, what = file.path.name, f"a {vae.config.variant} VAE"
+    check_fit(vae, file.describe_tensors(names) | left_over, source=source, what=what)
+    load_into(vae, file.read(names, dtype), source=source, what=what)
 
 
 def _read_video_weights(file: VAEFile, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -202,7 +210,7 @@ def _read_video_weights(file: VAEFile, expected: Mapping[str, Tensor]) -> dict[s
     tensors = file.read(list(expected))
     for name, value in expected.items():
         tensor = tensors.get(name)
-        if tensor is None or tensor.shape != value.shape or not torch.isfinite(tensor.float()).all():
+        if tensor is None or tensor.shape != value.shape or not is_finite(tensor):
             found = "missing" if tensor is None else f"of shape {list(tensor.shape)}, or holds NaN"
             raise CheckpointError(
                 f"{file.path.name}: {_find_official(name)} is {found}, and a video needs it finite for a kernel of "
