@@ -39,7 +39,5 @@ _MARKERS = {
 def identify_model(names: Iterable[str]) -> ModelKind | None:
     """Return the kind of model that has tensors of these names, or None when it is not known."""
     names = list(names)
-    for kind, markers in _MARKERS.items():
-        if any(marker in name for name in names for marker in markers):
-            return kind
-    return None
+    found = (kind for kind, parts in _MARKERS.items() if any(part in name for name in names for part in parts))
+    return next(found, None)

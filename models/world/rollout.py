@@ -255,12 +255,10 @@ def _resume(world: World, state: RolloutState, config: RolloutConfig) -> _Start:
 
 
 def _save_state(window: Window, start: _Start) -> RolloutState:
-    generators = zip(start.action_generators, start.token_generators, strict=True)
-    return RolloutState(
-        Window(window.frames.cpu(), None if window.cached is None else window.cached.cpu()),
-        tuple(tuple(own) for own in start.history),
-        tuple((for_actions.get_state(), for_tokens.get_state()) for for_actions, for_tokens in generators),
-    )
+    pairs = zip(start.action_generators, start.token_generators, strict=True)
+    generators = tuple((for_actions.get_state(), for_tokens.get_state()) for for_actions, for_tokens in pairs)
+    kept = Window(window.frames.cpu(), None if window.cached is None else window.cached.cpu())
+    return RolloutState(kept, tuple(tuple(own) for own in start.history), generators)
 
 
 def _restore(saved: Tensor) -> Generator:

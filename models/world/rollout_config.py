@@ -64,9 +64,8 @@ class RolloutConfig(MaskgitConfig):
 def override_config(config: RolloutConfig, settings: dict[str, object]) -> RolloutConfig:
     """Return the configuration with some fields replaced; an unknown field is a ValueError."""
     known = {field.name for field in fields(RolloutConfig)}
-    unknown = sorted(settings.keys() - known)
-    if unknown:
-        raise ValueError(f"rollout: there is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
+    if unknown := ", ".join(sorted(settings.keys() - known)):
+        raise ValueError(f"rollout: there is no setting {unknown}; there are {', '.join(sorted(known))}.")
     return replace(config, **settings)  # type: ignore[arg-type]
 
 

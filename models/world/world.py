@@ -23,6 +23,7 @@ __all__ = ["WORLD_CONFIG_KEY", "WORLD_VERSION", "World", "check_same_sizes", "sa
 
 WORLD_CONFIG_KEY = "wan_lite.world_config"
 WORLD_VERSION = 1
+_SHARED_SIZES = ["frame_size", "patch_size", "latent_dim", "num_bins"]
 
 
 class World(nn.Module):
@@ -115,12 +116,11 @@ class World(nn.Module):
             )
 
     def _check_networks(self) -> None:
-        codes = ["frame_size", "patch_size", "latent_dim", "num_bins"]
-        check_same_sizes("tokenizer", self.tokenizer.config, "dynamics model", self.dynamics.config, codes)
-        if self.latent_actions is not None:
-            actions = self.latent_actions.config
-            check_same_sizes("tokenizer", self.tokenizer.config, "action model", actions, ["frame_size"])
-            check_same_sizes("dynamics model", self.dynamics.config, "action model", actions, ["action_dim"])
+        tokenizer, actions, dynamics = self.tokenizer.config, self.latent_actions, self.dynamics.config
+        check_same_sizes("tokenizer", tokenizer, "dynamics model", dynamics, _SHARED_SIZES)
+        if actions is not None:
+            check_same_sizes("tokenizer", tokenizer, "action model", actions.config, ["frame_size"])
+            check_same_sizes("dynamics model", dynamics, "action model", actions.config, ["action_dim"])
 
 
 def save_world(world: World, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:

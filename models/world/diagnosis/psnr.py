@@ -10,11 +10,7 @@ _BEST = 100.0  # dB, stands for identical frames
 
 
 def measure_squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean squared difference of images in [-1, 1], measured in [0, 1] after clamping.
-
-    Shapes:
-        a, b (..., 3, H, W) -> (...).
-    """
+    """Return the mean squared difference of images in [-1, 1], clamped to [0, 1]: (..., 3, H, W) -> (...)."""
     return (a.float().clamp(-1, 1) / 2 - b.float().clamp(-1, 1) / 2).square().mean((-3, -2, -1))
 
 
