@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,6 +171,15 @@ def test_a_bad_record_is_one_sentence(base: dict[str, Any], changes: dict[str, A
     with pytest.raises(ContractError, match=f"^student.json: .*({message})") as raised:
         read({**base, **changes})
     assert "\n" not in str(raised.value)
+
+
+def test_the_documented_contracts_are_contracts() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "contract.md").read_text("utf-8")
+    examples = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 6
+    contracts = [SamplingContract.from_json(example) for example in examples]
+    assert [contract.version for contract in contracts] == [json.loads(example)["version"] for example in examples]
+    assert {field.name for field in fields(SamplingContract)} <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
 
 
 # What follows from it ------------------------------------------------------------------------------------------------
