@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from .contract_fields import (
+    RULES,
     VERSION_1_FIELDS,
     Causal,
     ContractError,
@@ -29,6 +30,7 @@ __all__ = ["CONTRACT_KEY", "PRESETS", "Causal", "ContractError", "SamplingContra
 CONTRACT_KEY = "wan_lite.sampling_contract"
 VERSIONS = (1, 2)
 _USUAL_STEPS = 20
+_RULE_FIELDS = (*RULES, "warp", "timesteps", "boundary", "boundary_step", "alternatives")
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,31 @@ class SamplingContract:
             changes |= {"boundary": self.expert_boundary, "boundary_step": None}
         return replace(self, **changes)
 
+    def with_changes(self, *, steps: int | None = None, **changes: Any) -> SamplingContract:
+        """Return the contract with other values of some fields, and with another number of steps by its own rule.
+
+        Args:
+            steps: see :meth:`with_steps`; None leaves them.
+            changes: fields and their values.
+
+        Raises:
+            ContractError: the result is not a contract.
+        """
+        return replace(self if steps is None else self.with_steps(steps), **changes)
+
+    def with_plain_schedule(self, **changes: Any) -> SamplingContract:
+        """Return the contract with ``steps`` and ``shift`` as the rule and truncated timesteps, as another solver asks.
+
+        What belongs to the sigmas of training (their rule, table, boundary and alternatives) is left out.
+
+        Args:
+            changes: fields and their values: the solver, prediction, steps and shift that are asked for.
+
+        Raises:
+            ContractError: the result is not a contract.
+        """
+        return replace(self, **{**_PLAIN, **changes})
+
     def _whole_schedule(self) -> Schedule:
         if self.denoising_steps is not None:
             schedule = few_step_schedule(
@@ -301,6 +328,9 @@ _LATER_DEFAULTS = {
     if field.name not in VERSION_1_FIELDS and field.default is not MISSING
 }
 """The fields that version 1 has not, with the values that say nothing."""
+
+
+_PLAIN = {name: _LATER_DEFAULTS[name] for name in _RULE_FIELDS} | {"timestep_cast": "int64_trunc"}
 
 
 def _parse_object(text: str, origin: str) -> dict[str, Any]:

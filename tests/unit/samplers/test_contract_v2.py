@@ -243,6 +243,16 @@ def test_another_number_of_steps() -> None:
             contract.with_steps(steps)
 
 
+def test_a_plain_schedule_instead_of_the_rule() -> None:
+    asked = {"solver": "flow_unipc", "prediction": "velocity", "steps": 20, "shift": 5.0}
+    for content in (LIGHTNING, CAUSVID, RCM, CHRONOEDIT, LIGHTX2V):
+        plain = read(content).with_plain_schedule(**asked)
+        assert torch.equal(plain.schedule().sigmas, flow_schedule(20, shift=5.0).sigmas)
+        assert compare(read(content), plain)[0].field in ("solver", "timesteps")
+    declared = PRESETS["flow_unipc-20 shift 5"]
+    assert declared.with_plain_schedule(steps=8) == replace(declared, steps=8)
+
+
 def test_in_one_line() -> None:
     assert format_contract(read(LIGHTNING)) == (
         "flow_euler, 4 steps at timesteps [1000, 937.5, 833.333, 625], cfg 1, output read as velocity, latent of "
