@@ -25,7 +25,7 @@ def add_stamp(parser: argparse.ArgumentParser) -> None:
 def run_stamp(options: argparse.Namespace) -> None:
     """Write the contract and print it."""
     from ..pipeline.contracts import stamp_student
-    from ..samplers.contract import format_contract
+    from ..samplers.formatting import format_contract
 
     changes = {name: value for name in ("steps", "shift", "cfg") if (value := getattr(options, name)) is not None}
     file, contract = stamp_student(

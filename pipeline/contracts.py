@@ -11,7 +11,8 @@ from typing import Any
 
 from ..models.contract_files import stamp
 from ..models.student import Student, fit_contract, load_student
-from ..samplers.contract import PRESETS, SamplingContract, format_contract
+from ..samplers.contract import PRESETS, SamplingContract
+from ..samplers.formatting import format_contract
 from ..samplers.mismatch import check_on_mismatch, compare, raise_or_warn
 from ..samplers.prediction import Prediction
 from ..samplers.solvers import SOLVERS
