@@ -24,11 +24,12 @@ COMMANDS = {
     "sample": ("sample", "sample images with a student"),
     "inspect": ("inspect", "say what a file or folder is: kind, sizes, true image size, sampling contract"),
     "stamp": ("stamp", "write a sampling contract into a student's file; only the header changes"),
+    "known": ("known", "list published few-step students and how each was trained to be sampled"),
     "check": ("check", "say what workflow files will sample, and where that contradicts their models"),
     "probe": ("probe", "find out from evidence which sampling a student wants"),
     "convert": ("convert", "rewrite a checkpoint in another layout"),
-    "rollout": ("rollout", "play a world model forward"),
-    "diagnose": ("diagnose", "measure where a world model's rollout drifts"),
+    "rollout": ("world.rollout", "play a world model forward"),
+    "diagnose": ("world.diagnose", "measure where a world model's rollout drifts"),
     "completion": ("completion", "print the completion script of a shell"),
 }
 """Command -> (module in this folder, what it does)."""
@@ -134,7 +135,7 @@ def _explain(error: Exception) -> str | None:
 
 
 def _is_non_finite(error: Exception) -> bool:
-    from ..models.finite import NonFiniteError
+    from ..pipeline.finite import NonFiniteError
 
     return isinstance(error, NonFiniteError)
 

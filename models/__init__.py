@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
     from .checkpoint import *  # noqa: F403
     from .contract_files import *  # noqa: F403
+    from .known_students import *  # noqa: F403
+    from .known_students.find import *  # noqa: F403
     from .student import *  # noqa: F403
     from .text_embeds import *  # noqa: F403
     from .wan_vae import *  # noqa: F403
@@ -19,6 +21,8 @@ if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
 _EXPORTS = {
     "checkpoint": ("CheckpointError",),
     "contract_files": ("read_contract", "stamp"),
+    "known_students": ("KnownStudent", "KnownStudents", "Recognition", "load_known_students"),
+    "known_students.find": ("FoundContract", "find_contract"),
     "student": ("Student", "StudentConfig", "StudentNetwork", "load_student", "pool_text", "save_student"),
     "text_embeds": ("read_text_embeds", "save_text_embeds"),
     "wan_vae": ("WAN21", "WAN22", "Tiling", "WanVAE", "WanVAEConfig", "load_wan_vae", "save_wan_vae"),

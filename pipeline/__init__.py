@@ -13,13 +13,15 @@ if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
     from .generation import *  # noqa: F403
     from .inspection import *  # noqa: F403
     from .probing import *  # noqa: F403
+    from .stamping import *  # noqa: F403
     from .text_encoder import *  # noqa: F403
 
 _EXPORTS = {
-    "contracts": ("Overrides", "find_preset", "find_sampler", "resolve_contract", "stamp_student"),
+    "contracts": ("Overrides", "find_preset", "find_sampler", "resolve_contract"),
     "generation": ("Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png"),
     "inspection": ("Description", "inspect"),
     "probing": ("Evidence", "ProbeReport", "probe"),
+    "stamping": ("stamp_known", "stamp_student"),
     "text_encoder": ("encode_prompts",),
 }
 """Each module with the names that it gives to the public surface."""

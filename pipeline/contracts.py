@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from ..models.contract_files import stamp
-from ..models.student import Student, fit_contract, load_student
+from ..models.student import Student, fit_contract
 from ..samplers.contract import PRESETS, SamplingContract
-from ..samplers.formatting import format_contract
 from ..samplers.mismatch import check_on_mismatch, compare, raise_or_warn
 from ..samplers.prediction import Prediction
 from ..samplers.solvers import SOLVERS
@@ -25,7 +20,6 @@ __all__ = [
     "override_contract",
     "parse_candidates",
     "resolve_contract",
-    "stamp_student",
 ]
 
 
@@ -102,7 +96,7 @@ def find_preset(name: str, student: Student) -> SamplingContract:
 
 def override_contract(contract: SamplingContract, **changes: Any) -> SamplingContract:
     """Return the contract with the changes that say something: 0, None and empty text leave it as it is."""
-    return contract.with_changes(**{name: value for name, value in changes.items() if value})
+    return replace(contract, **{name: value for name, value in changes.items() if value})
 
 
 def parse_candidates(names: str, contract: SamplingContract | None = None) -> dict[str, SamplingContract]:
@@ -148,21 +142,15 @@ def _base(student: Student, overrides: Overrides) -> SamplingContract:
 
 
 def _override(base: SamplingContract, overrides: Overrides) -> SamplingContract:
+    changes: dict[str, Any] = {}
     if overrides.sampler is not None:
-        base = _change_solver(base, find_sampler(overrides.sampler))
-    changes = {name: value for name in ("steps", "shift", "cfg") if (value := getattr(overrides, name)) is not None}
-    return base.with_changes(**changes)
-
-
-def _change_solver(base: SamplingContract, named: SamplingContract) -> SamplingContract:
-    """Return the contract with another solver, which brings its own prediction and schedule where it has to."""
-    if named.solver == base.solver:
-        return base
-    if base.has_fixed_sigmas and base.process == named.process:
-        return replace(base, solver=named.solver)  # the sigmas of training stay the right ones
-    return base.with_plain_schedule(
-        solver=named.solver, prediction=named.prediction, steps=named.steps, shift=named.shift
-    )
+        named = find_sampler(overrides.sampler)
+        if named.solver != base.solver:
+            # Another solver brings its own way of reading the network and its own schedule.
+            changes |= {"solver": named.solver, "prediction": named.prediction}
+            changes |= {"steps": named.steps, "shift": named.shift}
+    changes |= {name: value for name in ("steps", "shift", "cfg") if (value := getattr(overrides, name)) is not None}
+    return replace(base, **changes)
 
 
 def _latent(student: Student, size: str | None, contract: SamplingContract) -> tuple[int, int, int]:
@@ -179,46 +167,3 @@ def _latent(student: Student, size: str | None, contract: SamplingContract) -> t
             f"{student.pixel_size}x{student.pixel_size})."
         )
     return channels, height // factor, width // factor
-
-
-def stamp_student(
-    path: str | os.PathLike[str],
-    preset: str | None,
-    file: str | os.PathLike[str] | None,
-    changes: Mapping[str, Any],
-    *,
-    replace_existing: bool = False,
-) -> tuple[Path, SamplingContract]:
-    """Write a contract into the header of a student's weights and return the file and what was written.
-
-    Args:
-        path: the student's file or folder.
-        preset: the name of a preset; None where ``file`` is given.
-        file: a JSON file; None where ``preset`` is given.
-        changes: fields set on top.
-        replace_existing: whether another contract that is there already may go.
-
-    Raises:
-        ValueError: the student, the preset or the file cannot be read, or there is another contract already and
-            ``replace_existing`` is False.
-    """
-    student = load_student(path, preset=next(iter(PRESETS)))
-    if file is not None:
-        base = SamplingContract.from_json(_read_text(Path(file)), origin=Path(file).name)
-    else:
-        base = find_preset(preset or "", student)
-    wanted = fit_contract(base.with_changes(**changes), student.config, student.vae_channels)
-    wanted = replace(wanted, latent=base.latent or wanted.latent, source="declared")
-    existing = student.contract
-    if existing is not None and existing.source == "declared" and existing != wanted and not replace_existing:
-        raise ValueError(
-            f"{student.source}: has a contract already ({format_contract(existing)}); --replace replaces it."
-        )
-    return stamp(path, wanted), wanted
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as text ({error}); give a JSON file with a contract.") from error

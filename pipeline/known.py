@@ -1,17 +1,38 @@
-"""Which names of model files are known students: in a workflow, in a folder, and in a list."""
+"""Known students for people: one of them in words, and which model files of a workflow or a folder are some."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..models.known_students import KnownStudents, Recognition
+from ..models.known_students import KnownStudent, KnownStudents, Recognition
+from ..samplers.contract import SamplingContract, format_timesteps
 
-__all__ = ["NamedFile", "find_model_names", "recognise_all"]
+__all__ = [
+    "NamedFile",
+    "describe_core",
+    "describe_student",
+    "describe_update",
+    "find_model_names",
+    "recognise_all",
+    "search_student",
+]
+
+UPDATES = {
+    "renoise": "fresh noise at each step",
+    "flow_euler": "Euler",
+    "flow_unipc": "UniPC",
+    "flow_dpmpp": "DPM++",
+    "ddim": "DDIM",
+}
+"""A contract's solver, in words."""
+
+_MORE_OF_CORE = {"block": "blocks of", "switch": "low-noise expert from step"}
 
 _MODEL_FILE = re.compile(r"[^\x00-\x1f<>\"|?*]{1,240}\.(?:safetensors|sft|gguf|ckpt|pth|pt)", re.IGNORECASE)
 
@@ -66,3 +87,68 @@ def _texts(content: Any) -> Iterator[str]:
             yield value
         elif isinstance(value, dict | list):
             stack.extend(value.values() if isinstance(value, dict) else value)
+
+
+def search_student(name: str, students: KnownStudents) -> tuple[KnownStudent, ...]:
+    """Return the known student of this id, or those that a file's name or path belongs to.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if name in students.students:
+        return (students.students[name],)
+    found = students.recognise(name).students
+    if found:
+        return found
+    why = students.explain_unknown(name)
+    close = difflib.get_close_matches(name, students.students, n=3, cutoff=0.5)
+    nearest = f" Near to it: {', '.join(close)}." if close else ""
+    raise ValueError(why or f"{name!r} is neither a known student nor a name of its files.{nearest}")
+
+
+def describe_update(contract: SamplingContract) -> str:
+    """Return a contract's solver in words."""
+    return UPDATES[contract.solver]
+
+
+def describe_student(student: KnownStudent) -> str:
+    """Return all that is known of a student, line by line."""
+    contract = student.contract()
+    facts = [("of", ", ".join(student.of)), *([] if contract is None else _describe_contract(contract))]
+    facts += [("or", f"{_describe_difference(one.changes)}: {one.why}") for one in student.alternatives]
+    facts += [("not in core", student.cannot_run)] if student.cannot_run else []
+    facts += [("core", describe_core(student))] if student.core else []
+    facts += [("weights", student.weights), *(("remark", remark) for remark in student.remarks)]
+    facts += [("source", str(source)) for source in student.sources]
+    width = max(len(label) for label, _ in facts)
+    return "\n".join([f"{student.id}: {student.title}", *(f"  {label:<{width}}  {text}" for label, text in facts)])
+
+
+def describe_core(student: KnownStudent) -> str:
+    """Return the settings of ComfyUI's own nodes that are exact, or nearest, for a student."""
+    core = student.core
+    if core["scheduler"] == "manual":
+        schedule = f"{core['sampler']} with ManualSigmas at the levels"
+    else:
+        schedule = f"{core['sampler']} with {core['scheduler']}, {core['steps']} steps, shift {core['shift']:g}"
+    more = [f"{words} {core[key]}" for key, words in _MORE_OF_CORE.items() if key in core]
+    return ", ".join([schedule, *more])
+
+
+def _describe_contract(contract: SamplingContract) -> list[tuple[str, str]]:
+    schedule, boundary = contract.schedule(), contract.expert_boundary
+    facts = [
+        ("update", f"{describe_update(contract)} ({contract.solver}), {contract.steps} calls, cfg {contract.cfg:g}"),
+        ("levels", " ".join(f"{sigma:.7g}" for sigma in schedule.sigma_values)),
+        ("timesteps", format_timesteps(schedule)),
+    ]
+    facts += [("experts", f"high noise down to timestep {1000 * boundary:g}, low noise below")] if boundary else []
+    facts += [("frames", str(contract.frames))] if contract.frames else []
+    if contract.causal:
+        causal = contract.causal
+        facts.append(("blocks", f"{causal.block} latent frames, context call at timestep {causal.context_timestep}"))
+    return facts
+
+
+def _describe_difference(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in changes.items() if value is not None)

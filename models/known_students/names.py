@@ -25,19 +25,20 @@ class NameRule:
 
     def weigh_name(self, stem: str, folders: Sequence[str]) -> int:
         """Return how much this rule says of a telling name: 0 where it does not fit, 2 where its folder fits too."""
-        if self.name is None or not self.name.search(stem):
-            return 0
         if self.folder is None:
-            return 1
-        return 2 if any(map(self.folder.search, folders)) else 0
+            return int(_finds(self.name, stem))
+        return 2 if _finds(self.name, stem) and any(map(self.folder.search, folders)) else 0
 
     def weigh_folder(self, stem: str, folder: str) -> int:
         """Return how much this rule says of a folder with a file whose name says nothing; 0 where it does not fit."""
         if self.folder is None:
-            return 1 if self.name is not None and self.name.search(folder) else 0
-        if not self.folder.search(folder):
-            return 0
-        return 1 if self.name is None else 2 if self.name.search(stem) else 0
+            return int(_finds(self.name, folder))
+        own = 1 if self.name is None else 2 * _finds(self.name, stem)
+        return own if self.folder.search(folder) else 0
+
+
+def _finds(pattern: re.Pattern[str] | None, text: str) -> bool:
+    return pattern is not None and pattern.search(text) is not None
 
 
 def normal_name(name: str) -> str:
@@ -48,11 +49,9 @@ def normal_name(name: str) -> str:
 
 def expert_role(path: str | os.PathLike[str]) -> str | None:
     """Return "high" or "low" where a file's name, or else its folders', names that expert; None where none does."""
-    for part in reversed(name_parts(path)[-LEVELS_UP - 1 :]):
-        roles = set(re.findall(r"(?:^|_)(high|low)(?=_|$)", normal_name(part)))
-        if len(roles) == 1:
-            return roles.pop()
-    return None
+    parts = map(normal_name, reversed(name_parts(path)[-LEVELS_UP - 1 :]))
+    named = (set(re.findall(r"(?:^|_)(high|low)(?=_|$)", part)) for part in parts)
+    return next((roles.pop() for roles in named if len(roles) == 1), None)
 
 
 def find_swapped_experts(high: str | os.PathLike[str], low: str | os.PathLike[str]) -> str | None:

@@ -55,11 +55,12 @@ def load_known_students(own: str | os.PathLike[str] | None = None) -> KnownStude
     path = user_file() if own is None else Path(own)
     if path is None:
         return _built_in()
-    entries = {entry["id"]: entry for entry in _read(_OWN)["students"]}
-    content = _read(path)
+    built_in, content = _read(_OWN), _read(path)
+    entries = {entry["id"]: entry for entry in built_in["students"]}
     for entry in content["students"]:
-        entries[entry["id"]] = {**entries.get(entry["id"], {}), **entry}
-    return _make(entries.values(), _read(_OWN), content, origin=path.name)
+        id = _check_entry(entry, path.name)["id"]
+        entries[id] = {**entries.get(id, {}), **entry}
+    return _make(entries.values(), built_in, content, origin=path.name)
 
 
 @cache
@@ -69,6 +70,14 @@ def _built_in() -> KnownStudents:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    content = _read_json(path)
+    for key in ("students", "unknown", "silent"):
+        if not isinstance(content.setdefault(key, []), list):
+            raise KnownStudentsError(f"{path.name}: {key} is {type(content[key]).__name__}; give a list.")
+    return content
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -76,37 +85,35 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise KnownStudentsError(f"{path.name}: is not JSON ({error}); repair it.") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise KnownStudentsError(
-            f'{path.name}: its "format" is not {_FORMAT}; give an object with "format": {_FORMAT} and "students".'
-        )
-    for key in ("students", "unknown", "silent"):
-        if not isinstance(content.setdefault(key, []), list):
-            raise KnownStudentsError(f"{path.name}: {key} is {type(content[key]).__name__}; give a list.")
-    for entry in content["students"]:
-        _check_entry(entry, path.name)
+        wanted = f'"format": {_FORMAT}'
+        raise KnownStudentsError(f'{path.name}: lacks {wanted}; give an object with {wanted} and "students".')
     return content
 
 
-def _check_entry(entry: Any, origin: str) -> None:
+def _check_entry(entry: Any, origin: str) -> dict[str, Any]:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
         raise KnownStudentsError(f'{origin}: an entry is {_short(entry)}; give an object with an "id".')
-    unknown = sorted(set(entry) - _ENTRY_KEYS)
-    if unknown:
+    if unknown := sorted(set(entry) - _ENTRY_KEYS):
         raise KnownStudentsError(f"{origin}: {entry['id']} has {unknown}; allowed are {sorted(_ENTRY_KEYS)}.")
+    return entry
 
 
 def _make(entries: Iterable[dict[str, Any]], *contents: Mapping[str, Any], origin: str) -> KnownStudents:
-    students = [_student(entry, origin) for entry in entries if not entry.get("off")]
-    return KnownStudents(
-        {student.id: student for student in students},
-        tuple(_pattern(text, origin) for content in contents for text in content["silent"]),
-        tuple((_pattern(rule["name"], origin), rule["why"]) for content in contents for rule in content["unknown"]),
-    )
+    students = {entry["id"]: _student(entry, origin) for entry in entries if not entry.get("off")}
+    silent = tuple(_pattern(text, origin) for content in contents for text in content["silent"])
+    unknown = tuple(_unknown(rule, origin) for content in contents for rule in content["unknown"])
+    return KnownStudents(students, silent, unknown)
+
+
+def _unknown(rule: Any, origin: str) -> tuple[re.Pattern[str], str]:
+    if not isinstance(rule, dict) or not {"name", "why"} <= set(rule):
+        raise KnownStudentsError(f'{origin}: {_short(rule)} is under unknown; give objects with "name" and "why".')
+    return _pattern(rule["name"], origin), str(rule["why"])
 
 
 def _student(entry: Mapping[str, Any], origin: str) -> KnownStudent:
     try:
-        student = KnownStudent(
+        return KnownStudent(
             id=entry["id"],
             title=entry.get("title", entry["id"]),
             of=tuple(entry.get("of", ())),
@@ -125,8 +132,6 @@ def _student(entry: Mapping[str, Any], origin: str) -> KnownStudent:
             f"{origin}: {entry['id']} is not of the form of {_OWN.name} ({type(error).__name__}: {error}); compare the "
             "two."
         ) from None
-    # student.contract()
-    return student
 
 
 def _source(entry: Mapping[str, Any]) -> Source:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...printable import SentenceError
@@ -126,9 +127,11 @@ class KnownStudents:
         folders = folders[: -LEVELS_UP - 1 : -1]  # the nearest first
         stem, above = normal_name(name), [normal_name(folder) for folder in folders]
         if not any(pattern.search(stem) for pattern in self.silent):
-            return Recognition(self._fitting(lambda rule: rule.weigh_name(stem, above)), expert_role(path), name)
+            return Recognition(
+                self._fitting(partial(NameRule.weigh_name, stem=stem, folders=above)), expert_role(path), name
+            )
         for text, folder in zip(above, folders, strict=True):
-            found = self._fitting(lambda rule, text=text: rule.weigh_folder(stem, text))
+            found = self._fitting(partial(NameRule.weigh_folder, stem=stem, folder=text))
             if found:
                 return Recognition(found, expert_role(path), folder)
         return Recognition()

@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_lite.cli import video_input
-from wan_lite.cli.video_input import Excerpt, Video, open_video, read_frames
-from wan_lite.cli.video_output import write_video
+from wan_lite.cli.world import video_input
+from wan_lite.cli.world.video_input import Excerpt, Video, open_video, read_frames
+from wan_lite.cli.world.video_output import write_video
 from wan_lite.demo import demo_file
 from wan_lite.pipeline.pictures.convert import bytes_to_signed
 

@@ -12,9 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_lite.cli import main, video_input
-from wan_lite.cli.video_input import Excerpt, open_video, read_frames
-from wan_lite.cli.video_output import write_video
+from wan_lite.cli import main
+from wan_lite.cli.world import video_input
+from wan_lite.cli.world.video_input import Excerpt, open_video, read_frames
+from wan_lite.cli.world.video_output import write_video
 from wan_lite.models.world import find_checkpoints, load_world
 from wan_lite.pipeline import similarity
 from wan_lite.pipeline.pictures.convert import bytes_to_signed, to_uint8

@@ -181,6 +181,7 @@ def test_where_a_users_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Mo
         ('{"format": 1, "students": {}}', "students is dict"),
         ('{"format": 1, "students": ["x"]}', 'with an "id"'),
         ('{"format": 1, "students": [{"id": "x", "nmaes": []}]}', "nmaes"),
+        ('{"format": 1, "unknown": [{"name": "x"}]}', "under unknown"),
         ('{"format": 1, "students": [{"id": "x", "names": ["("]}]}', "not a pattern"),
         ('{"format": 1, "students": [{"id": "x", "sources": [{"repository": "a/b"}]}]}', "not of the form"),
     ],

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import writable_folder
-from .terminal import say
-from .world import (
+from ..arguments import writable_folder
+from ..terminal import say
+from .inputs import (
     StepBar,
     add_common_arguments,
     add_prediction_arguments,
@@ -22,7 +22,7 @@ from .world import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..models.world import RolloutConfig, World
+    from ...models.world import RolloutConfig, World
 
 __all__ = ["add_diagnose", "run_diagnose"]
 
@@ -47,12 +47,12 @@ def add_diagnose(parser: argparse.ArgumentParser) -> None:
 
 def run_diagnose(options: argparse.Namespace) -> None:
     """Measure the four arms; print the report and write it with its chart and images."""
-    from ..atomic import replacing
-    from ..models.world import diagnose
-    from ..pipeline.pictures.convert import save_image, to_pil
-    from ..pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
-    from ..pipeline.pictures.layout import make_contact_sheet
-    from ..pipeline.similarity import has_ssim, measure_ssim
+    from ...atomic import replacing
+    from ...models.world import diagnose
+    from ...pipeline.pictures.convert import save_image, to_pil
+    from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
+    from ...pipeline.pictures.layout import make_contact_sheet
+    from ...pipeline.similarity import has_ssim, measure_ssim
 
     folder = writable_folder(Path(options.out))
     world, config = load_world_of(options), make_config(options)

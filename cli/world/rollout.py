@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import check_sheet_name, writable_folder
-from .terminal import say
-from .world import (
+from ..arguments import check_sheet_name, writable_folder
+from ..terminal import say
+from .inputs import (
     StepBar,
     add_common_arguments,
     add_prediction_arguments,
@@ -23,8 +23,8 @@ from .world import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..models.world import Rollout, RolloutConfig, World
-    from ..models.world.actions import Actions
+    from ...models.world import Rollout, RolloutConfig, World
+    from ...models.world.actions import Actions
 
 __all__ = ["add_rollout", "run_rollout"]
 
@@ -52,9 +52,9 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
 
 def run_rollout(options: argparse.Namespace) -> None:
     """Predict frames and write them as a video."""
-    from ..models.world import rollout
-    from ..pipeline.pictures.convert import save_image, to_pil
-    from ..pipeline.pictures.layout import make_contact_sheet
+    from ...models.world import rollout
+    from ...pipeline.pictures.convert import save_image, to_pil
+    from ...pipeline.pictures.layout import make_contact_sheet
     from .video_output import write_video
 
     out = _check_outputs(options)
@@ -98,7 +98,7 @@ def _check_outputs(options: argparse.Namespace) -> Path:
 
 def _read_context(options: argparse.Namespace, world: World, config: RolloutConfig) -> tuple[Tensor, Actions]:
     """Read the frames to start from, and choose the actions: for ``infer`` the rest of the video is read, too."""
-    from ..models.world import infer_actions, parse_actions
+    from ...models.world import infer_actions, parse_actions
     from .video_input import Excerpt
 
     video, infer = open_clip(options, world), options.actions == "infer"
@@ -120,9 +120,9 @@ def _arrange(result: Rollout, options: argparse.Namespace) -> Tensor:
     import torch
     from einops import rearrange
 
-    from ..pipeline.pictures.convert import to_unit
-    from ..pipeline.pictures.layout import arrange_frames, enlarge
-    from ..pipeline.rollouts import label_frames
+    from ...pipeline.pictures.convert import to_unit
+    from ...pipeline.pictures.layout import arrange_frames, enlarge
+    from ...pipeline.rollouts import label_frames
 
     rollouts = to_unit(rearrange(result.frames.clamp(-1, 1), "b t c h w -> b t h w c"))
     frames = torch.stack([enlarge(frames, options.scale) for frames in rollouts])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .arguments import add_machine_arguments, split_name, torch_device, torch_dtype
-from .terminal import make_bar
+from ..arguments import add_machine_arguments, split_name, torch_device, torch_dtype
+from ..terminal import make_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..models.world import RolloutConfig, RolloutProgress, World
+    from ...models.world import RolloutConfig, RolloutProgress, World
     from .video_input import Excerpt, Video
 
 __all__ = [
@@ -88,7 +88,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_world_of(options: argparse.Namespace) -> World:
     """Load the world that the options name."""
-    from ..models.world import load_world
+    from ...models.world import load_world
 
     return load_world(
         options.world,
@@ -102,7 +102,7 @@ def load_world_of(options: argparse.Namespace) -> World:
 
 def make_config(options: argparse.Namespace) -> RolloutConfig:
     """Return the settings of a rollout."""
-    from ..models.world import RolloutConfig
+    from ...models.world import RolloutConfig
 
     return RolloutConfig(**{name: getattr(options, name) for name in SETTINGS})
 
@@ -130,7 +130,7 @@ def open_clip(options: argparse.Namespace, world: World) -> Video:
 
 def read_clip(video: Video, excerpt: Excerpt, world: World) -> Tensor:
     """Read frames (t, 3, S, S) in [-1, 1] in the world's size."""
-    from ..models.world import fit_frames
+    from ...models.world import fit_frames
     from .video_input import read_frames
 
     return read_frames(video, excerpt, lambda frames: fit_frames(frames, world.frame_size))

@@ -1,0 +1,117 @@
+"""Writing contracts into files: a student's own, a LoRA, a published checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..models.contract_files import read_contract, stamp
+from ..models.known_students import KnownStudents
+from ..models.known_students.find import FoundContract, find_by_names
+from ..models.known_students.stamping import is_lora, stamp_published
+from ..models.student import fit_contract, load_student
+from ..samplers.contract import PRESETS, SamplingContract, format_contract
+from .contracts import find_preset
+
+__all__ = ["choose_alternative", "stamp_known", "stamp_student"]
+
+
+def stamp_student(
+    path: str | os.PathLike[str],
+    preset: str | None,
+    file: str | os.PathLike[str] | None,
+    changes: Mapping[str, Any],
+    *,
+    replace_existing: bool = False,
+) -> tuple[Path, SamplingContract]:
+    """Write a contract into the header of a student's weights and return the file and what was written.
+
+    Args:
+        path: the student's file or folder; with ``file`` also a LoRA.
+        preset: the name of a preset; None where ``file`` is given.
+        file: a JSON file; None where ``preset`` is given.
+        changes: fields set on top.
+        replace_existing: whether another contract that is there already may go.
+
+    Raises:
+        ValueError: the student, the preset or the file cannot be read, or there is another contract already and
+            ``replace_existing`` is False.
+    """
+    own = None if file is None else SamplingContract.from_json(_read_text(Path(file)), origin=Path(file).name)
+    if own is not None and Path(path).suffix == ".safetensors" and is_lora(path):
+        wanted = replace(own, **changes, source="declared")
+        _check_existing(Path(path), wanted, replace_existing)
+        return stamp_published(path, wanted), wanted
+    student = load_student(path, preset=next(iter(PRESETS)))
+    base = own or find_preset(preset or "", student)
+    wanted = fit_contract(replace(base, **changes), student.config, student.vae_channels)
+    wanted = replace(wanted, latent=base.latent or wanted.latent, source="declared")
+    _check_existing(Path(path), wanted, replace_existing)
+    return stamp(path, wanted), wanted
+
+
+def choose_alternative(contract: SamplingContract, number: int) -> SamplingContract:
+    """Return a contract's alternative by its number, alone; 0 is the contract itself, with its alternatives.
+
+    Raises:
+        ValueError: there is none of that number.
+    """
+    if number == 0:
+        return contract
+    if not 0 < number <= len(contract.alternatives):
+        raise ValueError(
+            f"alternative is {number}; this contract has {len(contract.alternatives)}, so give 0 (itself) to "
+            f"{len(contract.alternatives)}: {format_contract(contract)}."
+        )
+    return contract.alternatives[number - 1]
+
+
+def stamp_known(
+    path: str | os.PathLike[str],
+    student: str | None,
+    students: KnownStudents,
+    *,
+    alternative: int = 0,
+    replace_existing: bool = False,
+) -> tuple[Path, SamplingContract]:
+    """Write a known student's contract into the header of its LoRA or checkpoint; return the file and the contract.
+
+    Args:
+        path: a ``.safetensors`` file.
+        student: the id of a known student; None takes what the file's name says.
+        students: all of them.
+        alternative: the number of the contract's alternative to write instead.
+        replace_existing: whether another contract that is there already may go.
+
+    Raises:
+        ValueError: the name says nothing or several things, no contract can say how the student is sampled, the file
+            cannot be stamped, or it has another contract and ``replace_existing`` is False.
+    """
+    path = Path(path)
+    role = students.recognise(path).role
+    if student is None:
+        found = find_by_names([path], students)
+    elif student in students.students:
+        found = FoundContract(students.students[student].contract(role), student, students.students[student])
+    else:
+        raise ValueError(f"known is {student!r}; known students are {', '.join(students.students)}.")
+    wanted = replace(choose_alternative(found.require(), alternative), source="declared")
+    _check_existing(path, wanted, replace_existing)
+    return stamp_published(path, wanted), wanted
+
+
+def _check_existing(path: Path, wanted: SamplingContract, replace_existing: bool) -> None:
+    existing = read_contract(path) if path.exists() else None
+    is_other = existing is not None and existing.source == "declared" and existing != wanted
+    if existing is not None and is_other and not replace_existing:
+        raise ValueError(f"{path.name}: has a contract already ({format_contract(existing)}); --replace replaces it.")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as text ({error}); give a JSON file with a contract.") from error
