@@ -1,4 +1,4 @@
-"""Write the workflows that are described in ``workflow_plans.py``: nodes in columns, links by name, sizes by their widgets.
+"""Write the workflows of ``workflow_plans.py``: nodes in columns, links by name, sizes by their widgets.
 
     python scripts/build_workflows.py [--object-info FILE] [NAME ...]
 
@@ -106,7 +106,9 @@ def widget_values(info: dict[str, Any], box: Box) -> list[Any]:
     declared, values = declared_inputs(info), []
     unknown = (set(box.widgets) | set(box.links)) - set(declared)
     if unknown:
-        raise ValueError(f"{box.key} ({box.type}) has no input {', '.join(sorted(unknown))}; it has {', '.join(declared)}.")
+        raise ValueError(
+            f"{box.key} ({box.type}) has no input {', '.join(sorted(unknown))}; it has {', '.join(declared)}."
+        )
     for name, (kind, settings, _) in declared.items():
         if is_widget(kind, settings):
             values.append(box.widgets.get(name, default_of(kind, settings)))
@@ -208,7 +210,7 @@ class Drawing:
             kind, _, optional = declared[name]
             inputs.append({"name": name, "type": kind, "link": arriving.get(slot)} | ({"shape": 7} if optional else {}))
         outputs = [
-            {"name": name, "type": kind, "links": [l[0] for l in self.links if l[1] == own and l[2] == slot] or None}
+            {"name": name, "type": kind, "links": self._leaving(own, slot)}
             for slot, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))
         ]
         is_ours = box.type.startswith("WanLite")
@@ -225,6 +227,9 @@ class Drawing:
             "inputs": inputs, "outputs": outputs, "title": box.title, "properties": properties,
             "widgets_values": widget_values(info, box),
         }  # fmt: skip
+
+    def _leaving(self, node: int, slot: int) -> list[int] | None:
+        return [number for number, start, start_slot, *_ in self.links if (start, start_slot) == (node, slot)] or None
 
     def _view(self) -> dict[str, Any]:
         """Scale and place at which all of it lies inside the smallest page, free of the page's own panels."""

@@ -274,7 +274,9 @@ Everything else is core's own graph: shift 3.1 on the model, `euler`, `simple`, 
 )  # fmt: skip
 
 
-def plan_other_model(name: str, note: str, checkpoint: str, solver: Box, schedule: Box, numbers: dict[str, float]) -> Plan:
+def plan_other_model(
+    name: str, note: str, checkpoint: str, solver: Box, schedule: Box, numbers: dict[str, float]
+) -> Plan:
     """Another model of core with a solver and a schedule of this pack."""
     latent_type = "EmptyLatentImage" if "xl" in checkpoint else "EmptySD3LatentImage"
     side = {"width": 1024, "height": 1024}

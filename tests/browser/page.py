@@ -156,6 +156,7 @@ class ComfyPage:
     def picture_of_graph(self) -> bytes:
         """A PNG of the whole graph and nothing else of the page."""
         self.page.keyboard.press("Escape")  # a dialog over models that are missing
+        self.page.evaluate("app.graph.nodes.forEach(node => { node.has_errors = false; })")
         self.fit_view()
         left, top, right, bottom = self.page.evaluate(GRAPH_BOX)
         clip: Any = {"x": left, "y": top, "width": right - left, "height": bottom - top}
