@@ -2,7 +2,7 @@
 
 from .actions import choose_action, infer_actions, parse_actions
 from .diagnosis import ARMS, ActionEffect, Diagnosis, diagnose
-from .discovery import find_checkpoints
+from .discovery import Run, find_checkpoints, find_runs
 from .frames import fit_frames
 from .loading import convert_world, load_world
 from .networks.dynamics import DynamicsConfig, DynamicsModel
@@ -24,6 +24,7 @@ __all__ = [
     "RolloutConfig",
     "RolloutProgress",
     "RolloutState",
+    "Run",
     "TokenizerConfig",
     "VideoTokenizer",
     "World",
@@ -31,6 +32,7 @@ __all__ = [
     "convert_world",
     "diagnose",
     "find_checkpoints",
+    "find_runs",
     "fit_frames",
     "infer_actions",
     "load_world",
