@@ -67,7 +67,7 @@ class WanLiteContractSampling(io.ComfyNode):
         model: Any,
         contract: SamplingContract | None = None,
         steps: int = FROM_CONTRACT,
-        shift: float = FROM_CONTRACT,
+        shift: float = float(FROM_CONTRACT),
         denoise: float = 1.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:

@@ -64,9 +64,9 @@ class WanLiteExpertsGuider(io.ComfyNode):
         model_low_noise: Any,
         positive: list[Any],
         negative: list[Any],
-        boundary: float,
-        cfg_high_noise: float,
-        cfg_low_noise: float,
+        boundary: float = 0.875,
+        cfg_high_noise: float = 4.0,
+        cfg_low_noise: float = 3.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
         high, low = make_expert(model_high_noise, cfg_high_noise), make_expert(model_low_noise, cfg_low_noise)

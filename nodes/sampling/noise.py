@@ -35,7 +35,7 @@ class WanLiteNoise(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_seed: int, mode: str = PER_ITEM) -> io.NodeOutput:
+    def execute(cls, noise_seed: int = 0, mode: str = PER_ITEM) -> io.NodeOutput:
         return io.NodeOutput(ItemNoise(noise_seed, mode))
 
 

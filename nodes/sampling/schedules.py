@@ -74,7 +74,9 @@ class WanLiteFlowSchedule(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, steps: int, shift: float, denoise: float, made_for: str = "FlowUniPC") -> io.NodeOutput:
+    def execute(
+        cls, steps: int = 20, shift: float = 5.0, denoise: float = 1.0, made_for: str = "FlowUniPC"
+    ) -> io.NodeOutput:
         return io.NodeOutput(to_flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift=shift, denoise=denoise)))
 
 
@@ -101,7 +103,7 @@ class WanLiteDDIMSchedule(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, steps: int, shift: float, denoise: float, model: Any = None) -> io.NodeOutput:
+    def execute(cls, steps: int = 20, shift: float = 1.0, denoise: float = 1.0, model: Any = None) -> io.NodeOutput:
         return io.NodeOutput(to_ddim_sigmas(ddim_schedule(steps, shift=shift, denoise=denoise), model))
 
 

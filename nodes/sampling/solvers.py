@@ -51,7 +51,7 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        order: int,
+        order: int = 2,
         kind: str = "bh2",
         skip_corrector: int = 0,
         on_mismatch: str = "error",
@@ -79,7 +79,7 @@ class WanLiteSolverFlowDPMpp(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, order: int, on_mismatch: str = "error") -> io.NodeOutput:
+    def execute(cls, order: int = 2, on_mismatch: str = "error") -> io.NodeOutput:
         solver = FlowDPMpp(order, process=None)
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
@@ -154,7 +154,7 @@ class WanLiteSolverDDIM(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        eta: float,
+        eta: float = 0.0,
         clip_x0: float = 0.0,
         s_noise: float = 1.0,
         s_churn: float = 0.0,

@@ -84,7 +84,7 @@ class WanLiteTextEmbedsSave(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, conditioning: list, filename_prefix: str, captions: str = "") -> io.NodeOutput:
+    def execute(cls, conditioning: list, filename_prefix: str = f"{KIND}/prompt", captions: str = "") -> io.NodeOutput:
         path, file, subfolder = make_save_path(filename_prefix, ".safetensors")
         lines = [line for line in captions.splitlines() if line.strip()]
         save_text_embeds(path, from_conditioning(conditioning), lines)

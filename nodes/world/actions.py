@@ -57,8 +57,8 @@ class WanLiteWorldActions(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        source: str,
-        text: str,
+        source: str = "list",
+        text: str = "0, 1, 2, 3",
         world: HostedWorld | None = None,
         frames: Tensor | None = None,
         resize: str = "error",

@@ -73,7 +73,13 @@ class WanLiteWorldLoader(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, world_name: str, actions_name: str, dynamics_name: str, precision: str) -> str:
+    def fingerprint_inputs(
+        cls,
+        world_name: str,
+        actions_name: str = IN_THE_WORLD,
+        dynamics_name: str = IN_THE_WORLD,
+        precision: str = "auto",
+    ) -> str:
         paths = find_parts(world_name, actions_name, dynamics_name)
         return precision + "".join(fingerprint_checkpoint(path) for path in paths.values())
 
