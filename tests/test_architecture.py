@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ("samplers", "models", "pipeline", "check", "cli", "nodes", "demo")
 TOOLS = ("benchmarks", "scripts")
-HOST = {"comfy", "comfy_api", "comfyui_version", "folder_paths", "latent_preview", "server"}
+HOST = {"comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "latent_preview", "server"}
 """Modules of ComfyUI."""
 
 INSIDE = {

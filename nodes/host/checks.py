@@ -1,12 +1,13 @@
 """What only a MODEL of the host can tell of a sampling that cannot give an image: sentences with the remedy.
 
-A check returns the sentence, or None where all is well; ``raise_or_warn`` of the library raises, logs or drops the
-sentences as the user's ``on_mismatch`` says. Nothing here changes a tensor or a MODEL.
+A check returns the sentence, or None where all is well; :func:`report_problems` raises, shows or drops the sentences
+as the user's ``on_mismatch`` says. Nothing here changes a tensor or a MODEL.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,12 @@ import torch
 from comfy_api.latest import io
 
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare
+from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare, raise_or_warn
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import infer_shift
 from .model_sampling import LinearEpsilon, TruncatedFlow, format_sampling, get_process
+from .progress import show_sentence
 from .schema import choice_input
 
 CONTRACT_ATTACHMENT = "wan_lite.contract"
@@ -60,6 +62,18 @@ def mismatch_input() -> io.Combo.Input:
         default="error",
         advanced=True,
     )
+
+
+def report_problems(problems: Iterable[str | None], on_mismatch: str) -> None:
+    """Raise, show on the running node and in the log, or drop the sentences that are not None.
+
+    Raises:
+        ContractMismatch: There are some, and ``on_mismatch`` is ``error``.
+    """
+    found = [problem for problem in problems if problem]
+    raise_or_warn(found, on_mismatch)
+    if found and on_mismatch == "warn":
+        show_sentence("\n".join(found))
 
 
 # Shift ---------------------------------------------------------------------------------------------------------------

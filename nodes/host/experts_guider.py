@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ...samplers.guidance import is_high_noise
-from ...samplers.mismatch import raise_or_warn
 from ...samplers.timesteps import wan_timestep
-from .checks import check_sigmas_shift
+from .checks import check_sigmas_shift, report_problems
 from .model_sampling import TruncatedFlow, patch_sampling
+from .progress import show_refusals
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,14 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         timestep = int(wan_timestep(sigma.max().cpu()))
         return self.high if is_high_noise(timestep, self.boundary) else self.low
 
+    @show_refusals()
     def sample(
         self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any
     ) -> Any:
         """Sample as the host's guider does, from the expert that the first sigma asks for."""
-        raise_or_warn((check_sigmas_shift(expert.given, sigmas) for expert in (self.high, self.low)), self.on_mismatch)
+        report_problems(
+            (check_sigmas_shift(expert.given, sigmas) for expert in (self.high, self.low)), self.on_mismatch
+        )
         if len(sigmas):
             first = self.choose_expert(sigmas[0])
             self.model_patcher, self.cfg = first.patcher, first.cfg

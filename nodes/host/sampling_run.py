@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import raise_or_warn
 from ...samplers.noise import per_item_noise
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver
-from .checks import CONTRACT_ATTACHMENT, check_contract, check_process, check_shift, get_contract
+from .checks import CONTRACT_ATTACHMENT, check_contract, check_process, check_shift, get_contract, report_problems
 from .model_sampling import get_model_process, make_fixed_schedule, make_model_sampling, patch_sampling, to_ddim_sigmas
 from .schema import SEEDS
 from .solver_adapter import SolverRun, make_sampler
@@ -192,4 +191,4 @@ def check_sampling(model: Any, requested: SamplingContract, process: NoiseProces
     problems: list[str | None] = [*check_contract(declared, requested)]
     if declared is None:
         problems = [check_process(model, process, f"sampling with {requested.solver}")]
-    raise_or_warn([check_shift(model, requested.shift), *problems], on_mismatch)
+    report_problems([check_shift(model, requested.shift), *problems], on_mismatch)

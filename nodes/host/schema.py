@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from .progress import show_refusals
+
 CATEGORY = "Wan Lite"
 SEEDS = 2**64
 PRECISIONS: dict[str, torch.dtype | None] = {
@@ -24,6 +26,17 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 
 _LATER_FIELDS = {"search_aliases", "essentials_category"} - set(inspect.signature(io.Schema).parameters)
 _KNOWS_ADVANCED = "advanced" in inspect.signature(io.Int.Input.__init__).parameters
+
+
+class Node(io.ComfyNode):
+    """A node of this pack: what it refuses is shown under it, as a sentence."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        execute = cls.__dict__.get("execute")
+        # The host makes a clone of the class for each run: what it clones shows its refusals already.
+        if execute is not None and not hasattr(execute.__func__, "__wrapped__"):
+            cls.execute = classmethod(show_refusals()(execute.__func__))
 
 
 def make_schema(*, inputs: Sequence[io.Input], **fields: Any) -> io.Schema:

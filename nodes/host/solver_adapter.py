@@ -15,12 +15,13 @@ import comfy.samplers
 import torch
 from torch import Tensor, nn
 
-from ...samplers.mismatch import check_few_steps, check_leftover, raise_or_warn
+from ...samplers.mismatch import check_few_steps, check_leftover
 from ...samplers.process import VE
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver, integrate
-from .checks import check_sigmas, check_sigmas_shift, check_solver, get_contract
+from .checks import check_sigmas, check_sigmas_shift, check_solver, get_contract, report_problems
 from .model_sampling import FixedSchedule, get_process
+from .progress import show_refusals
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def make_sampler(run: SolverRun) -> comfy.samplers.KSAMPLER:
     return comfy.samplers.KSAMPLER(run_solver, {"run": run})
 
 
+@show_refusals()
 def run_solver(
     model: Any,
     x: Tensor,
@@ -62,13 +64,13 @@ def run_solver(
         x and the result (b, c, ...); sigmas (n + 1,). The process is the one of the MODEL's ``model_sampling``.
 
     Raises:
-        ContractMismatch: Solver, MODEL and SIGMAS do not fit together, and the run is to stop then.
+        ValueError: Solver, MODEL and SIGMAS do not fit together, and the run is to stop then.
     """
     del disable  # progress is the callback's
     model_sampling = model.inner_model.model_patcher.get_model_object("model_sampling")
     from_noise = is_empty_start(model) if run.from_noise is None else run.from_noise
     if run.schedule is None:
-        raise_or_warn(find_problems(model, sigmas, run.solver, from_noise), run.on_mismatch)
+        report_problems(find_problems(model, sigmas, run.solver, from_noise), run.on_mismatch)
     schedule = run.schedule or Schedule(torch.unique_consecutive(sigmas), get_process(model_sampling))
     start = make_start(model, x, model_sampling, schedule, from_noise)
     solver = seed_solver(run.solver, (extra_args or {}).get("seed"))

@@ -8,12 +8,18 @@ from comfy_api.latest import io
 
 from ...pipeline.contracts import override_contract
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import raise_or_warn
-from ..host.checks import check_contract, check_shift, get_contract, mismatch_input, require_contract
+from ..host.checks import (
+    check_contract,
+    check_shift,
+    get_contract,
+    mismatch_input,
+    report_problems,
+    require_contract,
+)
 from ..host.metadata import record_contract
 from ..host.model_sampling import to_sigmas
 from ..host.sampling_run import apply_contract
-from ..host.schema import CATEGORY, float_input, int_input, make_schema
+from ..host.schema import CATEGORY, Node, float_input, int_input, make_schema
 from ..host.solver_adapter import SolverRun, make_sampler
 from ..student.loader import Contract
 from .schedules import denoise_input
@@ -21,7 +27,7 @@ from .schedules import denoise_input
 FROM_CONTRACT = 0  # an override of 0 leaves the contract's own value
 
 
-class WanLiteContractSampling(io.ComfyNode):
+class WanLiteContractSampling(Node):
     """MODEL and contract -> MODEL, SAMPLER, SIGMAS that agree with one another."""
 
     @classmethod
@@ -76,7 +82,7 @@ class WanLiteContractSampling(io.ComfyNode):
         used = override_contract(declared, steps=steps, shift=shift)
         # an assumed contract gives way to one that somebody connects
         known = None if carried is None or carried.source == "assumed" else carried
-        raise_or_warn([check_shift(model, used.shift), *check_contract(known, declared)], on_mismatch)
+        report_problems([check_shift(model, used.shift), *check_contract(known, declared)], on_mismatch)
         record_contract(cls.hidden, used)
         sigmas = to_sigmas(used.schedule(denoise=denoise))
         sampler = make_sampler(SolverRun(used.make_solver(), on_mismatch))

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..host.checks import mismatch_input
 from ..host.experts_guider import ExpertsGuider, make_expert
-from ..host.schema import CATEGORY, float_input, make_schema
+from ..host.schema import CATEGORY, Node, float_input, make_schema
 
 
 def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
@@ -23,7 +23,7 @@ def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
     )
 
 
-class WanLiteExpertsGuider(io.ComfyNode):
+class WanLiteExpertsGuider(Node):
     """Two MODELs and their guidance -> GUIDER."""
 
     @classmethod

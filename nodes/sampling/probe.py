@@ -12,13 +12,13 @@ from ...pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.probe_run import complete_contract, make_decoder, make_latents, run_probe
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, int_input, make_schema, seed_input, text_input
+from ..host.schema import CATEGORY, Node, int_input, make_schema, seed_input, text_input
 from ..student.loader import Contract
 
 ALL_PRESETS = "\n".join(PRESETS)
 
 
-class WanLiteSamplingProbe(io.ComfyNode):
+class WanLiteSamplingProbe(Node):
     """MODEL without a contract -> the contract that fits it best, and the evidence."""
 
     @classmethod

@@ -13,7 +13,7 @@ from ...samplers.schedule import ddim_schedule, flow_schedule
 from ...samplers.solvers import DDIM, FlowUniPC
 from ..host.metadata import record_contract
 from ..host.sampling_run import SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema, seed_input
+from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input
 
 
 def sample_inputs(steps: int, shift: float, shift_help: str) -> list[io.Input]:
@@ -68,7 +68,7 @@ def sample_outputs() -> list[io.Output]:
 _HIDDEN = [io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo]
 
 
-class WanLiteFlowUniPCSampler(io.ComfyNode):
+class WanLiteFlowUniPCSampler(Node):
     """Wan's own sampler."""
 
     @classmethod
@@ -115,7 +115,7 @@ class WanLiteFlowUniPCSampler(io.ComfyNode):
         return io.NodeOutput(*result)
 
 
-class WanLiteDDIMSampler(io.ComfyNode):
+class WanLiteDDIMSampler(Node):
     """The sampler of the training preview."""
 
     @classmethod

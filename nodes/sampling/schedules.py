@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ...samplers.schedule import ddim_schedule, dpmpp_schedule, flow_schedule
 from ..host.model_sampling import to_ddim_sigmas, to_flow_sigmas
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema
+from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema
 
 FLOW_SCHEDULES = {"FlowUniPC": flow_schedule, "FlowDPM++": dpmpp_schedule}
 
@@ -45,7 +45,7 @@ def denoise_input() -> io.Float.Input:
     )
 
 
-class WanLiteFlowSchedule(io.ComfyNode):
+class WanLiteFlowSchedule(Node):
     """Steps, shift and denoise -> SIGMAS of a flow model."""
 
     @classmethod
@@ -80,7 +80,7 @@ class WanLiteFlowSchedule(io.ComfyNode):
         return io.NodeOutput(to_flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift=shift, denoise=denoise)))
 
 
-class WanLiteDDIMSchedule(io.ComfyNode):
+class WanLiteDDIMSchedule(Node):
     """Steps, shift and denoise -> SIGMAS at the DDIM timesteps."""
 
     @classmethod

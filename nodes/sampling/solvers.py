@@ -6,11 +6,11 @@ from comfy_api.latest import io
 
 from ...samplers.solvers import DDIM, Churn, FlowDPMpp, FlowUniPC
 from ..host.checks import mismatch_input
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema
+from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema
 from ..host.solver_adapter import SolverRun, make_sampler
 
 
-class WanLiteSolverFlowUniPC(io.ComfyNode):
+class WanLiteSolverFlowUniPC(Node):
     """Wan's own solver as SAMPLER."""
 
     @classmethod
@@ -60,7 +60,7 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
-class WanLiteSolverFlowDPMpp(io.ComfyNode):
+class WanLiteSolverFlowDPMpp(Node):
     """Wan's second solver as SAMPLER."""
 
     @classmethod
@@ -84,7 +84,7 @@ class WanLiteSolverFlowDPMpp(io.ComfyNode):
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
-class WanLiteSolverDDIM(io.ComfyNode):
+class WanLiteSolverDDIM(Node):
     """DDIM as SAMPLER, with DDPM's noise and churn as options."""
 
     @classmethod

@@ -7,13 +7,13 @@ from comfy_api.latest import io
 from ...models.text_embeds import read_text_embeds, save_text_embeds
 from ..host.conditioning import from_conditioning, to_conditioning
 from ..host.folders import find_model, fingerprint, list_models, make_save_path
-from ..host.schema import CATEGORY, choice_input, int_input, make_schema, text_input
+from ..host.schema import CATEGORY, Node, choice_input, int_input, make_schema, text_input
 
 KIND = "wan_lite_embeds"
 ALL = -1
 
 
-class WanLiteTextEmbedsLoad(io.ComfyNode):
+class WanLiteTextEmbedsLoad(Node):
     """A file of text embeddings -> CONDITIONING."""
 
     @classmethod
@@ -53,7 +53,7 @@ class WanLiteTextEmbedsLoad(io.ComfyNode):
         return io.NodeOutput(to_conditioning(texts if index == ALL else [texts[index]]))
 
 
-class WanLiteTextEmbedsSave(io.ComfyNode):
+class WanLiteTextEmbedsSave(Node):
     """CONDITIONING -> a file of text embeddings."""
 
     @classmethod

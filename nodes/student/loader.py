@@ -13,7 +13,7 @@ from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT
 from ..host.folders import find_model, fingerprint, list_models, make_save_path
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, PRECISIONS, choice_input, float_input, int_input, make_schema, text_input
+from ..host.schema import CATEGORY, PRECISIONS, Node, choice_input, float_input, int_input, make_schema, text_input
 from ..host.student_model import (
     SIZE_WITHOUT_MODEL,
     build_model,
@@ -31,7 +31,7 @@ OWN_SIZE = 0
 MAX_SIZE = 16384
 
 
-class WanLiteStudentLoader(io.ComfyNode):
+class WanLiteStudentLoader(Node):
     """A student's folder or file -> MODEL and its contract."""
 
     @classmethod
@@ -99,7 +99,7 @@ class WanLiteStudentLoader(io.ComfyNode):
         return io.NodeOutput(model, model.get_attachment(CONTRACT_ATTACHMENT))
 
 
-class WanLiteEmptyLatent(io.ComfyNode):
+class WanLiteEmptyLatent(Node):
     """Nothing yet, in the right shape."""
 
     @classmethod
@@ -142,7 +142,7 @@ class WanLiteEmptyLatent(io.ComfyNode):
         return io.NodeOutput(latent)
 
 
-class WanLiteMakeContract(io.ComfyNode):
+class WanLiteMakeContract(Node):
     """Numbers -> a sampling contract."""
 
     @classmethod
@@ -192,7 +192,7 @@ class WanLiteMakeContract(io.ComfyNode):
         return io.NodeOutput(fit_to_student(contract, model))
 
 
-class WanLiteSaveStudent(io.ComfyNode):
+class WanLiteSaveStudent(Node):
     """MODEL -> one file."""
 
     @classmethod

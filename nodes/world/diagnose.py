@@ -12,12 +12,12 @@ from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
 from ...pipeline.pictures.layout import arrange_frames
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, choice_input, int_input, make_schema, seed_input, switch_input
+from ..host.schema import CATEGORY, Node, choice_input, int_input, make_schema, seed_input, switch_input
 from ..host.world_model import HostedWorld, RolloutWatch, WorldModel, to_frames
 from .inputs import Decoding, decoding_inputs, resize_input
 
 
-class WanLiteWorldDiagnose(io.ComfyNode):
+class WanLiteWorldDiagnose(Node):
     """World and a true video -> chart, comparison, report."""
 
     @classmethod

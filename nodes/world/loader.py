@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, PRECISIONS, choice_input, make_schema
+from ..host.schema import CATEGORY, PRECISIONS, Node, choice_input, make_schema
 from ..host.world_model import (
     IN_THE_WORLD,
     NONE,
@@ -19,7 +19,7 @@ from ..host.world_model import (
 )
 
 
-class WanLiteWorldLoader(io.ComfyNode):
+class WanLiteWorldLoader(Node):
     """One world, or its three checkpoints -> WORLD_MODEL."""
 
     @classmethod

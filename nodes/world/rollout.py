@@ -10,7 +10,7 @@ from torch import Tensor
 from ...models.world import RolloutConfig
 from ...pipeline.pictures.layout import arrange_frames, enlarge
 from ...pipeline.rollouts import label_frames, report_rollout
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema, seed_input, switch_input
+from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input, switch_input
 from ..host.world_model import (
     ActionChoice,
     HostedWorld,
@@ -97,7 +97,7 @@ class Windowing(NamedTuple):
     teacher_forced: bool
 
 
-class WanLiteWorldRollout(io.ComfyNode):
+class WanLiteWorldRollout(Node):
     """World, context and actions -> frames."""
 
     @classmethod
