@@ -85,16 +85,20 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
 
 
 def trim_padding(embeddings: Tensor) -> Tensor:
-    """Cut the embeddings of zeros after a prompt's last token: (l, d) to (l', d), with at least one left."""
+    """Cut the embeddings of zeros after a prompt's last token: (l, d) to (l', d), with at least one left.
+
+    Args:
+        embeddings: (l, d), of one prompt.
+    """
     used = (embeddings != 0).any(dim=1).nonzero()
     return embeddings[: int(used[-1]) + 1 if len(used) else 1]
 
 
-def move_padding_last(rows: Tensor) -> Tensor:
-    """Move rows of zeros (b, l, d) behind the text: joined prompts (ComfyUI's ConditioningConcat) have them between."""
-    empty = (rows == 0).all(dim=2)
+def move_padding_last(embeddings: Tensor) -> Tensor:
+    """Move zeros (b, l, d) behind the text: joined prompts (ComfyUI's ConditioningConcat) have them between."""
+    empty = (embeddings == 0).all(dim=2)
     order = empty.to(torch.uint8).argsort(dim=1, stable=True)
-    return rows.gather(1, order.unsqueeze(2).expand_as(rows))
+    return embeddings.gather(1, order.unsqueeze(2).expand_as(embeddings))
 
 
 def _are_prompts(texts: Sequence[Tensor]) -> bool:

@@ -1,7 +1,7 @@
 """World models after TinyWorlds: video tokenizer, latent actions and dynamics, rolled out frame by frame."""
 
-from .actions import choose_action, infer_actions, parse_actions
-from .diagnosis import ARMS, ActionEffect, Diagnosis, diagnose
+from .actions import infer_actions, parse_actions
+from .diagnosis import ARMS, Diagnosis, diagnose
 from .discovery import Run, find_checkpoints, find_runs
 from .frames import fit_frames
 from .loading import convert_world, load_world
@@ -14,7 +14,6 @@ from .world import World, save_world
 
 __all__ = [
     "ARMS",
-    "ActionEffect",
     "Diagnosis",
     "DynamicsConfig",
     "DynamicsModel",
@@ -28,7 +27,6 @@ __all__ = [
     "TokenizerConfig",
     "VideoTokenizer",
     "World",
-    "choose_action",
     "convert_world",
     "diagnose",
     "find_checkpoints",

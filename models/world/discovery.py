@@ -56,6 +56,9 @@ def find_runs(folder: str | os.PathLike[str]) -> list[Run]:
     The network is read from the names (``video_tokenizer``, ``latent_actions`` or ``lam`` or ``actions``,
     ``dynamics``); of equal steps the last name in alphabetical order wins, which is the newest time stamp.
 
+    Args:
+        folder: to search.
+
     Source:
         TinyWorlds a99f3a8 ``utils/utils.py``: the newest folder, then the most steps in it. It goes by the time at
         which folders changed, which a copy does not keep; here their names' time stamps come first.
@@ -69,7 +72,11 @@ def find_runs(folder: str | os.PathLike[str]) -> list[Run]:
 
 
 def find_checkpoints(folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """Return the checkpoints of the newest run in a folder, by network; see :func:`find_runs`."""
+    """Return the checkpoints of the newest run in a folder, by network; see :func:`find_runs`.
+
+    Args:
+        folder: to search.
+    """
     runs = find_runs(folder)
     return dict(runs[-1].checkpoints) if runs else {}
 
