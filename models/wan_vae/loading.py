@@ -142,11 +142,11 @@ def _cut(name: str, tensor: Tensor) -> Tensor:
     """Return ours from an official tensor: gamma as a vector, a kernel's last temporal slice or the two before it."""
     if name.endswith(".gamma"):
         return tensor.reshape(-1)
+    if tensor.ndim != 5 or not tensor.shape[2] or ".time_conv." in name:
+        return tensor
     if name.endswith(".past"):
         return tensor[:, :, :-1].movedim(2, 0)
-    if name.endswith(".weight") and ".time_conv." not in name and tensor.ndim == 5:
-        return tensor[:, :, -1]
-    return tensor
+    return tensor[:, :, -1] if name.endswith(".weight") else tensor
 
 
 def load_wan_vae(

@@ -123,6 +123,16 @@ def damaged(tmp_path: Path, name: str, change: torch.Tensor | None) -> Path:
     return tmp_path / "damaged.safetensors"
 
 
+def change_header(path: Path, name: str, **entries: object) -> None:
+    """Let the header of a file say otherwise about a tensor."""
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header[name] |= entries
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[start:])
+
+
 @pytest.mark.parametrize(
     "name, change, sentence",
     [
@@ -159,6 +169,37 @@ def test_a_header_that_lies_takes_no_memory(name: str, change: torch.Tensor, sen
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
     assert len(str(caught.value)) <= 400
+
+
+@pytest.mark.parametrize("video", [True, None])
+@pytest.mark.parametrize("shape", [(0,), (32, 16, 0, 3, 3), (10**6, 0), (1,) * 69 + (0,)])
+def test_a_tensor_of_any_shape_is_refused(shape: tuple[int, ...], video: bool | None, tmp_path: Path) -> None:
+    path = damaged(tmp_path, "decoder.conv1.weight", torch.zeros(0))
+    change_header(path, "decoder.conv1.weight", shape=shape)
+    with pytest.raises(CheckpointError, match=r"damaged.safetensors: .*decoder\.conv1\.weight") as caught:
+        load_wan_vae(path, video=video)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 400
+
+
+@pytest.mark.parametrize("dtype", ["F4", "F6_E2M3", "I8", "C64"])
+def test_a_dtype_that_no_vae_has_is_refused(dtype: str, tmp_path: Path) -> None:
+    path = damaged(tmp_path, "decoder.conv1.bias", torch.zeros(0, dtype=torch.float16))
+    change_header(path, "decoder.conv1.bias", dtype=dtype)
+    with pytest.raises(CheckpointError, match=r"damaged.safetensors: .*decoder\.conv1\.bias"):
+        load_wan_vae(path)
+
+
+def test_a_wide_vae_in_a_small_file_takes_no_memory(tmp_path: Path) -> None:
+    """2 MB that claim 8192 channels, which would be 100 GB: that tensors are missing is seen before any is made."""
+    dim, float8 = 8192, torch.float8_e4m3fn
+    shapes = {
+        "conv2.weight": (16, 16, 1, 1, 1), "encoder.conv1.weight": (dim, 3, 3, 3, 3),
+        "decoder.head.2.weight": (3, dim, 3, 3, 3), "decoder.middle.0.residual.0.gamma": (dim, 1, 1, 1),
+        "encoder.downsamples.0.residual.2.weight": (dim, 1, 1, 1, 1),
+    }  # fmt: skip
+    save_file({name: torch.zeros(shape, dtype=float8) for name, shape in shapes.items()}, tmp_path / "wide.safetensors")
+    with pytest.raises(CheckpointError, match=r"wide.safetensors: is not a wan2.1 VAE: \d+ tensors missing"):
+        load_wan_vae(tmp_path / "wide.safetensors")
 
 
 BAD_STATISTICS = [
