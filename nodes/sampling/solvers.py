@@ -6,11 +6,11 @@ from comfy_api.latest import io
 
 from ...samplers.solvers import DDIM, Churn, FlowDPMpp, FlowUniPC
 from ..host.checks import mismatch_input
-from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema
+from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema
 from ..host.solver_adapter import SolverRun, make_sampler
 
 
-class WanLiteSolverFlowUniPC(Node):
+class WanLiteSolverFlowUniPC(io.ComfyNode):
     """Wan's own solver as SAMPLER."""
 
     @classmethod
@@ -51,7 +51,7 @@ class WanLiteSolverFlowUniPC(Node):
     @classmethod
     def execute(
         cls,
-        order: int = 2,
+        order: int,
         kind: str = "bh2",
         skip_corrector: int = 0,
         on_mismatch: str = "error",
@@ -60,7 +60,7 @@ class WanLiteSolverFlowUniPC(Node):
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
-class WanLiteSolverFlowDPMpp(Node):
+class WanLiteSolverFlowDPMpp(io.ComfyNode):
     """Wan's second solver as SAMPLER."""
 
     @classmethod
@@ -79,12 +79,12 @@ class WanLiteSolverFlowDPMpp(Node):
         )
 
     @classmethod
-    def execute(cls, order: int = 2, on_mismatch: str = "error") -> io.NodeOutput:
+    def execute(cls, order: int, on_mismatch: str = "error") -> io.NodeOutput:
         solver = FlowDPMpp(order, process=None)
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
-class WanLiteSolverDDIM(Node):
+class WanLiteSolverDDIM(io.ComfyNode):
     """DDIM as SAMPLER, with DDPM's noise and churn as options."""
 
     @classmethod
@@ -154,7 +154,7 @@ class WanLiteSolverDDIM(Node):
     @classmethod
     def execute(
         cls,
-        eta: float = 0.0,
+        eta: float,
         clip_x0: float = 0.0,
         s_noise: float = 1.0,
         s_churn: float = 0.0,

@@ -11,7 +11,6 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -90,16 +89,9 @@ class Server:
     """One ComfyUI process on a free port; use as a context manager."""
 
     def __init__(
-        self,
-        comfyui: ComfyUI,
-        base: Path,
-        *,
-        arguments: tuple[str, ...] = (),
-        api_nodes: bool = False,
-        environment: Mapping[str, str] | None = None,
+        self, comfyui: ComfyUI, base: Path, *, arguments: tuple[str, ...] = (), api_nodes: bool = False
     ) -> None:
         self.comfyui, self.base = comfyui, base
-        self.environment = host_environment() | dict(environment or {})
         self.arguments = (*isolation_arguments(base, api_nodes=api_nodes), *arguments)
         self.log_path = base / "server.log"
         self.seconds_to_ready = 0.0
@@ -127,7 +119,7 @@ class Server:
                     *("--listen", "127.0.0.1", "--port", str(self._port), "--disable-auto-launch"),
                 ],
                 cwd=self.comfyui.root,
-                env=self.environment,
+                env=host_environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
