@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..printable import make_line
 from .graph.files import read_document
 from .graph.graph import Graph, NoWorkflowError, WorkflowError
 from .graph.read import read_graph
@@ -21,6 +22,7 @@ from .trace.samplers import SamplerUse, Survey, survey
 
 __all__ = ["check_graph", "check_workflow"]
 
+LONGEST_TITLE, LONGEST_MESSAGE = 120, 1500
 MOST_ATTEMPTS = 4  # at finding out which remedies work together
 
 
@@ -41,7 +43,7 @@ def check_workflow(path: str | os.PathLike[str], knowledge: Knowledge | None = N
     try:
         return _report(path, read_document(path).content, knowledge)
     except WorkflowError as error:
-        return Report(path, error=str(error), is_workflow=not isinstance(error, NoWorkflowError))
+        return Report(path, error=make_line(str(error)), is_workflow=not isinstance(error, NoWorkflowError))
     except RecursionError:
         return Report(path, error="its nodes follow each other in a chain that is too long to be followed.")
 
@@ -61,7 +63,13 @@ def _report(path: Path, document: Mapping[str, Any], knowledge: Knowledge | None
     findings = _keep_what_mends(graph, _find(found, knowledge), knowledge)
     order = {node: index for index, node in enumerate(graph.nodes)}
     findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), order.get(finding.node, len(order))))
-    return Report(path, tuple(map(_sampler, found.samplers)), tuple(findings))
+    return Report(path, tuple(map(_sampler, found.samplers)), tuple(map(_show, findings)))
+
+
+def _show(finding: Finding) -> Finding:
+    """Make what a file says safe to show; node ids stay as they are, for those who look for the node."""
+    title, message = make_line(finding.title, LONGEST_TITLE), make_line(finding.message, LONGEST_MESSAGE)
+    return replace(finding, title=title, message=message, remedy=make_line(finding.remedy, LONGEST_MESSAGE))
 
 
 def _find(found: Survey, knowledge: Knowledge) -> list[Finding]:
@@ -101,12 +109,12 @@ def _sampler(use: SamplerUse) -> SamplerReport:
     timesteps = use.timesteps
     return SamplerReport(
         node=use.node.id,
-        title=use.node.title,
+        title=make_line(use.node.title, LONGEST_TITLE),
         sigmas=use.sigmas.levels,
         timesteps=None if timesteps is None else tuple(timesteps),
-        unknown=use.sigmas.reason,
-        sampler=use.rule.name if use.rule else "",
-        model=" + ".join(file.name for file in use.model.files),
+        unknown=make_line(use.sigmas.reason),
+        sampler=make_line(use.rule.name, LONGEST_TITLE) if use.rule else "",
+        model=make_line(" + ".join(file.name for file in use.model.files)),
         shift=_shift(use.sigmas.model or use.model),
         cfg=_number(use.cfg),
         seed=_seed(use.seed),

@@ -135,7 +135,7 @@ def _explain(error: Exception) -> str | None:
 
 
 def _is_non_finite(error: Exception) -> bool:
-    from ..pipeline.finite import NonFiniteError
+    from ..models.finite import NonFiniteError
 
     return isinstance(error, NonFiniteError)
 

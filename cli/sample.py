@@ -81,7 +81,8 @@ def run_sample(options: argparse.Namespace) -> None:
     from ..models import load_student, load_wan_vae
     from ..pipeline.contracts import Overrides, find_sampler, resolve_contract
     from ..pipeline.generation import check_vae, save_png
-    from ..samplers.contract import CONTRACT_KEY, format_contract
+    from ..samplers.contract import CONTRACT_KEY
+    from ..samplers.formatting import format_contract
 
     dtype, device = torch_dtype(options.precision), torch_device(options.device)
     preset = options.contract or (options.sampler and find_sampler(options.sampler))

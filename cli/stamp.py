@@ -40,7 +40,7 @@ def add_stamp(parser: argparse.ArgumentParser) -> None:
 def run_stamp(options: argparse.Namespace) -> None:
     """Write the contract and print it."""
     from ..pipeline.stamping import stamp_student
-    from ..samplers.contract import format_contract
+    from ..samplers.formatting import format_contract
 
     changes = {name: value for name in ("steps", "shift", "cfg") if (value := getattr(options, name)) is not None}
     if options.known is not None:

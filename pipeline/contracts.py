@@ -96,7 +96,7 @@ def find_preset(name: str, student: Student) -> SamplingContract:
 
 def override_contract(contract: SamplingContract, **changes: Any) -> SamplingContract:
     """Return the contract with the changes that say something: 0, None and empty text leave it as it is."""
-    return replace(contract, **{name: value for name, value in changes.items() if value})
+    return contract.with_changes(**{name: value for name, value in changes.items() if value})
 
 
 def parse_candidates(names: str, contract: SamplingContract | None = None) -> dict[str, SamplingContract]:
@@ -142,15 +142,21 @@ def _base(student: Student, overrides: Overrides) -> SamplingContract:
 
 
 def _override(base: SamplingContract, overrides: Overrides) -> SamplingContract:
-    changes: dict[str, Any] = {}
     if overrides.sampler is not None:
-        named = find_sampler(overrides.sampler)
-        if named.solver != base.solver:
-            # Another solver brings its own way of reading the network and its own schedule.
-            changes |= {"solver": named.solver, "prediction": named.prediction}
-            changes |= {"steps": named.steps, "shift": named.shift}
-    changes |= {name: value for name in ("steps", "shift", "cfg") if (value := getattr(overrides, name)) is not None}
-    return replace(base, **changes)
+        base = _change_solver(base, find_sampler(overrides.sampler))
+    changes = {name: value for name in ("steps", "shift", "cfg") if (value := getattr(overrides, name)) is not None}
+    return base.with_changes(**changes)
+
+
+def _change_solver(base: SamplingContract, named: SamplingContract) -> SamplingContract:
+    """Return the contract with another solver, which brings its own prediction and schedule where it has to."""
+    if named.solver == base.solver:
+        return base
+    if base.has_fixed_sigmas and base.process == named.process:
+        return replace(base, solver=named.solver)  # the sigmas of training stay the right ones
+    return base.with_plain_schedule(
+        solver=named.solver, prediction=named.prediction, steps=named.steps, shift=named.shift
+    )
 
 
 def _latent(student: Student, size: str | None, contract: SamplingContract) -> tuple[int, int, int]:

@@ -1,36 +1,14 @@
-"""Results that cannot be right: NaN and infinity, noticed at the step and in the tensor where they first show."""
+"""Runs that cannot be right: NaN and infinity, noticed at the step where they first show."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from ..models.finite import NonFiniteError
 from ..samplers.solver import OnStep
 
-__all__ = ["FiniteWatch", "NonFiniteError", "check_finite"]
-
-
-class NonFiniteError(ArithmeticError):
-    """A tensor holds NaN or infinity, so what would be made of it is not an image."""
-
-
-def check_finite(tensor: Tensor, name: str, remedy: str) -> None:
-    """Check that every value of a tensor is a finite number.
-
-    Args:
-        tensor: Of any shape.
-        name: What it is, for the message.
-        remedy: What to do about it, for the message.
-
-    Raises:
-        NonFiniteError: Some are not.
-    """
-    # one sum tells nearly always, and takes no memory; only a doubtful one asks for each value
-    if torch.isfinite(tensor.sum(dtype=torch.float64) if tensor.device.type != "mps" else tensor.sum()):
-        return
-    bad = int((~torch.isfinite(tensor)).sum())
-    if bad:
-        raise NonFiniteError(f"{name} holds {bad} of {tensor.numel()} values that are NaN or infinite; {remedy}")
+__all__ = ["FiniteWatch"]
 
 
 class FiniteWatch:

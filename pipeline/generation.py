@@ -13,13 +13,14 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..atomic import replacing
+from ..models.finite import check_finite
 from ..models.student import Student, pool_text
 from ..models.wan_vae.vae import WanVAE
 from ..samplers import Network, Prediction, per_item_noise, sample
 from ..samplers.contract import SamplingContract
 from ..samplers.guidance import guided
 from ..samplers.solver import OnStep
-from .finite import FiniteWatch, check_finite
+from .finite import FiniteWatch
 from .pictures.convert import to_pil, to_unit
 
 __all__ = ["Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png"]
@@ -138,8 +139,7 @@ def decode_images(student: Student, vae: WanVAE, latent: Tensor) -> Tensor:
     """
     with torch.inference_mode():
         projected = rearrange(student.to_vae_latent(latent), "b c h w -> b 1 c 1 h w")
-        pixels = torch.cat([vae.decode(item, clamp=False) for item in projected])
-    check_finite(pixels, "the decoded image", "try --precision bf16 or fp32, or another copy of the VAE.")
+        pixels = torch.cat([vae.decode(item) for item in projected])
     return to_unit(rearrange(pixels, "b c 1 h w -> b h w c").float().cpu()).clamp(0.0, 1.0)
 
 

@@ -27,7 +27,8 @@ from ..models.world.formats import STAGES
 from ..models.world.loading import identify_network
 from ..models.world.world import WORLD_CONFIG_KEY
 from ..printable import make_line
-from ..samplers.contract import CONTRACT_KEY, SamplingContract, format_contract
+from ..samplers.contract import CONTRACT_KEY, SamplingContract
+from ..samplers.formatting import format_contract
 
 __all__ = ["Description", "inspect"]
 

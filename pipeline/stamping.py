@@ -13,7 +13,8 @@ from ..models.known_students import KnownStudents
 from ..models.known_students.find import FoundContract, find_by_names
 from ..models.known_students.stamping import is_lora, stamp_published
 from ..models.student import fit_contract, load_student
-from ..samplers.contract import PRESETS, SamplingContract, format_contract
+from ..samplers.contract import PRESETS, SamplingContract
+from ..samplers.formatting import format_contract
 from .contracts import find_preset
 
 __all__ = ["choose_alternative", "stamp_known", "stamp_student"]

@@ -1,8 +1,9 @@
 """Schedules, noise processes, predictions, solvers and the sampling contract. Needs torch only."""
 
 from . import solvers
-from .contract import PRESETS, Causal, ContractError, SamplingContract, format_contract
+from .contract import PRESETS, Causal, ContractError, SamplingContract
 from .few_step import explicit_schedule, few_step_schedule, trigflow_schedule
+from .formatting import format_contract
 from .guidance import guided, is_high_noise, two_experts
 from .mismatch import ContractMismatch, compare, raise_or_warn
 from .noise import per_item_noise, step_noise

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from .contract_fields import (
+    RULES,
     VERSION_1_FIELDS,
     Causal,
     ContractError,
@@ -24,11 +25,12 @@ from .solver import Solver
 from .solvers import SOLVERS
 from .timesteps import TRAIN_TIMESTEPS
 
-__all__ = ["CONTRACT_KEY", "PRESETS", "Causal", "ContractError", "SamplingContract", "format_contract", "modelspec"]
+__all__ = ["CONTRACT_KEY", "PRESETS", "Causal", "ContractError", "SamplingContract", "modelspec"]
 
 CONTRACT_KEY = "wan_lite.sampling_contract"
 VERSIONS = (1, 2)
 _USUAL_STEPS = 20
+_RULE_FIELDS = (*RULES, "warp", "timesteps", "boundary", "boundary_step", "alternatives")
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,31 @@ class SamplingContract:
             changes |= {"boundary": self.expert_boundary, "boundary_step": None}
         return replace(self, **changes)
 
+    def with_changes(self, *, steps: int | None = None, **changes: Any) -> SamplingContract:
+        """Return the contract with other values of some fields, and with another number of steps by its own rule.
+
+        Args:
+            steps: see :meth:`with_steps`; None leaves them.
+            changes: fields and their values.
+
+        Raises:
+            ContractError: the result is not a contract.
+        """
+        return replace(self if steps is None else self.with_steps(steps), **changes)
+
+    def with_plain_schedule(self, **changes: Any) -> SamplingContract:
+        """Return the contract with ``steps`` and ``shift`` as the rule and truncated timesteps, as another solver asks.
+
+        What belongs to the sigmas of training (their rule, table, boundary and alternatives) is left out.
+
+        Args:
+            changes: fields and their values: the solver, prediction, steps and shift that are asked for.
+
+        Raises:
+            ContractError: the result is not a contract.
+        """
+        return replace(self, **{**_PLAIN, **changes})
+
     def _whole_schedule(self) -> Schedule:
         if self.denoising_steps is not None:
             schedule = few_step_schedule(
@@ -303,6 +330,9 @@ _LATER_DEFAULTS = {
 """The fields that version 1 has not, with the values that say nothing."""
 
 
+_PLAIN = {name: _LATER_DEFAULTS[name] for name in _RULE_FIELDS} | {"timestep_cast": "int64_trunc"}
+
+
 def _parse_object(text: str, origin: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
@@ -340,53 +370,6 @@ PRESETS: dict[str, SamplingContract] = {
     "flow_unipc-40 shift 12 (teacher A14B)": SamplingContract("flow_unipc", Prediction.VELOCITY, steps=40, shift=12.0),
 }
 """Ways of sampling by the names that the nodes and the command line give them, all marked as assumed."""
-
-
-def format_contract(contract: SamplingContract) -> str:
-    """Return a contract in one line.
-
-    Args:
-        contract: the contract.
-    """
-    latent = "x".join(map(str, contract.latent)) if contract.latent else "of unknown size"
-    projection = ", then projected" if contract.output_projection else ""
-    return (
-        f"{contract.solver}, {_format_rule(contract)}, cfg {contract.cfg:g}, output read as "
-        f"{contract.prediction}, latent {latent}{projection}, VAE {contract.vae}{_format_more(contract)} "
-        f"({contract.source})"
-    )
-
-
-def format_timesteps(schedule: Schedule) -> str:
-    """Return what a schedule feeds as text, of more than ten timesteps the first, the last and their number."""
-    fed = [f"{schedule.timestep_at(sigma):.6g}" for sigma in schedule.sigma_values[:-1]]
-    return f"[{', '.join(fed)}]" if len(fed) <= 10 else f"[{fed[0]}, {fed[1]}, ..., {fed[-1]}] ({len(fed)})"
-
-
-def _format_rule(contract: SamplingContract) -> str:
-    count = f"{contract.steps} step{'s' if contract.steps > 1 else ''}"
-    if not contract.has_fixed_sigmas:
-        return f"{count}, shift {contract.shift:g}"
-    return f"{count} at timesteps {format_timesteps(contract.schedule())}"
-
-
-def _format_more(contract: SamplingContract) -> str:
-    """Return what only contracts of version 2 say, each part after a comma."""
-    boundary = contract.expert_boundary
-    expert = "" if contract.role in (None, "both") else f" ({contract.role}-noise expert)"
-    parts = [
-        f"text averaged over {contract.text_length} padded tokens" if contract.text_length else "",
-        f"experts change at timestep {boundary * TRAIN_TIMESTEPS:g}{expert}" if boundary else "",
-        f"{contract.frames} frames" if contract.frames else "",
-        f"LoRA at strength {contract.lora_strength:g}" if contract.lora_strength else "",
-        f"blocks of {contract.causal.block} latent frames" if contract.causal else "",
-        *(f"or {_format_alternative(other, contract)}" for other in contract.alternatives),
-    ]
-    return "".join(f", {part}" for part in parts if part)
-
-
-def _format_alternative(other: SamplingContract, contract: SamplingContract) -> str:
-    return other.solver if other.solver != contract.solver else _format_rule(other)
 
 
 def modelspec(contract: SamplingContract) -> dict[str, str]:

@@ -18,7 +18,7 @@ from .timesteps import TIMESTEP_CASTS, TRAIN_TIMESTEPS
 if TYPE_CHECKING:
     from .contract import SamplingContract
 
-__all__ = ["VERSION_1_FIELDS", "Causal", "ContractError", "check_record", "check_schedule", "uses_version_2"]
+__all__ = ["RULES", "VERSION_1_FIELDS", "Causal", "ContractError", "check_record", "check_schedule", "uses_version_2"]
 
 _LARGEST_SIDE = 2**16  # of a latent; a damaged record must not ask for terabytes
 _LARGEST_COUNT = 2**16  # of frames, of tokens

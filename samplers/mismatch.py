@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .contract import SamplingContract, format_timesteps
+from .contract import SamplingContract
+from .formatting import format_timesteps
 from .guidance import is_high_noise
 from .process import FLOW, VP
 from .timesteps import TRAIN_TIMESTEPS

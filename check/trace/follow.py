@@ -6,10 +6,11 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ..graph.graph import Graph, Node, Path
+from ..graph.node_table import Input, find_type
 
 __all__ = ["CannotTell", "Follower", "Origin", "Value"]
 
@@ -88,9 +89,24 @@ class Follower:
             return found
         try:
             number = float(found.value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         return number if math.isfinite(number) else CannotTell(f"is not a number ({name} of node {node.id})")
+
+    def widget(self, node: Node, entry: Input) -> Value | CannotTell:
+        """Return a widget's value in the type that the node declares for it."""
+        found = self.value(node, entry.name)
+        if isinstance(found, CannotTell) or entry.type not in ("INT", "FLOAT"):
+            return found
+        number = self.number(node, entry.name)
+        if isinstance(number, CannotTell) or isinstance(found.value, int | float):
+            return number if isinstance(number, CannotTell) else found
+        return replace(found, value=int(number) if entry.type == "INT" else number)
+
+    def widgets(self, node: Node) -> dict[str, Value | CannotTell]:
+        """Return the values of all widgets of a node of the table."""
+        known = find_type(node.type)
+        return {entry.name: self.widget(node, entry) for entry in (known.inputs if known else ()) if entry.widgets}
 
     def _computed(self, origin: Origin | None) -> Value | CannotTell:
         if origin is None:

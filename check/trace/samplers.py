@@ -139,10 +139,8 @@ class _Reader:
         )
 
     def _values(self, node: Node) -> dict[str, Value]:
-        known = find_type(node.type)
-        names = [entry.name for entry in known.inputs if entry.widgets] if known else []
-        found = {name: self.follow.value(node, name) for name in names}
-        return {name: value for name, value in found.items() if isinstance(value, Value)}
+        found = self.follow.widgets(node).items()
+        return {name: value for name, value in found if isinstance(value, Value)}
 
     def _ksampler_levels(self, model: ModelTrace, values: dict[str, Value]) -> list[float] | CannotTell:
         missing = [name for name in ("sampler_name", "scheduler", "steps") if name not in values]
@@ -152,10 +150,7 @@ class _Reader:
         if isinstance(sampling, CannotTell):
             return sampling
         scheduler, sampler = str(values["scheduler"].value), str(values["sampler_name"].value)
-        try:
-            steps, denoise = int(values["steps"].value), float(values["denoise"].value if "denoise" in values else 1)
-        except (TypeError, ValueError):
-            return CannotTell("steps or denoise is not a number")
+        steps, denoise = int(values["steps"].value), float(values["denoise"].value if "denoise" in values else 1)
         return compute(lambda: ksampler_levels(sampling, sampler, scheduler, steps, denoise), steps)
 
     def custom(self, node: Node) -> SamplerUse:
@@ -272,10 +267,7 @@ def _cut(levels: tuple[float, ...], values: dict[str, Value]) -> tuple[float, ..
     names = ("start_at_step", "end_at_step", "return_with_leftover_noise")
     if not all(name in values for name in names):
         return CannotTell("the steps from which and to which it samples are computed by another node")
-    try:
-        start, end = int(values[names[0]].value), int(values[names[1]].value)
-    except (TypeError, ValueError):
-        return CannotTell("the steps from which and to which it samples are not numbers")
+    start, end = max(int(values[names[0]].value), 0), max(int(values[names[1]].value), 0)
     if end < len(levels) - 1:
         levels = levels[: end + 1]
         if values[names[2]].value != "enable" and levels:

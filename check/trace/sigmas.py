@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..graph.graph import Node
-from ..graph.node_table import find_type
 from ..levels.sampling import ModelSampling
 from ..levels.schedulers import UnknownLevels
 from ..levels.sigma_nodes import FROM_MODEL, FROM_NUMBERS, FROM_SIGMAS
@@ -112,13 +111,11 @@ class SigmasTracer:
 
     def values(self, node: Node) -> dict[str, Value] | CannotTell:
         """Return the values of all widgets of a node."""
-        known, found = find_type(node.type), {}
-        for entry in known.inputs if known else ():
-            if entry.widgets:
-                value = self.follow.value(node, entry.name)
-                if isinstance(value, CannotTell):
-                    return CannotTell(f"{entry.name} of node {node.id} is what {value.reason}")
-                found[entry.name] = value
+        found: dict[str, Value] = {}
+        for name, value in self.follow.widgets(node).items():
+            if isinstance(value, CannotTell):
+                return CannotTell(f"{name} of node {node.id} is what {value.reason}")
+            found[name] = value
         return found
 
 

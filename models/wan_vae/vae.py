@@ -8,11 +8,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..finite import check_finite
 from .config import WAN21, WanVAEConfig
 from .layers import CausalConv, Decoder, Downsample, Encoder, Upsample, patchify, unpatchify
 from .streaming.run import decode_batch, encode_batch
 from .tiling import AUTO, OnProgress, Tiling
-from .validation import check_latent, check_pixels, pad_frames
+from .validation import check_decoded, check_latent, check_pixels, pad_frames
 
 __all__ = ["VideoWeights", "WanVAE", "is_video_weight"]
 
@@ -100,6 +101,7 @@ class WanVAE(nn.Module):
         Raises:
             ValueError: wrong shape or dtype, a height or width that the VAE cannot halve as many times as it must, or
                 values that are not finite or far outside [-1, 1] (a quarter of the range is left to resampling).
+            NonFiniteError: the latent is NaN or infinite (checked only where no gradient is wanted).
 
         Source:
             Wan-Video/Wan2.2 ``vae2_1.py``, ``vae2_2.py``: ``WanVAE_.encode``.
@@ -128,6 +130,7 @@ class WanVAE(nn.Module):
 
         Raises:
             ValueError: as in :meth:`encode`.
+            NonFiniteError: as in :meth:`encode`.
         """
         check_pixels(pixels, self.config, pad)
         pixels = pad_frames(pixels, self.config, pad)
@@ -137,6 +140,7 @@ class WanVAE(nn.Module):
             x = self.encoder(x.contiguous(memory_format=torch.channels_last)).unsqueeze(2)
         else:
             x = encode_batch(self.encoder, self.config, pixels, tiling or AUTO, on_progress)
+            check_finite(x, "the encoded latent", "use bfloat16 or float32, or another copy of the VAE.")
         return _convolve_pointwise(x, self.conv1, self.config.z_dim).float()
 
     def decode(
@@ -155,6 +159,7 @@ class WanVAE(nn.Module):
 
         Raises:
             ValueError: wrong shape or dtype, or another number of channels than this VAE's latents have.
+            NonFiniteError: a pixel is NaN or infinite (checked only where no gradient is wanted).
 
         Source:
             Wan-Video/Wan2.2 ``vae2_1.py``, ``vae2_2.py``: ``WanVAE_.decode``.
@@ -179,6 +184,7 @@ class WanVAE(nn.Module):
 
         Raises:
             ValueError: as in :meth:`decode`.
+            NonFiniteError: as in :meth:`decode`.
         """
         check_latent(z, self.config)
         return self._decode(z, tiling or AUTO, clamp, on_progress)
@@ -191,6 +197,7 @@ class WanVAE(nn.Module):
             y = unpatchify(y, self.config.patch_size).float().unsqueeze(2)
             return y.clamp(-1, 1) if clamp else y
         y = decode_batch(self.decoder, self.config, x, tiling, on_progress)
+        check_decoded(y, z, self.decoder.named_parameters("decoder"))
         return y.clamp_(-1, 1) if clamp else y
 
     def _needs_grad(self, x: Tensor) -> bool:

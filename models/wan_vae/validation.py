@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from ..finite import check_finite, is_finite
 from .config import WanVAEConfig
 
-__all__ = ["PADS", "check_latent", "check_pixels", "check_range", "pad_frames"]
+__all__ = ["PADS", "check_decoded", "check_latent", "check_pixels", "check_range", "pad_frames"]
 
 PADS = ("repeat", "reflect")
 _OVERSHOOT = 0.25  # of the range: bicubic resampling leaves it by a fifth at sharp edges, and that is no mistake
+_LARGEST_LATENT = 1e3
 _NAMES = {16: "the Wan 2.1 VAE (all of Wan 2.1, and Wan2.2 A14B)", 48: "the Wan 2.2 VAE (Wan2.2 TI2V-5B only)"}
 
 
@@ -111,6 +114,32 @@ def check_latent(z: Tensor, config: WanVAEConfig) -> None:
         )
     if 0 in z.shape:
         raise ValueError(f"the latent has shape {list(z.shape)}; no side may be 0.")
+
+
+def check_decoded(pixels: Tensor, z: Tensor, weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Check that decoded pixels, not yet clamped, are finite; where they are not, say which tensor is to blame.
+
+    Args:
+        pixels: what came out; one value of it is read from its device.
+        z: the raw latent that went in.
+        weights: of the decoder, by name.
+
+    Raises:
+        NonFiniteError: a pixel is NaN or infinite.
+    """
+    if is_finite(pixels):
+        return
+    if not is_finite(z):
+        remedy = "so does the latent that was decoded: look at what sampled it."
+    elif (largest := z.abs().max().item()) > _LARGEST_LATENT:
+        remedy = f"the latent has values up to {largest:.3g}, an image's stay below about 20: look at what sampled it."
+    else:
+        name, weight = max(weights, key=lambda item: item[1].abs().max().item())
+        remedy = (
+            f"the latent is finite, the largest weight is {name} with {weight.abs().max():.3g} in "
+            f"{str(weight.dtype).removeprefix('torch.')}: use bfloat16 or float32, or another copy of the VAE."
+        )
+    check_finite(pixels, "the decoded image", remedy)
 
 
 def _check_tensor(x: Tensor, name: str, shape: str) -> None:

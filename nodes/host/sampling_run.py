@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_base
@@ -186,7 +186,7 @@ def make_requested_contract(model: Any, inputs: SampleInputs, **asked: Any) -> S
     latent = (model.get_model_object("latent_format").latent_channels, *inputs.latent["samples"].shape[-2:])
     asked |= {"latent": latent, "cfg": inputs.cfg}
     declared = get_contract(model)
-    return replace(declared, **asked) if declared else SamplingContract(**asked)
+    return declared.with_plain_schedule(**asked) if declared else SamplingContract(**asked)
 
 
 def check_sampling(model: Any, requested: SamplingContract, process: NoiseProcess, on_mismatch: str) -> None:

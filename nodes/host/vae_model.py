@@ -15,6 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ...models.finite import check_finite
 from ...models.wan_vae import Tiling, WanVAE, official_state_dict
 from ...models.wan_vae.validation import check_latent, check_range
 from ...pipeline.pictures.convert import to_signed
@@ -107,6 +108,7 @@ class HostVAE(comfy.sd.VAE):
 
         Raises:
             ValueError: the latent belongs to another VAE.
+            NonFiniteError: a pixel is NaN or infinite.
         """
         latent = latent.unsqueeze(2) if latent.ndim == 4 else latent
         check_latent(latent, self.first_stage_model.config)  # before the weights are loaded for it
@@ -252,6 +254,7 @@ def decode_latents(vae: Any, latent: Tensor, tiling: Tiling) -> Tensor:
 
     Raises:
         ValueError: the latent cannot be decoded.
+        NonFiniteError: the images are NaN.
     """
     if not isinstance(latent, Tensor) or latent.ndim not in (4, 5) or 0 in latent.shape:
         found = f"shape {list(latent.shape)}" if isinstance(latent, Tensor) else type(latent).__name__
@@ -259,5 +262,9 @@ def decode_latents(vae: Any, latent: Tensor, tiling: Tiling) -> Tensor:
             f"samples has {found}; it must be [batch, channels, height, width] or [batch, channels, frames, height, "
             "width], none of them 0: connect what a sampler or VAE Encode gives."
         )
-    frames = vae.decode_latent(latent, tiling) if isinstance(vae, HostVAE) else vae.decode(latent)
+    if isinstance(vae, HostVAE):
+        frames = vae.decode_latent(latent, tiling)
+    else:
+        frames = vae.decode(latent)
+        check_finite(frames, "the decoded image", "look at what sampled the latent, or use another copy of the VAE.")
     return rearrange(frames, "... h w c -> (...) h w c")

@@ -14,6 +14,8 @@ from .layout import draw_image_grid
 
 __all__ = ["draw_probe_chart", "draw_probe_grid"]
 
+_LARGEST_LATENT = 100.0  # far outside of any image's
+
 
 def draw_probe_grid(report: ProbeReport, decode: Callable[[Tensor], Tensor], *, cell: int = 256) -> Image.Image:
     """Draw the first image of every candidate, the most plausible first, labelled with rank, name and score.
@@ -25,8 +27,8 @@ def draw_probe_grid(report: ProbeReport, decode: Callable[[Tensor], Tensor], *, 
     """
     images = []
     for rank, item in enumerate(report.ranking, 1):
-        # a run that blew up may hold infinities, which no decoder takes
-        latent = item.latent[:1].nan_to_num(0.0, 0.0, 0.0)
+        # a run that blew up may hold infinities, or values at which a decoder overflows
+        latent = item.latent[:1].nan_to_num(0.0, 0.0, 0.0).clamp(-_LARGEST_LATENT, _LARGEST_LATENT)
         text = f"{rank}. {item.name}\nscore {item.score:.2f}, {item.distance:.0%} from its finest run"
         images.append((text, to_pil(decode(latent)[0], "round")))
     return draw_image_grid(images, title="The same noise, each candidate's sampling", cell=cell)

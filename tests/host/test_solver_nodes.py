@@ -1,4 +1,4 @@
-"""Solvers, contracts and guards through a real server: posted graphs, errors as a user reads them, pictures' texts."""
+"""Solvers, contracts and checks through a real server: posted graphs, errors as a user reads them, images' texts."""
 
 from __future__ import annotations
 

@@ -137,17 +137,29 @@ def test_a_cut_run_goes_on_exactly_where_its_state_is_handed_over(solver: Solver
     assert torch.equal(rest, whole)
 
 
-@pytest.mark.parametrize("name", ["ddim", "unipc1", "unipc2", "unipc3", "dpmpp1", "dpmpp2", "euler", "renoise"])
-def test_the_first_half_of_a_split_schedule_is_the_first_half_of_the_run(name: str) -> None:
+@every_solver
+def test_the_first_half_of_a_split_schedule_is_the_first_half_of_the_run(solver: Solver) -> None:
     noise, whole = per_item_noise((1, 2, 3, 3), 5), flow_schedule(10, shift=5.0)
     first, second = whole.split(4)
-    half, state = integrate(denoise, noise, whole, SOLVERS[name], stop=4)
-    alone, _ = integrate(denoise, noise, first, SOLVERS[name])
-    assert torch.equal(half, alone)
-    # without the state a one-step method goes on exactly, and no other one does
-    again, _ = integrate(denoise, alone, second, SOLVERS[name])
-    run, _ = integrate(denoise, half, whole, SOLVERS[name], start=4, state=state)
-    assert torch.equal(again, run) == (name in ("ddim", "dpmpp1", "euler", "renoise"))
+    half, state = integrate(denoise, noise, whole, solver, stop=4)
+    alone, _ = integrate(denoise, noise, first, solver)
+    assert torch.equal(half, alone) or is_noisy_by_place(solver)
+    if state is None and not is_noisy_by_place(solver):  # a method without memory needs none to continue
+        again, _ = integrate(denoise, alone, second, solver)
+        assert torch.equal(again, integrate(denoise, half, whole, solver, start=4)[0])
+
+
+def is_noisy_by_place(solver: Solver) -> bool:
+    """DDIM's fresh noise belongs to the index in the schedule at hand, so a part of it draws other noise."""
+    return isinstance(solver, DDIM) and solver.eta > 0
+
+
+@pytest.mark.parametrize("name", ["unipc1", "unipc2", "unipc3", "dpmpp2"])
+def test_a_method_with_memory_continues_only_with_its_state(name: str) -> None:
+    noise, whole = per_item_noise((1, 2, 3, 3), 5), flow_schedule(10, shift=5.0)
+    half, _ = integrate(denoise, noise, whole, SOLVERS[name], stop=4)
+    again, _ = integrate(denoise, half, whole.split(4)[1], SOLVERS[name])
+    assert not torch.equal(again, integrate(denoise, noise, whole, SOLVERS[name])[0])
 
 
 @pytest.mark.parametrize("name", ["unipc1", "unipc2", "unipc3", "dpmpp2"])
@@ -253,10 +265,6 @@ def test_every_registered_solver_is_asked() -> None:
 
 
 def test_declared_orders() -> None:
-    assert {name: make().convergence_order for name, make in REGISTRY.items()} == {
-        "ddim": 1,
-        "flow_unipc": 3,  # order 2, and one more from the corrector
-        "flow_dpmpp": 2,
-        "flow_euler": 1,
-        "renoise": None,
-    }
+    """FlowUniPC's is 3: order 2, and one more from the corrector."""
+    declared = {name: make().convergence_order for name, make in REGISTRY.items()}
+    assert (declared["ddim"], declared["flow_dpmpp"], declared["flow_unipc"]) == (1, 2, 3)

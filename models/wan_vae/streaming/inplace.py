@@ -67,4 +67,6 @@ def norm_into(x: Tensor, norm: PixelNorm, out: Tensor, silu: bool = False) -> No
 
 
 def _compute_inverse_norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(1e-12).reciprocal_()
+    """Return 1 / norm over the channels; NaN where the norm overflows, lest a flat image hide that."""
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(1e-12)
+    return norm.reciprocal().add_(norm, alpha=0.0)  # infinity times 0 is NaN

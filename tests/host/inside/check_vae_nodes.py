@@ -159,6 +159,18 @@ def check_latents_that_cannot_be_decoded():
         assert str(list(shape)) in message or "unsqueeze" in message, message
 
 
+def check_images_that_are_not_finite_are_errors():
+    """A latent, or weights, from which no image can come; with our VAE and core's, in our node and core's."""
+    ours, (cores,) = load(), run("VAELoader", vae_name="wan21_tiny.safetensors")
+    bad = {"samples": torch.full((1, 16, 1, 4, 4), torch.nan)}
+    for node_id, vae in (("WanLiteVAEDecode", ours), ("VAEDecode", ours), ("WanLiteVAEDecode", cores)):
+        message = raises(ArithmeticError, run, node_id, samples=bad, vae=vae)
+        assert "decoded image" in message and "latent" in message, message
+    ours.first_stage_model.decoder.conv1.weight.data.fill_(1e38)
+    message = raises(ArithmeticError, run, "VAEDecode", samples={"samples": torch.randn(1, 16, 1, 4, 4)}, vae=ours)
+    assert "decoder.conv1.weight" in message, message
+
+
 def check_precision():
     import comfy.model_management
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wan_lite.cli import COMMANDS, main
-from wan_lite.pipeline.finite import NonFiniteError
+from wan_lite.models.finite import NonFiniteError
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 VAE = str(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors")

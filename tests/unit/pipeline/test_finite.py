@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from wan_lite.models import load_student, load_wan_vae
+from wan_lite.models.finite import NonFiniteError, check_finite
 from wan_lite.models.student.student import Student
 from wan_lite.models.wan_vae.vae import WanVAE
-from wan_lite.pipeline.finite import NonFiniteError, check_finite
 from wan_lite.pipeline.generation import decode_images, generate, sample_latents
 from wan_lite.samplers.contract import PRESETS
 

@@ -19,7 +19,7 @@ from wan_lite.models.wan_vae.vae import WanVAE
 from wan_lite.pipeline.contracts import Overrides, resolve_contract
 from wan_lite.pipeline.generation import Prompts, decode_images, generate, sample_latents, save_png
 from wan_lite.pipeline.pictures.convert import to_uint8
-from wan_lite.samplers import PRESETS, ContractMismatch, format_contract
+from wan_lite.samplers import PRESETS, ContractMismatch, Prediction, SamplingContract, format_contract
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 DDIM = "ddim-10 training preview"
@@ -206,3 +206,57 @@ def test_no_contract_and_no_wish_says_what_to_do() -> None:
         resolve_contract(load_student(VECTORS / "student_4ch"), Overrides())
     with pytest.raises(ValueError, match="on_mismatch is 'maybe'"):
         resolve_contract(load_student(VECTORS / "student_4ch"), Overrides(), on_mismatch="maybe")
+
+
+# --- students of few steps --------------------------------------------------------------------------------------------
+
+RENOISE = SamplingContract(
+    "renoise",
+    Prediction.VELOCITY,
+    shift=5.0,
+    denoising_steps=(1000, 750, 500, 250),
+    timestep_cast="float",
+    latent=(4, 4, 4),
+    output_projection=True,
+    source="declared",
+)
+
+
+@pytest.fixture
+def few(student: Student) -> Student:
+    return Student(student.network, output_proj=student.output_proj, contract=RENOISE, source="mine")
+
+
+def test_a_student_of_few_steps_is_sampled_at_its_own_timesteps(few: Student) -> None:
+    fed: list[float] = []
+    hook = few.network.register_forward_pre_hook(lambda network, given: fed.append(given[1][0].item()))
+    text = [torch.randn(5, 24)]
+    both = sample_latents(few, text, batch=2, seed=3)
+    hook.remove()
+    assert fed == [1000.0, 937.5, pytest.approx(833.3333), 625.0]
+    torch.testing.assert_close(sample_latents(few, text, seed=4), both[1:], atol=1e-5, rtol=0)
+    assert not torch.equal(sample_latents(few, text, seed=3), sample_latents(few, text, seed=5))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "found"),
+    [
+        (Overrides(steps=8), "timesteps: .* says .1000, 937.5, 833.333, 625., but .1000, 972.222,"),
+        (Overrides(shift=8.0), "timesteps: .*but .1000, 960, 888.889, 727.273."),
+        (Overrides(cfg=3.0), "cfg: .* says 1.0, but 3.0"),
+        (Overrides(sampler="flow-euler"), "solver: .* says renoise, but flow_euler"),
+        (Overrides(sampler="flow-unipc"), "solver: .* says renoise, but flow_unipc"),
+        (Overrides(sampler="ddim"), "solver: .* says renoise, but ddim"),
+    ],
+)
+def test_what_such_a_student_never_saw_is_a_mismatch(few: Student, overrides: Overrides, found: str) -> None:
+    with pytest.raises(ContractMismatch, match=found):
+        resolve_contract(few, overrides)
+    wanted = resolve_contract(few, overrides, on_mismatch="ignore")
+    assert wanted.source == "assumed"
+    assert wanted.schedule().steps == (overrides.steps or 4 if overrides.sampler != "ddim" else 20)
+
+
+def test_another_solver_keeps_the_sigmas_of_training(few: Student) -> None:
+    wanted = resolve_contract(few, Overrides(sampler="flow-euler"), on_mismatch="ignore")
+    assert (wanted.solver, wanted.denoising_steps) == ("flow_euler", RENOISE.denoising_steps)

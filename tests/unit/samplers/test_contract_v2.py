@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +173,15 @@ def test_a_bad_record_is_one_sentence(base: dict[str, Any], changes: dict[str, A
     assert "\n" not in str(raised.value)
 
 
+def test_the_documented_contracts_are_contracts() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "contract.md").read_text("utf-8")
+    examples = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 6
+    contracts = [SamplingContract.from_json(example) for example in examples]
+    assert [contract.version for contract in contracts] == [json.loads(example)["version"] for example in examples]
+    assert {field.name for field in fields(SamplingContract)} <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+
 # What follows from it ------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +241,16 @@ def test_another_number_of_steps() -> None:
     for contract, steps in ((read(CAUSVID), 4), (read(CHRONOEDIT), 4), (read(RCM), 5), (read(LIGHTNING), 0)):
         with pytest.raises(ContractError, match=f"steps is {steps}"):
             contract.with_steps(steps)
+
+
+def test_a_plain_schedule_instead_of_the_rule() -> None:
+    asked = {"solver": "flow_unipc", "prediction": "velocity", "steps": 20, "shift": 5.0}
+    for content in (LIGHTNING, CAUSVID, RCM, CHRONOEDIT, LIGHTX2V):
+        plain = read(content).with_plain_schedule(**asked)
+        assert torch.equal(plain.schedule().sigmas, flow_schedule(20, shift=5.0).sigmas)
+        assert compare(read(content), plain)[0].field in ("solver", "timesteps")
+    declared = PRESETS["flow_unipc-20 shift 5"]
+    assert declared.with_plain_schedule(steps=8) == replace(declared, steps=8)
 
 
 def test_in_one_line() -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wan_lite.models.wan_vae import WAN21, WAN22, WanVAE, WanVAEConfig, load_wan_vae
+from wan_lite.models.finite import NonFiniteError
+from wan_lite.models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae
 from wan_lite.models.wan_vae.streaming import rows
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "wan_vae"
@@ -130,6 +131,55 @@ def test_bad_latents_are_one_sentence(latent: torch.Tensor, sentence: str) -> No
     with pytest.raises(ValueError, match=sentence) as caught:
         WanVAE(WanVAEConfig(dim=4)).decode(latent)
     assert "\n" not in str(caught.value)
+
+
+def tiny_vae(precision: torch.dtype = torch.float32) -> WanVAE:
+    return load_wan_vae(path_of("wan21"), precision)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("tiling", [None, Tiling("off")])
+def test_a_latent_that_is_not_finite_is_named(value: float, tiling: Tiling | None) -> None:
+    z = torch.zeros(2, 16, 1, 4, 4)
+    z[1, 3, 0, 2, 2] = value
+    with pytest.raises(NonFiniteError, match=r"decoded image holds \d+ of 6144 values .* so does the latent"):
+        tiny_vae().decode(z, tiling=tiling)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_latent_that_overflows_is_named_rather_than_flat(precision: torch.dtype) -> None:
+    z = torch.randn(1, 16, 1, 4, 4)
+    assert tiny_vae(precision).decode(1e3 * z).std() > 0.1
+    with pytest.raises(NonFiniteError, match=r"the latent has values up to [\d.]+e\+2\d"):
+        tiny_vae(precision).decode(1e22 * z)
+
+
+@pytest.mark.parametrize("name", ["decoder.conv1", "decoder.upsamples.0.residual.6", "decoder.head.2"])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_weights_that_overflow_are_named(name: str, frames: int) -> None:
+    vae = tiny_vae()
+    vae.get_submodule(name).weight.data.fill_(1e38)
+    with pytest.raises(NonFiniteError, match=f"largest weight is {name}.weight with 1e\\+38 in float32") as caught:
+        vae.decode(torch.randn(1, 16, frames, 2, 2))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 400
+
+
+def test_an_encoder_that_overflows_is_an_error() -> None:
+    vae = tiny_vae()
+    vae.encoder.conv1.weight.data.fill_(1e38)
+    with pytest.raises(NonFiniteError, match="the encoded latent holds 128 of 128 values"):
+        vae.encode(torch.rand(1, 3, 1, 16, 16))
+
+
+def test_only_one_value_of_the_image_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished image costs one read from its device."""
+    vae, read = tiny_vae(), []
+    original = torch.Tensor.__bool__
+    monkeypatch.setattr(torch.Tensor, "__bool__", lambda self: read.append(self) or original(self))
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: pytest.fail("a value was read"))
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: pytest.fail("values were read"))
+    vae.decode(torch.randn(2, 16, 1, 4, 4), tiling=Tiling("off"))
+    assert len(read) == 1
 
 
 BAD_CONFIGURATIONS = [
