@@ -48,7 +48,7 @@ def run_known(options: argparse.Namespace) -> None:
 
 
 def _print_list(students: tuple[KnownStudent, ...]) -> None:
-    from ..samplers.contract import format_timesteps
+    from ..samplers.formatting import format_timesteps
 
     width = max((len(student.id) for student in students), default=0)
     for student in students:

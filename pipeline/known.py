@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..models.known_students import KnownStudent, KnownStudents, Recognition
-from ..samplers.contract import SamplingContract, format_timesteps
+from ..samplers.contract import SamplingContract
+from ..samplers.formatting import format_timesteps
 
 __all__ = [
     "NamedFile",
