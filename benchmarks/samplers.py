@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"    {name}: largest allocation {largest:.2f} latents, most alive {peak:.2f} latents")
             missed |= name == "ours" and largest > 1
         difference = float((found.results["ours"] - found.results["diffusers"]).abs().max())
-        print(f"    largest difference of the two results {difference:.1e} (other levels, same method)")
+        print(f"    largest difference of the two results {difference:.1e} (other sigmas, same method)")
         missed |= ratio > FIGURE
     return int(missed)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
     from .contract_files import *  # noqa: F403
     from .known_students import *  # noqa: F403
     from .known_students.find import *  # noqa: F403
+    from .precision import *  # noqa: F403
     from .student import *  # noqa: F403
     from .text_embeds import *  # noqa: F403
     from .wan_vae import *  # noqa: F403
@@ -23,16 +24,44 @@ _EXPORTS = {
     "contract_files": ("read_contract", "stamp"),
     "known_students": ("KnownStudent", "KnownStudents", "Recognition", "load_known_students"),
     "known_students.find": ("FoundContract", "find_contract"),
-    "student": ("Student", "StudentConfig", "StudentNetwork", "load_student", "pool_text", "save_student"),
-    "text_embeds": ("read_text_embeds", "save_text_embeds"),
+    "precision": ("choose_dtype",),
+    "student": (
+        "Student",
+        "StudentCheckpoint",
+        "StudentConfig",
+        "StudentNetwork",
+        "build_projection",
+        "fit_contract",
+        "load_student",
+        "pool_text",
+        "read_student",
+        "save_student",
+    ),
+    "text_embeds": ("read_text_embeds", "save_text_embeds", "trim_padding"),
     "wan_vae": ("WAN21", "WAN22", "Tiling", "WanVAE", "WanVAEConfig", "load_wan_vae", "save_wan_vae"),
     "world": (
+        "ARMS",
         "Diagnosis",
+        "DynamicsConfig",
+        "DynamicsModel",
+        "LatentActionModel",
+        "LatentActionsConfig",
         "Rollout",
         "RolloutConfig",
+        "RolloutProgress",
+        "RolloutState",
+        "Run",
+        "TokenizerConfig",
+        "VideoTokenizer",
         "World",
+        "convert_world",
         "diagnose",
+        "find_checkpoints",
+        "find_runs",
+        "fit_frames",
+        "infer_actions",
         "load_world",
+        "parse_actions",
         "rollout",
         "save_world",
     ),

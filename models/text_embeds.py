@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import CheckpointError, read_tensors, write_tensors
+from .checkpoint import CheckpointError, TensorFile, write_tensors
 from .fitting import is_finite
-from .metadata import read_metadata
 
 __all__ = ["CAPTIONS_KEY", "move_padding_last", "read_text_embeds", "save_text_embeds", "trim_padding"]
 
 CAPTIONS_KEY = "wan_lite.captions"
+_LARGEST = 65504.0  # of float16; embeddings have values of a few hundred, and far larger ones overflow in a network
+_UNUSABLE = f"hold values that are NaN, infinite or beyond {_LARGEST:.0f}"
 
 
 def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[str]]:
@@ -33,23 +34,25 @@ def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[s
         CheckpointError: the file is missing, damaged, or holds anything but text embeddings of one width.
     """
     path = Path(path)
-    tensors = read_tensors(path)
-    names = ["text"] if set(tensors) == {"text"} else [f"text.{index}" for index in range(len(tensors))]
-    if not names or set(names) != set(tensors):
-        found = ", ".join(sorted(tensors)[:4]) or "nothing"
+    file = TensorFile(path)
+    names = ["text"] if set(file.specs) == {"text"} else [f"text.{index}" for index in range(len(file.specs))]
+    if not names or set(names) != set(file.specs):
+        found = ", ".join(sorted(file.specs)[:4]) or "nothing"
         raise CheckpointError(
             f"{path.name}: holds {found}, not text embeddings (a tensor 'text', or 'text.0', 'text.1', ...); choose a "
             "file that the node WanLiteTextEmbedsSave wrote."
         )
-    texts = [tensors[name] for name in names]
-    if not _are_prompts(texts):
+    specs = [file.specs[name] for name in names]
+    if not _are_prompts(specs):
         raise CheckpointError(
-            f"{path.name}: holds texts {_list_shapes(texts)}; each must be (tokens, width) with one width for all, in "
+            f"{path.name}: holds texts {_list_shapes(specs)}; each must be (tokens, width) with one width for all, in "
             "floating point. Save the embeddings again."
         )
-    if not all(is_finite(text) for text in texts):
-        raise CheckpointError(f"{path.name}: holds NaN or infinite values; encode the prompts again.")
-    return texts, _parse_captions(read_metadata(path).get(CAPTIONS_KEY), len(texts))
+    tensors = file.read(names)
+    texts = [tensors[name] for name in names]
+    if not all(map(_is_usable, texts)):
+        raise CheckpointError(f"{path.name}: its embeddings {_UNUSABLE}; encode the prompts again.")
+    return texts, _parse_captions(file.metadata.get(CAPTIONS_KEY), len(texts))
 
 
 def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], captions: Sequence[str] = ()) -> None:
@@ -61,7 +64,8 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
         captions: the prompts, as far as they are known.
 
     Raises:
-        ValueError: there is no text, a text is not (tokens, width) of one width, or there are more captions than texts.
+        ValueError: there is no text, a text is not (tokens, width) of one width or holds values that no text encoder
+            gives, or there are more captions than texts.
         OSError: the file cannot be written; what was there stays.
     """
     if not _are_prompts(texts):
@@ -69,6 +73,8 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
             f"texts holds {_list_shapes(texts)}; give one floating-point (tokens, width) for each prompt, one width "
             "for all."
         )
+    if not all(map(_is_usable, texts)):
+        raise ValueError(f"texts {_UNUSABLE}; check the text encoder and its precision, and encode the prompts again.")
     if len(captions) > len(texts):
         raise ValueError(f"captions has {len(captions)} lines for {len(texts)} texts; give at most one for each.")
     names = ["text"] if len(texts) == 1 else [f"text.{index}" for index in range(len(texts))]
@@ -79,21 +85,29 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
 
 
 def trim_padding(embeddings: Tensor) -> Tensor:
-    """Cut the embeddings of zeros after a prompt's last token: (l, d) to (l', d), with at least one left."""
+    """Cut the embeddings of zeros after a prompt's last token: (l, d) to (l', d), with at least one left.
+
+    Args:
+        embeddings: (l, d), of one prompt.
+    """
     used = (embeddings != 0).any(dim=1).nonzero()
     return embeddings[: int(used[-1]) + 1 if len(used) else 1]
 
 
-def move_padding_last(rows: Tensor) -> Tensor:
-    """Move rows of zeros (b, l, d) behind the text: joined prompts (ComfyUI's ConditioningConcat) have them between."""
-    empty = (rows == 0).all(dim=2)
+def move_padding_last(embeddings: Tensor) -> Tensor:
+    """Move zeros (b, l, d) behind the text: joined prompts (ComfyUI's ConditioningConcat) have them between."""
+    empty = (embeddings == 0).all(dim=2)
     order = empty.to(torch.uint8).argsort(dim=1, stable=True)
-    return rows.gather(1, order.unsqueeze(2).expand_as(rows))
+    return embeddings.gather(1, order.unsqueeze(2).expand_as(embeddings))
 
 
 def _are_prompts(texts: Sequence[Tensor]) -> bool:
     good = [text.ndim == 2 and text.numel() > 0 and text.is_floating_point() for text in texts]
     return bool(good) and all(good) and len({text.shape[1] for text in texts}) == 1
+
+
+def _is_usable(text: Tensor) -> bool:
+    return is_finite(text) and float(text.float().abs().max()) <= _LARGEST
 
 
 def _list_shapes(texts: Sequence[Tensor]) -> str:

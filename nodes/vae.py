@@ -12,7 +12,7 @@ from torch import Tensor
 from ..models.wan_vae import Tiling, load_wan_vae
 from ..models.wan_vae.tiling import MODES
 from .host.folders import find_model, fingerprint, list_models
-from .host.schema import CATEGORY, PRECISIONS, choice_input, int_input, make_schema
+from .host.schema import CATEGORY, PRECISIONS, Node, choice_input, int_input, make_schema
 from .host.vae_model import HostVAE, decode_latents, encode_images
 
 
@@ -84,7 +84,7 @@ class WanLiteVAELoader(io.ComfyNode):
         return io.NodeOutput(HostVAE(load_wan_vae(path, dtype, comfy.model_management.vae_offload_device()), dtype))
 
 
-class WanLiteVAEEncode(io.ComfyNode):
+class WanLiteVAEEncode(Node):
     """IMAGE -> LATENT, one latent for each image."""
 
     @classmethod
@@ -109,7 +109,7 @@ class WanLiteVAEEncode(io.ComfyNode):
         return io.NodeOutput({"samples": encode_images(vae, image, read_tiling(tiling, budget_mb))})
 
 
-class WanLiteVAEDecode(io.ComfyNode):
+class WanLiteVAEDecode(Node):
     """LATENT -> IMAGE."""
 
     @classmethod

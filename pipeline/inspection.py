@@ -22,7 +22,7 @@ from ..models.student.loading import CONFIG_KEY, PROJECTION_NAME, StudentCheckpo
 from ..models.student.student import VAES
 from ..models.text_embeds import CAPTIONS_KEY, read_text_embeds
 from ..models.wan_vae.loading import VAEFile
-from ..models.world import find_checkpoints, load_world
+from ..models.world import find_runs, load_world
 from ..models.world.formats import STAGES
 from ..models.world.loading import identify_network
 from ..models.world.world import WORLD_CONFIG_KEY
@@ -103,7 +103,7 @@ def _inspect_folder(path: Path) -> Description:
         return Description(STUDENT, tuple(_list_student(path)))
     if "AutoencoderKLWan" in _read_text(config) or (path / "vae" / "config.json").is_file():
         return Description(VAE, tuple(_list_vae(path)))
-    if {"tokenizer", "dynamics"} <= set(find_checkpoints(path)):
+    if {"tokenizer", "dynamics"} <= {stage for run in find_runs(path) for stage in run.checkpoints}:
         return Description(WORLD, tuple(_list_world(path)))
     weights = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".pth", ".pt", ".bin"))
     if not weights:
@@ -166,9 +166,11 @@ def _list_embeds(path: Path) -> Facts:
 
 def _list_world(path: Path) -> Facts:
     world = load_world(path)
-    sources = find_checkpoints(path) if path.is_dir() else {"file": path}
+    run = find_runs(path)[-1] if path.is_dir() else None
+    sources = {"file": path} if run is None else run.checkpoints
     actions = f"{world.n_actions}, ids 0 to {world.n_actions - 1}" if world.n_actions else "none"
     return [
+        *([] if run is None else [("run", f"{run.folder.name}, {run.time}")]),
         *(
             (name.replace("_", " "), str(file.relative_to(path) if path.is_dir() else file.name))
             for name, file in sources.items()

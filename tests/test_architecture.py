@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ("samplers", "models", "pipeline", "check", "cli", "nodes", "demo")
 TOOLS = ("benchmarks", "scripts")
-HOST = {"comfy", "comfy_api", "comfyui_version", "folder_paths", "latent_preview", "server"}
+HOST = {"comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "latent_preview", "server"}
 """Modules of ComfyUI."""
 
 INSIDE = {
@@ -47,7 +47,7 @@ OUTSIDE = {
     "nodes": {"torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
     "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},
-    "scripts": {"PIL", "browser", "host", "pdoc"},
+    "scripts": {"PIL", "browser", "build_workflows", "host", "pdoc", "workflow_plans"},
 }
 """Which modules from elsewhere a folder may import, beside the standard library."""
 
@@ -115,6 +115,12 @@ def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     assert function.end_lineno is not None
     return function.end_lineno - function.lineno + 1
+
+
+def docstring_length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = function.body[0]
+    is_docstring = ast.get_docstring(function) is not None
+    return first.end_lineno - first.lineno + 1 if is_docstring else 0  # type: ignore[operator]
 
 
 # Imports -------------------------------------------------------------------------------------------------------------
@@ -185,8 +191,10 @@ def test_folders_are_small() -> None:
 
 
 def test_function_lengths() -> None:
-    lengths = [length(function) for path in files() for function in functions(path)]
-    assert statistics.median(lengths) <= 6
+    """The middle function without its docstring, which lists arguments line by line; the long ones with it."""
+    every = [function for path in files() for function in functions(path)]
+    lengths = [length(function) for function in every]
+    assert statistics.median(length(function) - docstring_length(function) for function in every) <= 6
     assert statistics.quantiles(lengths, n=10)[-1] <= 20
 
 

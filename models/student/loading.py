@@ -141,6 +141,9 @@ def read_student(
 def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
     """Return the 1x1 convolution from the student's channels to the VAE's in float32, or None where there is none.
 
+    Args:
+        checkpoint: of the student.
+
     Raises:
         CheckpointError: the projection's tensors are not those of such a convolution, or hold NaN.
     """

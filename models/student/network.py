@@ -255,7 +255,7 @@ def pool_text(text: Text, length: int | None = None) -> Tensor:
 
     Returns:
         (b, d) in float32; a prompt of zeros only gives zeros. Means of bfloat16 and float16 rows are rounded once to
-        that type, because training takes the mean in the type of its rows (Wan's text encoder works in bfloat16).
+        that type, because training takes the mean in the type of its embeddings (Wan's encoder works in bfloat16).
 
     Raises:
         ValueError: the text has another number of dimensions, the list is empty, or a prompt is longer than ``length``.

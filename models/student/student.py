@@ -88,7 +88,13 @@ def check_projection(config: StudentConfig, has_projection: bool, source: str) -
 
 
 def fit_contract(contract: SamplingContract, config: StudentConfig, vae_channels: int) -> SamplingContract:
-    """Return the contract with what the checkpoint itself shows: latent size, VAE and projection."""
+    """Return the contract with what the checkpoint itself shows: latent size, VAE and projection.
+
+    Args:
+        contract: how to sample.
+        config: the student's sizes.
+        vae_channels: of the latent that the VAE decodes, 16 or 48.
+    """
     size = config.latent_size
     return replace(
         contract,

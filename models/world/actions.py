@@ -52,6 +52,10 @@ def choose_action(
 def infer_actions(world: World, frames: Tensor) -> Tensor:
     """Return the actions that the latent action model infers between neighbouring frames of a video.
 
+    Args:
+        world: with a latent action model.
+        frames: of its size, at least two.
+
     Shapes:
         frames (b, t, 3, S, S) in [-1, 1], t >= 2 -> (b, t - 1) int64.
 
@@ -65,6 +69,9 @@ def infer_actions(world: World, frames: Tensor) -> Tensor:
 
 def parse_actions(text: str) -> ActionPolicy | list[int] | None:
     """Read actions as people write them: a rule's name, ``none``, or ids such as ``0, 3, 3, 1`` or ``0 3x2 1``.
+
+    Args:
+        text: what was written.
 
     Raises:
         ValueError: a word is neither an id, nor an id with a count, nor a rule; or there are more than 100000 ids.

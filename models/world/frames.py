@@ -16,6 +16,10 @@ _LARGEST_VALUE = 16.0  # unclamped frames of a rollout may leave [-1, 1] a littl
 def fit_frames(frames: Tensor, size: int) -> Tensor:
     """Crop frames to a square from the middle and resize them to the world's frame size.
 
+    Args:
+        frames: with values in any range.
+        size: side of the square in pixels.
+
     Shapes:
         (..., 3, H, W) -> (..., 3, size, size), values kept in their range. Sides shrink by averaging, as the data
         sets were made, and grow bilinearly.

@@ -22,7 +22,7 @@ from ..fitting import check_fit, load_into
 from ..metadata import read_metadata
 from ..model_kind import identify_model
 from ..pickles import read_pickle
-from .discovery import STATE_FILE, WEIGHTS_FILE, find_checkpoints, is_checkpoint_folder
+from .discovery import STATE_FILE, WEIGHTS_FILE, Run, find_runs, is_checkpoint_folder
 from .formats import CURRENT, STAGES, WorldFormat
 from .infer_config import Weights
 from .legacy import LEGACY
@@ -69,7 +69,8 @@ def load_world(
     """Open a world from one file or folder, or from its three checkpoints.
 
     Args:
-        world: our single ``.safetensors`` file, or a folder in which the newest checkpoint of each kind is taken.
+        world: our single ``.safetensors`` file, or a folder of which the newest training run is taken, and of each
+            network the checkpoint with the most steps.
         tokenizer: the video tokenizer's checkpoint: a ``.pth`` file (legacy, or as published since September 2025) or
             a ``<stage>_step_<n>`` folder.
         actions: the latent action model's checkpoint; may be left out where all actions are given explicitly.
@@ -145,15 +146,29 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> World:
         raise CheckpointError(
             f"{folder.name}: is one checkpoint, not a whole world; give all three, or their common folder."
         )
-    paths = find_checkpoints(folder)
-    missing = [f"a {STAGES[stage]}" for stage in ("tokenizer", "dynamics") if stage not in paths]
+    run = _choose_run(folder, find_runs(folder))
+    parts = ", ".join(f"{stage} {path.name}" for stage, path in sorted(run.checkpoints.items()))
+    _log.info("world %s: run %s of %s: %s", folder.name, run.folder.name, run.time, parts)
+    return _load_parts(run.checkpoints, dtype, source=folder.name)
+
+
+def _choose_run(folder: Path, runs: list[Run]) -> Run:
+    """Return the newest run, unless it lacks a network, which would have to come from another one."""
+    newest = runs[-1] if runs else Run(folder, {}, "")
+    for stage in STAGES:
+        older = [run.folder.name for run in runs if stage in run.checkpoints]
+        if stage not in newest.checkpoints and older:
+            raise CheckpointError(
+                f"{folder.name}: its newest run, {newest.folder.name}, has no {STAGES[stage]}, but {older[-1]} has; "
+                "networks of different runs are not put together unseen: give each by name, or one run's folder."
+            )
+    missing = [f"a {STAGES[stage]}" for stage in ("tokenizer", "dynamics") if stage not in newest.checkpoints]
     if missing:
         raise CheckpointError(
             f"{folder.name}: has no checkpoint of {' or of '.join(missing)} in it; choose the folder of a training "
             "run, or give the files one by one."
         )
-    _log.info("world %s: %s", folder.name, ", ".join(f"{stage} {path.name}" for stage, path in sorted(paths.items())))
-    return _load_parts(paths, dtype, source=folder.name)
+    return newest
 
 
 def _load_single_file(path: Path, dtype: torch.dtype) -> World:

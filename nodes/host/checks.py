@@ -1,25 +1,26 @@
 """What only a MODEL of the host can tell of a sampling that cannot give an image: sentences with the remedy.
 
-A check returns the sentence, or None where all is well; ``raise_or_warn`` of the library raises, logs or drops the
-sentences as the user's ``on_mismatch`` says. Nothing here changes a tensor or a MODEL.
+A check returns the sentence, or None where all is well; :func:`report_problems` raises, shows or drops the sentences
+as the user's ``on_mismatch`` says. Nothing here changes a tensor or a MODEL.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
-from ...models.known_students.find import FoundContract
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare
+from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare, raise_or_warn
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import infer_shift
-from .model_sampling import ContractFlow, LinearEpsilon, TruncatedFlow, format_sampling, get_process
+from .model_sampling import LinearEpsilon, TruncatedFlow, format_sampling, get_process
+from .progress import show_sentence
 from .schema import choice_input
 
 CONTRACT_ATTACHMENT = "wan_lite.contract"
@@ -37,19 +38,18 @@ def get_contract(model: Any) -> SamplingContract | None:
     return model.get_attachment(CONTRACT_ATTACHMENT)
 
 
-def require_contract(found: FoundContract) -> SamplingContract:
-    """Return the contract that was found, or say where to get one.
+def require_contract(contract: SamplingContract | None) -> SamplingContract:
+    """Return the contract, or say where to get one.
 
     Raises:
-        ContractError: There are several that differ, or one that no network here can follow.
         ValueError: There is none.
     """
-    if found.contract is None and not found.candidates and found.student is None:
+    if contract is None:
         raise ValueError(
-            "contract: nothing is connected, this MODEL carries none and the names of its files say nothing; connect "
-            "the SAMPLING_CONTRACT of WanLiteStudentLoader or of WanLiteMakeContract."
+            "contract: nothing is connected and this MODEL carries none; connect the SAMPLING_CONTRACT of "
+            "WanLiteStudentLoader or of WanLiteMakeContract."
         )
-    return found.require()
+    return contract
 
 
 def mismatch_input() -> io.Combo.Input:
@@ -62,6 +62,18 @@ def mismatch_input() -> io.Combo.Input:
         default="error",
         advanced=True,
     )
+
+
+def report_problems(problems: Iterable[str | None], on_mismatch: str) -> None:
+    """Raise, show on the running node and in the log, or drop the sentences that are not None.
+
+    Raises:
+        ContractMismatch: There are some, and ``on_mismatch`` is ``error``.
+    """
+    found = [problem for problem in problems if problem]
+    raise_or_warn(found, on_mismatch)
+    if found and on_mismatch == "warn":
+        show_sentence("\n".join(found))
 
 
 # Shift ---------------------------------------------------------------------------------------------------------------
@@ -82,7 +94,7 @@ def find_patched_shift(model: Any) -> CarriedShift | None:
     """
     patch = model.object_patches.get("model_sampling")
     shift = getattr(patch, "shift", None)
-    if shift is None or isinstance(patch, TruncatedFlow | ContractFlow | LinearEpsilon):
+    if shift is None or isinstance(patch, TruncatedFlow | LinearEpsilon):
         return None
     if hasattr(patch, "multiplier"):
         return CarriedShift(float(shift), f"{float(shift):g}")
@@ -162,7 +174,7 @@ def check_solver(contract: SamplingContract | None, model: Any, solver: str, sig
         return []
     is_flow = get_process(model.get_model_object("model_sampling")) is FLOW
     prediction = Prediction.VELOCITY if is_flow else Prediction.EPSILON
-    shift = infer_shift(sigmas) if is_flow and not contract.has_fixed_sigmas else None
+    shift = infer_shift(sigmas) if is_flow else None
     seen: dict[str, object] = {"solver": solver, "prediction": prediction}
     if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
         seen["shift"] = round(shift, 3)

@@ -1,8 +1,10 @@
-"""What a user sees while a node runs: the progress bar, and a text under the node."""
+"""What a user sees on a node while it runs: the progress bar, a text under it, and the sentence that it stops with."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management
@@ -30,11 +32,29 @@ class Progress:
 
 
 def show_text(hidden: io.HiddenHolder, text: str) -> None:
-    """Log a text, and show it under the node where the host can."""
+    """Log a text, and show it under the node."""
     log.info("Wan Lite: %s", text)
-    server = get_server()
-    if hidden.unique_id is not None and hasattr(server, "send_progress_text"):
-        server.send_progress_text(text, hidden.unique_id)
+    _send_text(text, hidden.unique_id)
+
+
+def show_sentence(sentence: str) -> None:
+    """Show a sentence under the node that is running, which may be one of core's."""
+    _send_text(sentence, _find_running_node())
+
+
+@contextmanager
+def show_refusals() -> Iterator[None]:
+    """Show the sentence of a ValueError under the running node, and let it cross as that and nothing else.
+
+    The page says only that a node failed; type and traceback stand before the sentence in its details.
+    """
+    try:
+        yield
+    except ValueError as error:
+        show_sentence(str(error))
+        if type(error) is ValueError:
+            raise
+        raise ValueError(str(error)).with_traceback(error.__traceback__) from None
 
 
 def get_server() -> Any:
@@ -42,3 +62,19 @@ def get_server() -> Any:
     from server import PromptServer
 
     return getattr(PromptServer, "instance", None)
+
+
+def _send_text(text: str, node_id: str | None) -> None:
+    server = get_server()
+    if node_id is not None and hasattr(server, "send_progress_text"):
+        server.send_progress_text(text, node_id)
+
+
+def _find_running_node() -> str | None:
+    """Return the id of the node that the host runs, None on a host that does not tell."""
+    try:
+        from comfy_execution.utils import get_executing_context
+    except ImportError:
+        return None
+    context = get_executing_context()
+    return context.node_id if context else None

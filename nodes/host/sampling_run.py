@@ -15,20 +15,13 @@ import torch
 from torch import Tensor
 
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import raise_or_warn
 from ...samplers.noise import per_item_noise
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver
-from .checks import CONTRACT_ATTACHMENT, check_contract, check_process, check_shift, get_contract
-from .model_sampling import (
-    get_model_process,
-    make_contract_sampling,
-    make_fixed_schedule,
-    patch_sampling,
-    to_ddim_sigmas,
-)
+from .checks import CONTRACT_ATTACHMENT, check_contract, check_process, check_shift, get_contract, report_problems
+from .model_sampling import get_model_process, make_fixed_schedule, make_model_sampling, patch_sampling, to_ddim_sigmas
 from .schema import SEEDS
 from .solver_adapter import SolverRun, make_sampler
 from .student_model import STUDENT_ATTACHMENT, ProjectedLatent
@@ -169,8 +162,7 @@ def patch_for_training(model: Any, plan: SamplingPlan) -> tuple[Any, Schedule]:
 
 def apply_contract(model: Any, contract: SamplingContract) -> Any:
     """Return a clone of ``model`` that reads its output as the contract says, is fed as in training, and carries it."""
-    native = model.get_model_object("model_sampling")
-    patched = patch_sampling(model, make_contract_sampling(contract, native))
+    patched = patch_sampling(model, make_model_sampling(contract))
     patched.set_attachments(CONTRACT_ATTACHMENT, contract)
     return patched
 
@@ -199,4 +191,4 @@ def check_sampling(model: Any, requested: SamplingContract, process: NoiseProces
     problems: list[str | None] = [*check_contract(declared, requested)]
     if declared is None:
         problems = [check_process(model, process, f"sampling with {requested.solver}")]
-    raise_or_warn([check_shift(model, requested.shift), *problems], on_mismatch)
+    report_problems([check_shift(model, requested.shift), *problems], on_mismatch)

@@ -8,20 +8,26 @@ from comfy_api.latest import io
 
 from ...pipeline.contracts import override_contract
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import raise_or_warn
-from ..host.checks import check_contract, check_shift, get_contract, mismatch_input, require_contract
-from ..host.contracts import FoundContract, describe_found, find_model_contract, make_contract_sampler, record_contract
+from ..host.checks import (
+    check_contract,
+    check_shift,
+    get_contract,
+    mismatch_input,
+    report_problems,
+    require_contract,
+)
+from ..host.metadata import record_contract
 from ..host.model_sampling import to_sigmas
-from ..host.progress import show_text
 from ..host.sampling_run import apply_contract
-from ..host.schema import CATEGORY, float_input, int_input, make_schema
+from ..host.schema import CATEGORY, Node, float_input, int_input, make_schema
+from ..host.solver_adapter import SolverRun, make_sampler
 from ..student.loader import Contract
 from .schedules import denoise_input
 
 FROM_CONTRACT = 0  # an override of 0 leaves the contract's own value
 
 
-class WanLiteContractSampling(io.ComfyNode):
+class WanLiteContractSampling(Node):
     """MODEL and contract -> MODEL, SAMPLER, SIGMAS that agree with one another."""
 
     @classmethod
@@ -67,25 +73,20 @@ class WanLiteContractSampling(io.ComfyNode):
         model: Any,
         contract: SamplingContract | None = None,
         steps: int = FROM_CONTRACT,
-        shift: float = FROM_CONTRACT,
+        shift: float = float(FROM_CONTRACT),
         denoise: float = 1.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
-        found = FoundContract(contract, "connected") if contract else cls._find(model)
-        declared = require_contract(found)
-        used = override_contract(declared, steps=steps, shift=shift)
         carried = get_contract(model)
+        declared = require_contract(contract or carried)
+        used = override_contract(declared, steps=steps, shift=shift)
         # an assumed contract gives way to one that somebody connects
         known = None if carried is None or carried.source == "assumed" else carried
-        raise_or_warn([check_shift(model, used.shift), *check_contract(known, declared)], on_mismatch)
+        report_problems([check_shift(model, used.shift), *check_contract(known, declared)], on_mismatch)
         record_contract(cls.hidden, used)
-        show_text(cls.hidden, describe_found(found, used))
-        sampler = make_contract_sampler(model, used, on_mismatch)
-        return io.NodeOutput(apply_contract(model, used), sampler, to_sigmas(used.schedule(denoise=denoise)))
-
-    @classmethod
-    def _find(cls, model: Any) -> FoundContract:
-        return find_model_contract(model, cls.hidden.prompt, cls.hidden.unique_id)
+        sigmas = to_sigmas(used.schedule(denoise=denoise))
+        sampler = make_sampler(SolverRun(used.make_solver(), on_mismatch))
+        return io.NodeOutput(apply_contract(model, used), sampler, sigmas)
 
 
 NODES = [WanLiteContractSampling]

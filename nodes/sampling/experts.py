@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.checks import mismatch_input
-from ..host.experts_guider import Guidance, make_experts
-from ..host.schema import CATEGORY, float_input, make_schema
+from ..host.experts_guider import ExpertsGuider, make_expert
+from ..host.schema import CATEGORY, Node, float_input, make_schema
 
 
 def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
@@ -23,7 +23,7 @@ def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
     )
 
 
-class WanLiteExpertsGuider(io.ComfyNode):
+class WanLiteExpertsGuider(Node):
     """Two MODELs and their guidance -> GUIDER."""
 
     @classmethod
@@ -64,13 +64,13 @@ class WanLiteExpertsGuider(io.ComfyNode):
         model_low_noise: Any,
         positive: list[Any],
         negative: list[Any],
-        boundary: float,
-        cfg_high_noise: float,
-        cfg_low_noise: float,
+        boundary: float = 0.875,
+        cfg_high_noise: float = 4.0,
+        cfg_low_noise: float = 3.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
-        guidance = Guidance(boundary, cfg_high_noise, cfg_low_noise)
-        guider = make_experts(model_high_noise, model_low_noise, guidance, on_mismatch)
+        high, low = make_expert(model_high_noise, cfg_high_noise), make_expert(model_low_noise, cfg_low_noise)
+        guider = ExpertsGuider(high, low, boundary, on_mismatch)
         guider.set_conds(positive, negative)
         return io.NodeOutput(guider)
 

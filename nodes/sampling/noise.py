@@ -5,10 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host.sampling_run import OFFICIAL_CPU, OFFICIAL_GPU, PER_ITEM, ItemNoise
-from ..host.schema import CATEGORY, choice_input, make_schema, seed_input
+from ..host.schema import CATEGORY, Node, choice_input, make_schema, seed_input
 
 
-class WanLiteNoise(io.ComfyNode):
+class WanLiteNoise(Node):
     """Seed -> NOISE, one seed for each image."""
 
     @classmethod
@@ -35,7 +35,7 @@ class WanLiteNoise(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_seed: int, mode: str = PER_ITEM) -> io.NodeOutput:
+    def execute(cls, noise_seed: int = 0, mode: str = PER_ITEM) -> io.NodeOutput:
         return io.NodeOutput(ItemNoise(noise_seed, mode))
 
 

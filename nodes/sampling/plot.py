@@ -7,10 +7,10 @@ from comfy_api.latest import io
 
 from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.schedules import draw_schedule_chart, format_schedules
-from ..host.schema import CATEGORY, make_schema
+from ..host.schema import CATEGORY, Node, make_schema
 
 
-class WanLiteSchedulePlot(io.ComfyNode):
+class WanLiteSchedulePlot(Node):
     """SIGMAS -> a chart and a table."""
 
     @classmethod

@@ -12,11 +12,13 @@ from ...pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.probe_run import complete_contract, make_decoder, make_latents, run_probe
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, int_input, make_schema, seed_input, text_input
+from ..host.schema import CATEGORY, Node, int_input, make_schema, seed_input, text_input
 from ..student.loader import Contract
 
+ALL_PRESETS = "\n".join(PRESETS)
 
-class WanLiteSamplingProbe(io.ComfyNode):
+
+class WanLiteSamplingProbe(Node):
     """MODEL without a contract -> the contract that fits it best, and the evidence."""
 
     @classmethod
@@ -37,7 +39,7 @@ class WanLiteSamplingProbe(io.ComfyNode):
                     tooltip="To show what each candidate samples; the ranking does not look at images.",
                 ),
                 seed_input("seed", "Of the noise that every candidate starts from."),
-                text_input("candidates", "\n".join(PRESETS), "Presets to try, one a line.", multiline=True),
+                text_input("candidates", ALL_PRESETS, "Presets to try, one a line.", multiline=True),
                 Contract.Input("contract", optional=True, tooltip="One more candidate."),
                 int_input(
                     "pictures",
@@ -68,8 +70,8 @@ class WanLiteSamplingProbe(io.ComfyNode):
         model: Any,
         positive: list[Any],
         vae: Any,
-        seed: int,
-        candidates: str,
+        seed: int = 0,
+        candidates: str = ALL_PRESETS,
         contract: SamplingContract | None = None,
         pictures: int = 4,
         latent: dict[str, Any] | None = None,

@@ -11,9 +11,9 @@ from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, VE
 from ...samplers.schedule import ddim_schedule, flow_schedule
 from ...samplers.solvers import DDIM, FlowUniPC
-from ..host.contracts import record_contract
+from ..host.metadata import record_contract
 from ..host.sampling_run import SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema, seed_input
+from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input
 
 
 def sample_inputs(steps: int, shift: float, shift_help: str) -> list[io.Input]:
@@ -68,7 +68,7 @@ def sample_outputs() -> list[io.Output]:
 _HIDDEN = [io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo]
 
 
-class WanLiteFlowUniPCSampler(io.ComfyNode):
+class WanLiteFlowUniPCSampler(Node):
     """Wan's own sampler."""
 
     @classmethod
@@ -95,12 +95,12 @@ class WanLiteFlowUniPCSampler(io.ComfyNode):
         model: Any,
         positive: list,
         latent_image: dict[str, Any],
-        seed: int,
-        steps: int,
-        cfg: float,
-        shift: float,
-        denoise: float,
-        on_mismatch: str,
+        seed: int = 0,
+        steps: int = 20,
+        cfg: float = 1.0,
+        shift: float = 5.0,
+        denoise: float = 1.0,
+        on_mismatch: str = "error",
         negative: list | None = None,
     ) -> io.NodeOutput:
         inputs = SampleInputs(positive, negative, latent_image, seed, cfg)
@@ -115,7 +115,7 @@ class WanLiteFlowUniPCSampler(io.ComfyNode):
         return io.NodeOutput(*result)
 
 
-class WanLiteDDIMSampler(io.ComfyNode):
+class WanLiteDDIMSampler(Node):
     """The sampler of the training preview."""
 
     @classmethod
@@ -160,12 +160,12 @@ class WanLiteDDIMSampler(io.ComfyNode):
         model: Any,
         positive: list,
         latent_image: dict[str, Any],
-        seed: int,
-        steps: int,
-        cfg: float,
-        shift: float,
-        denoise: float,
-        on_mismatch: str,
+        seed: int = 0,
+        steps: int = 20,
+        cfg: float = 1.0,
+        shift: float = 1.0,
+        denoise: float = 1.0,
+        on_mismatch: str = "error",
         eta: float = 0.0,
         clip_x0: float = 0.0,
         negative: list | None = None,

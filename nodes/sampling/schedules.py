@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ...samplers.schedule import ddim_schedule, dpmpp_schedule, flow_schedule
 from ..host.model_sampling import to_ddim_sigmas, to_flow_sigmas
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema
+from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema
 
 FLOW_SCHEDULES = {"FlowUniPC": flow_schedule, "FlowDPM++": dpmpp_schedule}
 
@@ -45,7 +45,7 @@ def denoise_input() -> io.Float.Input:
     )
 
 
-class WanLiteFlowSchedule(io.ComfyNode):
+class WanLiteFlowSchedule(Node):
     """Steps, shift and denoise -> SIGMAS of a flow model."""
 
     @classmethod
@@ -74,11 +74,13 @@ class WanLiteFlowSchedule(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, steps: int, shift: float, denoise: float, made_for: str = "FlowUniPC") -> io.NodeOutput:
+    def execute(
+        cls, steps: int = 20, shift: float = 5.0, denoise: float = 1.0, made_for: str = "FlowUniPC"
+    ) -> io.NodeOutput:
         return io.NodeOutput(to_flow_sigmas(FLOW_SCHEDULES[made_for](steps, shift=shift, denoise=denoise)))
 
 
-class WanLiteDDIMSchedule(io.ComfyNode):
+class WanLiteDDIMSchedule(Node):
     """Steps, shift and denoise -> SIGMAS at the DDIM timesteps."""
 
     @classmethod
@@ -101,7 +103,7 @@ class WanLiteDDIMSchedule(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, steps: int, shift: float, denoise: float, model: Any = None) -> io.NodeOutput:
+    def execute(cls, steps: int = 20, shift: float = 1.0, denoise: float = 1.0, model: Any = None) -> io.NodeOutput:
         return io.NodeOutput(to_ddim_sigmas(ddim_schedule(steps, shift=shift, denoise=denoise), model))
 
 

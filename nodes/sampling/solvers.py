@@ -6,11 +6,11 @@ from comfy_api.latest import io
 
 from ...samplers.solvers import DDIM, Churn, FlowDPMpp, FlowUniPC
 from ..host.checks import mismatch_input
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema
+from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema
 from ..host.solver_adapter import SolverRun, make_sampler
 
 
-class WanLiteSolverFlowUniPC(io.ComfyNode):
+class WanLiteSolverFlowUniPC(Node):
     """Wan's own solver as SAMPLER."""
 
     @classmethod
@@ -51,7 +51,7 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        order: int,
+        order: int = 2,
         kind: str = "bh2",
         skip_corrector: int = 0,
         on_mismatch: str = "error",
@@ -60,7 +60,7 @@ class WanLiteSolverFlowUniPC(io.ComfyNode):
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
-class WanLiteSolverFlowDPMpp(io.ComfyNode):
+class WanLiteSolverFlowDPMpp(Node):
     """Wan's second solver as SAMPLER."""
 
     @classmethod
@@ -79,12 +79,12 @@ class WanLiteSolverFlowDPMpp(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, order: int, on_mismatch: str = "error") -> io.NodeOutput:
+    def execute(cls, order: int = 2, on_mismatch: str = "error") -> io.NodeOutput:
         solver = FlowDPMpp(order, process=None)
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
-class WanLiteSolverDDIM(io.ComfyNode):
+class WanLiteSolverDDIM(Node):
     """DDIM as SAMPLER, with DDPM's noise and churn as options."""
 
     @classmethod
@@ -154,7 +154,7 @@ class WanLiteSolverDDIM(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        eta: float,
+        eta: float = 0.0,
         clip_x0: float = 0.0,
         s_noise: float = 1.0,
         s_churn: float = 0.0,

@@ -7,13 +7,13 @@ from comfy_api.latest import io
 from ...models.text_embeds import read_text_embeds, save_text_embeds
 from ..host.conditioning import from_conditioning, to_conditioning
 from ..host.folders import find_model, fingerprint, list_models, make_save_path
-from ..host.schema import CATEGORY, choice_input, int_input, make_schema, text_input
+from ..host.schema import CATEGORY, Node, choice_input, int_input, make_schema, text_input
 
 KIND = "wan_lite_embeds"
 ALL = -1
 
 
-class WanLiteTextEmbedsLoad(io.ComfyNode):
+class WanLiteTextEmbedsLoad(Node):
     """A file of text embeddings -> CONDITIONING."""
 
     @classmethod
@@ -53,7 +53,7 @@ class WanLiteTextEmbedsLoad(io.ComfyNode):
         return io.NodeOutput(to_conditioning(texts if index == ALL else [texts[index]]))
 
 
-class WanLiteTextEmbedsSave(io.ComfyNode):
+class WanLiteTextEmbedsSave(Node):
     """CONDITIONING -> a file of text embeddings."""
 
     @classmethod
@@ -84,7 +84,7 @@ class WanLiteTextEmbedsSave(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, conditioning: list, filename_prefix: str, captions: str = "") -> io.NodeOutput:
+    def execute(cls, conditioning: list, filename_prefix: str = f"{KIND}/prompt", captions: str = "") -> io.NodeOutput:
         path, file, subfolder = make_save_path(filename_prefix, ".safetensors")
         lines = [line for line in captions.splitlines() if line.strip()]
         save_text_embeds(path, from_conditioning(conditioning), lines)

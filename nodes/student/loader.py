@@ -13,7 +13,7 @@ from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT
 from ..host.folders import find_model, fingerprint, list_models, make_save_path
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, PRECISIONS, choice_input, float_input, int_input, make_schema, text_input
+from ..host.schema import CATEGORY, PRECISIONS, Node, choice_input, float_input, int_input, make_schema, text_input
 from ..host.student_model import (
     SIZE_WITHOUT_MODEL,
     build_model,
@@ -31,7 +31,7 @@ OWN_SIZE = 0
 MAX_SIZE = 16384
 
 
-class WanLiteStudentLoader(io.ComfyNode):
+class WanLiteStudentLoader(Node):
     """A student's folder or file -> MODEL and its contract."""
 
     @classmethod
@@ -83,7 +83,9 @@ class WanLiteStudentLoader(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def fingerprint_inputs(cls, student_name: str, precision: str = "auto", contract_preset: str = "") -> str:
+    def fingerprint_inputs(
+        cls, student_name: str, precision: str = "auto", contract_preset: str = DEFAULT_PRESET
+    ) -> str:
         return f"{fingerprint(find_model(KIND, student_name, 'student_name'))} {precision} {contract_preset}"
 
     @classmethod
@@ -97,7 +99,7 @@ class WanLiteStudentLoader(io.ComfyNode):
         return io.NodeOutput(model, model.get_attachment(CONTRACT_ATTACHMENT))
 
 
-class WanLiteEmptyLatent(io.ComfyNode):
+class WanLiteEmptyLatent(Node):
     """Nothing yet, in the right shape."""
 
     @classmethod
@@ -132,7 +134,7 @@ class WanLiteEmptyLatent(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, width: int, height: int, batch_size: int, model: Any = None) -> io.NodeOutput:
+    def execute(cls, width: int = 0, height: int = 0, batch_size: int = 1, model: Any = None) -> io.NodeOutput:
         latent, own = make_empty_latent(model, width, height, batch_size), get_trained_size(model)
         sides = (width or own, height or own)
         if own and sides != (own, own):
@@ -140,7 +142,7 @@ class WanLiteEmptyLatent(io.ComfyNode):
         return io.NodeOutput(latent)
 
 
-class WanLiteMakeContract(io.ComfyNode):
+class WanLiteMakeContract(Node):
     """Numbers -> a sampling contract."""
 
     @classmethod
@@ -178,12 +180,19 @@ class WanLiteMakeContract(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, preset: str, steps: int, shift: float, cfg: float, model: Any = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        preset: str = DEFAULT_PRESET,
+        steps: int = 0,
+        shift: float = 0.0,
+        cfg: float = 0.0,
+        model: Any = None,
+    ) -> io.NodeOutput:
         contract = override_contract(PRESETS[preset], steps=steps, shift=shift, cfg=cfg, source="declared")
         return io.NodeOutput(fit_to_student(contract, model))
 
 
-class WanLiteSaveStudent(io.ComfyNode):
+class WanLiteSaveStudent(Node):
     """MODEL -> one file."""
 
     @classmethod
@@ -213,7 +222,9 @@ class WanLiteSaveStudent(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: Any, filename_prefix: str, contract: SamplingContract | None = None) -> io.NodeOutput:
+    def execute(
+        cls, model: Any, filename_prefix: str = f"{KIND}/student", contract: SamplingContract | None = None
+    ) -> io.NodeOutput:
         path, file, subfolder = make_save_path(filename_prefix, ".safetensors")
         save_student(to_student(model), path, contract=contract)
         return io.NodeOutput(ui={"files": [{"filename": file, "subfolder": subfolder, "type": "output"}]})

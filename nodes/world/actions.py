@@ -8,14 +8,14 @@ from torch import Tensor
 from ...models.world import parse_actions
 from ...pipeline.rollouts import format_actions, parse_action_lists
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, choice_input, make_schema, text_input
+from ..host.schema import CATEGORY, Node, choice_input, make_schema, text_input
 from ..host.world_model import ActionChoice, HostedWorld, WorldActions, WorldModel, infer_action_choice
 from .inputs import resize_input
 
 RULES = ("list", "diversity", "random", "repeat", "none", "infer from frames")
 
 
-class WanLiteWorldActions(io.ComfyNode):
+class WanLiteWorldActions(Node):
     """A list, a rule or a video -> WORLD_ACTIONS."""
 
     @classmethod
@@ -57,8 +57,8 @@ class WanLiteWorldActions(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        source: str,
-        text: str,
+        source: str = "list",
+        text: str = "0, 1, 2, 3",
         world: HostedWorld | None = None,
         frames: Tensor | None = None,
         resize: str = "error",

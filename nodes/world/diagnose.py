@@ -12,12 +12,12 @@ from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.diagnosis import compare_arms, draw_diagnosis_chart
 from ...pipeline.pictures.layout import arrange_frames
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, choice_input, int_input, make_schema, seed_input, switch_input
+from ..host.schema import CATEGORY, Node, choice_input, int_input, make_schema, seed_input, switch_input
 from ..host.world_model import HostedWorld, RolloutWatch, WorldModel, to_frames
 from .inputs import Decoding, decoding_inputs, resize_input
 
 
-class WanLiteWorldDiagnose(io.ComfyNode):
+class WanLiteWorldDiagnose(Node):
     """World and a true video -> chart, comparison, report."""
 
     @classmethod
@@ -68,21 +68,21 @@ class WanLiteWorldDiagnose(io.ComfyNode):
         cls,
         world: HostedWorld,
         frames: Tensor,
-        context_window: int,
-        seed: int,
-        temperature: float,
-        maskgit_steps: int,
-        schedule_k: float,
-        top_k: int,
-        top_p: float,
-        action_guidance: float,
-        clamp: bool,
-        latent_noise: float,
-        draw: Any,
-        resize: str,
-        layout: str,
-        scale: int,
-        overlay: bool,
+        context_window: int = 2,
+        seed: int = 0,
+        temperature: float = 0.0,
+        maskgit_steps: int = 10,
+        schedule_k: float = 5.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        action_guidance: float = 1.0,
+        clamp: bool = True,
+        latent_noise: float = 0.0,
+        draw: Any = "masked",
+        resize: str = "error",
+        layout: str = "contact sheet",
+        scale: int = 2,
+        overlay: bool = True,
     ) -> io.NodeOutput:
         decoding = Decoding(
             temperature, maskgit_steps, schedule_k, top_k, top_p, action_guidance, clamp, latent_noise, draw

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host.progress import show_text
-from ..host.schema import CATEGORY, PRECISIONS, choice_input, make_schema
+from ..host.schema import CATEGORY, PRECISIONS, Node, choice_input, make_schema
 from ..host.world_model import (
     IN_THE_WORLD,
     NONE,
@@ -19,7 +19,7 @@ from ..host.world_model import (
 )
 
 
-class WanLiteWorldLoader(io.ComfyNode):
+class WanLiteWorldLoader(Node):
     """One world, or its three checkpoints -> WORLD_MODEL."""
 
     @classmethod
@@ -73,7 +73,13 @@ class WanLiteWorldLoader(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, world_name: str, actions_name: str, dynamics_name: str, precision: str) -> str:
+    def fingerprint_inputs(
+        cls,
+        world_name: str,
+        actions_name: str = IN_THE_WORLD,
+        dynamics_name: str = IN_THE_WORLD,
+        precision: str = "auto",
+    ) -> str:
         paths = find_parts(world_name, actions_name, dynamics_name)
         return precision + "".join(fingerprint_checkpoint(path) for path in paths.values())
 

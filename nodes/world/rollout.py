@@ -10,7 +10,7 @@ from torch import Tensor
 from ...models.world import RolloutConfig
 from ...pipeline.pictures.layout import arrange_frames, enlarge
 from ...pipeline.rollouts import label_frames, report_rollout
-from ..host.schema import CATEGORY, choice_input, float_input, int_input, make_schema, seed_input, switch_input
+from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input, switch_input
 from ..host.world_model import (
     ActionChoice,
     HostedWorld,
@@ -97,7 +97,7 @@ class Windowing(NamedTuple):
     teacher_forced: bool
 
 
-class WanLiteWorldRollout(io.ComfyNode):
+class WanLiteWorldRollout(Node):
     """World, context and actions -> frames."""
 
     @classmethod
@@ -137,29 +137,29 @@ class WanLiteWorldRollout(io.ComfyNode):
     def execute(
         cls,
         world: HostedWorld,
-        steps: int,
-        seed: int,
-        context_window: int,
-        feedback: Any,
-        action_diversity: float,
-        rollouts: int,
-        temperature: float,
-        maskgit_steps: int,
-        schedule_k: float,
-        top_k: int,
-        top_p: float,
-        action_guidance: float,
-        clamp: bool,
-        latent_noise: float,
-        draw: Any,
-        horizon: int,
-        context_actions: Any,
-        teacher_forced: bool,
-        resize: str,
-        layout: Any,
-        scale: int,
-        overlay: bool,
-        with_context: bool,
+        steps: int = 10,
+        seed: int = 0,
+        context_window: int = 2,
+        feedback: Any = "pixels",
+        action_diversity: float = 0.1,
+        rollouts: int = 1,
+        temperature: float = 0.0,
+        maskgit_steps: int = 10,
+        schedule_k: float = 5.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        action_guidance: float = 1.0,
+        clamp: bool = True,
+        latent_noise: float = 0.0,
+        draw: Any = "masked",
+        horizon: int = 1,
+        context_actions: Any = "history",
+        teacher_forced: bool = False,
+        resize: str = "error",
+        layout: Any = "frames",
+        scale: int = 1,
+        overlay: bool = False,
+        with_context: bool = True,
         context: Tensor | None = None,
         actions: ActionChoice | None = None,
         continue_from: ActionChoice | None = None,

@@ -28,6 +28,14 @@ NODES = """() => app.graph.nodes.map(node => ({
     known: node.type in LiteGraph.registered_node_types || node.isSubgraphNode?.() === true,
     pictures: (node.imgs ?? []).map(image => [image.naturalWidth, image.naturalHeight]),
 }))"""
+GRAPH_BOX = """() => {
+    const canvas = app.canvas.canvas.getBoundingClientRect(), {scale, offset} = app.canvas.ds;
+    const boxes = [...app.graph.groups.map(group => [...group.pos, ...group.size]),
+        ...app.graph.nodes.map(node => [node.pos[0], node.pos[1] - 30, node.size[0], node.size[1] + 30])];
+    const edge = (pick, of) => Math.max(...boxes.map(box => pick * of(box))) * pick;
+    return [edge(-1, b => b[0]), edge(-1, b => b[1]), edge(1, b => b[0] + b[2]), edge(1, b => b[1] + b[3])]
+        .map((value, i) => (value + offset[i % 2]) * scale + (i % 2 ? canvas.top : canvas.left));
+}"""
 URLS = """() => [...new Set(JSON.stringify(app.rootGraph.serialize()).match(/https?:[^"\\\\]+/g))]"""
 WATCH_LOADING = """() => {
     window.__loaded = false;
@@ -135,11 +143,24 @@ class ComfyPage:
 
     def screenshot(self, path: Path) -> Path:
         """Fit the graph to the window and save what is seen, texts included however small they get."""
+        self.fit_view()
+        self.page.screenshot(path=path)
+        return path
+
+    def fit_view(self) -> None:
+        """Show the whole graph, texts included however small they get."""
         self.page.evaluate("app.extensionManager.setting.set('LiteGraph.Canvas.MinFontSizeForLOD', 0)")
         self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
         self.page.wait_for_timeout(1000)
-        self.page.screenshot(path=path)
-        return path
+
+    def picture_of_graph(self) -> bytes:
+        """A PNG of the whole graph and nothing else of the page."""
+        self.page.keyboard.press("Escape")  # a dialog over models that are missing
+        self.page.evaluate("app.graph.nodes.forEach(node => { node.has_errors = false; })")
+        self.fit_view()
+        left, top, right, bottom = self.page.evaluate(GRAPH_BOX)
+        clip: Any = {"x": left, "y": top, "width": right - left, "height": bottom - top}
+        return self.page.screenshot(clip=clip)
 
     def _wait_for_workflow(self, name: str) -> None:
         """A graph that is open already gets a number behind its name."""

@@ -86,6 +86,20 @@ def derive(page: ComfyPage, client: Client, workflow: Path) -> tuple[Derived, li
     return Derived(api, thumbnail_of([client.view(entry) for entry in pictures_of(events, workflow)])), events
 
 
+def derive_without_run(page: ComfyPage, workflow: Path) -> Derived:
+    """Load a workflow whose models are not here: its API form, and its thumbnail, at first a picture of the graph."""
+    page.drop(workflow)
+    api = json.dumps(page.api_graph(), indent=2, ensure_ascii=False) + "\n"
+    thumbnail = paths_for(workflow)[1]
+    if thumbnail.is_file():
+        return Derived(api, thumbnail.read_bytes())
+    graph = Image.open(io.BytesIO(page.picture_of_graph())).convert("RGB")
+    graph.thumbnail((2 * THUMBNAIL_SIZE, 2 * THUMBNAIL_SIZE))
+    file = io.BytesIO()
+    graph.save(file, "JPEG", quality=80, optimize=True)
+    return Derived(api, file.getvalue())
+
+
 def pictures_of(events: list[dict[str, Any]], workflow: Path) -> list[dict[str, str]]:
     """The picture files that a run saved, or where there are none, those that it previewed.
 

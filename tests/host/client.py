@@ -28,7 +28,8 @@ Event = dict[str, Any] | bytes
 class Result:
     """How one queued graph ended, and what its nodes gave.
 
-    ``status`` is ``success``, ``error``, ``interrupted`` or ``invalid`` (refused before it ran).
+    ``status`` is ``success``, ``error``, ``interrupted``, ``queued`` (not waited for) or ``invalid`` (refused before it
+    ran).
     """
 
     client: Client
@@ -110,6 +111,15 @@ class Client:
                 self._follow(socket, posted["prompt_id"], on_event)
             self._wait(posted["prompt_id"], timeout)
         return self._result(posted["prompt_id"], posted["node_errors"], time.monotonic() - started)
+
+    def validate(self, graph: Mapping[str, Any]) -> Result:
+        """Post an API graph and take it back from the queue: whether it is accepted, and what is wrong with it."""
+        posted = self._post_graph({"prompt": graph, "client_id": uuid.uuid4().hex})
+        if isinstance(posted, Result):
+            return posted
+        self.post_json("/queue", {"delete": [posted["prompt_id"]]})
+        self.interrupt(posted["prompt_id"])
+        return Result(self, posted["prompt_id"], "queued", node_errors=posted["node_errors"])
 
     def interrupt(self, prompt_id: str | None = None) -> None:
         """Stop the running graph (or only the named one)."""

@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -89,9 +90,16 @@ class Server:
     """One ComfyUI process on a free port; use as a context manager."""
 
     def __init__(
-        self, comfyui: ComfyUI, base: Path, *, arguments: tuple[str, ...] = (), api_nodes: bool = False
+        self,
+        comfyui: ComfyUI,
+        base: Path,
+        *,
+        arguments: tuple[str, ...] = (),
+        api_nodes: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.comfyui, self.base = comfyui, base
+        self.environment = host_environment() | dict(environment or {})
         self.arguments = (*isolation_arguments(base, api_nodes=api_nodes), *arguments)
         self.log_path = base / "server.log"
         self.seconds_to_ready = 0.0
@@ -119,7 +127,7 @@ class Server:
                     *("--listen", "127.0.0.1", "--port", str(self._port), "--disable-auto-launch"),
                 ],
                 cwd=self.comfyui.root,
-                env=host_environment(),
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

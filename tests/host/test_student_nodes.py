@@ -72,9 +72,9 @@ def test_the_vectors_noise_gives_the_vectors_latents(
 
 
 def widget_defaults(info: dict) -> dict:
-    """The default of every required widget of a node."""
+    """The default of every widget of a node."""
     found = {}
-    for name, (kind, *options) in info["input"]["required"].items():
+    for name, (kind, *options) in {**info["input"].get("required", {}), **info["input"].get("optional", {})}.items():
         settings = options[0] if options else {}
         if "default" in settings:
             found[name] = settings["default"]

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 
-from wan_lite.models.world import DynamicsConfig, DynamicsModel, RolloutState, World, choose_action, load_world, rollout
+from wan_lite.models.world import DynamicsConfig, DynamicsModel, RolloutState, World, load_world, rollout
+from wan_lite.models.world.actions import choose_action
 from wan_lite.models.world.maskgit import MaskgitConfig, decode
 from wan_lite.models.world.networks.fsq import FiniteScalarQuantizer
 from wan_lite.models.world.networks.latent_actions import to_action_vectors

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,10 @@ def test_an_impossible_place_names_the_path_that_was_asked_for(tmp_path: Path) -
         with pytest.raises(OSError, match=r"Not a directory|File exists|Is a directory") as raised, replacing(target):
             pass
         assert raised.value.filename == os.fspath(target)
+
+
+def test_what_a_killed_writer_leaves_is_in_no_list_of_models(tmp_path: Path) -> None:
+    code = "import os, sys; from wan_lite.atomic import replacing\nwith replacing(sys.argv[1]): os._exit(1)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "student.safetensors")], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".") and left.suffix not in (".safetensors", ".pth", ".pt", ".bin", ".sft", ".ckpt")

@@ -12,6 +12,7 @@ from .psnr import to_psnr
 __all__ = ["ARMS", "ActionEffect", "Diagnosis"]
 
 ARMS = ("tokenizer", "one step", "pixels", "tokens")
+"""The ways in which a diagnosis predicts, from the best that can be reached to plain rollouts."""
 # What the sentence calls a cause: a loss that is visible, a tokenizer whose frames are visibly poor, actions that
 # change a frame by less than a tenth of what changes anyway.
 _VISIBLE, _POOR, _IGNORED = 1.5, 22.0, 0.1

@@ -5,9 +5,11 @@ from typing import ClassVar
 
 import comfy.conds
 import comfy.latent_formats
+import comfy.ldm.models.autoencoder
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.sd
 import comfy.supported_models
 import comfy.supported_models_base
 import torch
@@ -34,30 +36,41 @@ def build(config_class, unet_config: dict, seed: int = 0, **get_model):
     return patcher(config, config.get_model(get_model.get("state_dict", {})), seed)
 
 
-def wan(seed: int = 0):
+def wan(seed: int = 0, text_dim: int = 32):
     """Wan 2.1 text to video: dim 128, 2 layers, text of 32 numbers."""
     sizes = {
-        "model_type": "t2v", "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": 32, "num_heads": 1, "num_layers": 2,
+        "model_type": "t2v", "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": text_dim,
+        "num_heads": 1, "num_layers": 2,
     }  # fmt: skip
     return build(comfy.supported_models.WAN21_T2V, sizes, seed)
 
 
-def wan22_5b(seed: int = 0):
-    """Wan 2.2 TI2V 5B: latents of 48 channels; otherwise as :func:`wan`."""
+def wan22(seed: int = 0, text_dim: int = 32):
+    """Wan 2.2 TI2V-5B: 48 channels, dim 128, 2 layers, text of 32 numbers."""
     sizes = {
-        "model_type": "t2v", "in_dim": 48, "out_dim": 48, "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": 32,
+        "model_type": "t2v", "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": text_dim,
         "num_heads": 1, "num_layers": 2,
+        "in_dim": 48, "out_dim": 48,
     }  # fmt: skip
     return build(comfy.supported_models.WAN22_T2V, sizes, seed)
 
 
-def causal_wan(seed: int = 0):
-    """Core's autoregressive Wan 2.1, of the sizes of :func:`wan`."""
+def qwen_image(seed: int = 0):
+    """Qwen-Image: one head of 128, 1 layer, text of 32 numbers."""
+    sizes = {"num_layers": 1, "num_attention_heads": 1, "joint_attention_dim": 32}
+    return build(comfy.supported_models.QwenImage, sizes, seed)
+
+
+def vae(channels: int):
+    """A small VAE of Stable Diffusion's architecture with random weights, in the host's own wrapper."""
     sizes = {
-        "model_type": "t2v", "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": 32, "num_heads": 1, "num_layers": 2,
-        "causal_ar": True,
+        "double_z": True, "z_channels": channels, "resolution": 64, "in_channels": 3, "out_ch": 3, "ch": 32,
+        "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
     }  # fmt: skip
-    return build(comfy.supported_models.WAN21_CausalAR_T2V, sizes, seed)
+    generator = torch.Generator().manual_seed(0)
+    network = comfy.ldm.models.autoencoder.AutoencoderKL(ddconfig=sizes, embed_dim=channels)
+    state = {name: torch.randn(value.shape, generator=generator) * 0.1 for name, value in network.state_dict().items()}
+    return comfy.sd.VAE(sd=state, config={"params": {"ddconfig": sizes, "embed_dim": channels}})
 
 
 def flux(seed: int = 0):

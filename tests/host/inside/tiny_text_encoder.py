@@ -21,8 +21,8 @@ def vocabulary() -> torch.Tensor:
     return torch.frombuffer(bytearray(model.getvalue()), dtype=torch.uint8)
 
 
-def clip() -> comfy.sd.CLIP:
-    """A CLIP of the host with random weights."""
+def clip(width: int = WIDTH) -> comfy.sd.CLIP:
+    """A CLIP of the host with random weights, its embeddings ``width`` numbers wide (a multiple of two)."""
 
     class Target:
         params: dict = {}  # noqa: RUF012
@@ -30,7 +30,7 @@ def clip() -> comfy.sd.CLIP:
         tokenizer = comfy.text_encoders.wan.WanT5Tokenizer
 
     sizes = {
-        "d_model": WIDTH, "d_ff": 32, "d_kv": 12, "num_heads": 2, "num_layers": 2, "vocab_size": 128,
+        "d_model": width, "d_ff": 32, "d_kv": width // 2, "num_heads": 2, "num_layers": 2, "vocab_size": 128,
         "model_type": "umt5", "is_gated_act": True, "dense_act_fn": "gelu_pytorch_tanh", "eos_token_id": 1,
         "pad_token_id": 0, "relative_attention_num_buckets": 32, "layer_norm_epsilon": 1e-6,
     }  # fmt: skip

@@ -195,7 +195,7 @@ def test_a_world_and_single_networks_exclude_each_other(world: Path) -> None:
     [
         {"text": torch.zeros(4)}, {"text": torch.zeros(0, 8)}, {"text": torch.zeros(2, 3, 8)},
         {"text": torch.zeros(3, 0)}, {"text": torch.zeros(3, 8, dtype=torch.int64)},
-        {"text": torch.full((3, 8), torch.nan)},
+        {"text": torch.full((3, 8), torch.nan)}, {"text": torch.full((3, 8), 3e38)},
         {"text.0": torch.zeros(3, 8), "text.1": torch.zeros(3, 9)}, {"text.1": torch.zeros(3, 8)},
         {"text": torch.zeros(3, 8), "other": torch.zeros(1)}, {},
     ],
@@ -218,6 +218,20 @@ def test_embeds_that_could_not_be_read_again_are_not_written(tmp_path: Path, tex
     with pytest.raises(ValueError, match="texts holds"):
         save_text_embeds(tmp_path / "a.safetensors", texts)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 3e38, -70000.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_embeds_that_no_text_encoder_gives_are_neither_written_nor_read(
+    tmp_path: Path, value: float, dtype: torch.dtype
+) -> None:
+    text = torch.zeros(3, 8, dtype=dtype)
+    text[1, 2] = value
+    with pytest.raises(ValueError, match="texts hold values that are NaN, infinite or beyond 65504"):
+        save_text_embeds(tmp_path / "a.safetensors", [torch.ones(3, 8, dtype=dtype), text])
+    assert list(tmp_path.iterdir()) == []
+    save_file({"text": text}, tmp_path / "a.safetensors")
+    assert "beyond 65504" in refusal(read_text_embeds, tmp_path / "a.safetensors")
 
 
 def test_an_impossible_place_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wan_lite.models.metadata import read_metadata
-from wan_lite.models.world import World, convert_world, find_checkpoints, load_world, save_world
+from wan_lite.models.world import World, convert_world, find_checkpoints, find_runs, load_world, save_world
+from wan_lite.pipeline.inspection import inspect
 
 HERE = Path(__file__).parents[3] / "vectors" / "tinyworlds"
 CURRENT = HERE / "current" / "checkpoints_current"
@@ -68,6 +69,70 @@ def test_most_steps_win(tmp_path: Path) -> None:
         shutil.copytree(path, tmp_path / stage / f"{path.name.rsplit('_', 1)[0]}_9")
         shutil.copytree(path, tmp_path / stage / f"{path.name.rsplit('_', 1)[0]}_10")
     assert {path.name.rsplit("_", 1)[1] for path in find_checkpoints(tmp_path).values()} == {"10"}
+
+
+def make_runs(folder: Path, runs: dict[str, tuple[str, ...]]) -> Path:
+    """Lay out runs as training does: names, and the networks that each trained (its steps: the run's number)."""
+    for number, (run, stages) in enumerate(runs.items()):
+        for stage in stages:
+            source = STAGES[stage]
+            name = f"{source.name.rsplit('_', 1)[0]}_{9 * (len(runs) - number)}"
+            shutil.copytree(source, folder / run / source.parents[1].name / "checkpoints" / name)
+    return folder
+
+
+ALL = ("tokenizer", "latent_actions", "dynamics")
+OLD, NEW = "2025_11_30_23_59_59", "2025_12_01_00_00_00"
+
+
+def test_the_newest_run_is_taken_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The older run has trained for more steps."""
+    folder = make_runs(tmp_path / "results", {OLD: ALL, NEW: ALL})
+    (folder / OLD).touch()  # changed last, as after a copy
+    assert {path.parents[2].name for path in find_checkpoints(folder).values()} == {NEW}
+    with caplog.at_level("INFO"):
+        load_world(folder)
+    assert NEW in caplog.text and OLD not in caplog.text
+    assert [run.folder.name for run in find_runs(folder)] == [OLD, NEW]
+    assert dict(inspect(folder).facts)["run"].startswith(NEW)
+
+
+@pytest.mark.parametrize(
+    ("stages", "missing"),
+    [(("dynamics",), "video tokenizer"), (("tokenizer", "dynamics"), "latent action model")],
+)
+def test_networks_of_different_runs_are_put_together_by_name_only(
+    tmp_path: Path, stages: tuple[str, ...], missing: str
+) -> None:
+    folder = make_runs(tmp_path / "results", {OLD: ALL, NEW: stages})
+    said = refusal(world=folder)
+    assert f"its newest run, {NEW}, has no {missing}, but {OLD} has" in said
+    with pytest.raises(ValueError, match=NEW):
+        inspect(folder)
+    load_world(folder / OLD)
+    older, newer = find_runs(folder)
+    load_world(tokenizer=older.checkpoints["tokenizer"], dynamics=newer.checkpoints["dynamics"])
+
+
+def test_runs_without_a_time_in_their_names_go_by_their_files(tmp_path: Path) -> None:
+    folder = make_runs(tmp_path, {"b": ALL, "a": ALL})
+    for age, run in enumerate(("a", "b")):
+        for file in (folder / run).rglob("*"):
+            os.utime(file, (2e9 - age * 1e6, 2e9 - age * 1e6))
+    assert [run.folder.name for run in find_runs(folder)] == ["b", "a"]
+
+
+def test_runs_of_the_legacy_program_and_of_downloads(tmp_path: Path) -> None:
+    for name in ("vqvae/results/videotokenizer_x", "latent_action_model/results/lam_x", "dynamics/results/dynamics_x"):
+        (tmp_path / "src" / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / "src" / name / "checkpoints" / f"{name.split('/')[-1]}.pth").touch()
+    assert [(run.folder.name, len(run.checkpoints)) for run in find_runs(tmp_path)] == [("src", 3)]
+    for name in ("video_tokenizer", "actions", "dynamics"):
+        place = tmp_path / "results" / "2025_09_18_00_00_00_sonic" / name / "checkpoints" / "sonic"
+        place.mkdir(parents=True)
+        (place / f"sonic_{name}_step_5.pth").touch()
+    (run,) = find_runs(tmp_path / "results")
+    assert run.time == "2025_09_18_00_00_00" and set(run.checkpoints) == set(ALL)
 
 
 def test_the_weights_file_itself_may_be_named() -> None:

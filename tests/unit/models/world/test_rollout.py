@@ -16,7 +16,6 @@ from wan_lite.models.world import (
     RolloutConfig,
     RolloutProgress,
     World,
-    choose_action,
     find_checkpoints,
     fit_frames,
     infer_actions,
@@ -24,6 +23,7 @@ from wan_lite.models.world import (
     parse_actions,
     rollout,
 )
+from wan_lite.models.world.actions import choose_action
 
 HERE = Path(__file__).parents[3] / "vectors" / "tinyworlds"
 CURRENT = HERE / "current" / "checkpoints_current"

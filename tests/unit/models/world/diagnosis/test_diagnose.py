@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wan_lite.models.world import ARMS, ActionEffect, Diagnosis, World, diagnose, find_checkpoints, load_world, rollout
+from wan_lite.models.world import ARMS, Diagnosis, World, diagnose, find_checkpoints, load_world, rollout
+from wan_lite.models.world.diagnosis import ActionEffect
 from wan_lite.models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from wan_lite.pipeline.pictures.diagnosis import COMPARED, compare_arms, draw_diagnosis_chart
 from wan_lite.pipeline.pictures.layout import LABEL_HEIGHT
