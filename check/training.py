@@ -22,6 +22,8 @@ ANGLES = (1.5, 1.4, 1.0)
 """Intermediate angles of rCM's schedule."""
 
 WAN_START = 0.999
+DDIM_LEAST, DDIM_MOST = to_float32(0.001), to_float32(0.999)
+"""Between these the training loop clamps the signal's share."""
 
 
 @dataclass(frozen=True)
@@ -181,12 +183,23 @@ def _listed(fields: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def _ddim(steps: int, shift: float) -> tuple[list[float], list[float]]:
-    from ..samplers.schedule import ddim_schedule
+    """Timesteps from 999 to 0, truncated; ``abar = 1 - t / 1000``, clamped, in float32; equal levels count once."""
+    positions = _even(1.0, steps)
+    if shift == 1:
+        timesteps = [int(t) for t in _even(999.0, steps)]
+    else:
+        sampling = DiscreteFlow(shift, 1.0)
+        timesteps = [int(999 * sampling.sigma(u) + 1e-6) for u in positions]
+    signals = [min(max(to_float32(1 - to_float32(t / 1000)), DDIM_LEAST), DDIM_MOST) for t in timesteps]
+    levels = [math.sqrt((1 - signal) / signal) for signal in signals]
+    kept = [i for i, level in enumerate(levels) if i + 1 == len(levels) or levels[i + 1] != level]
+    return [levels[i] for i in kept], [float(timesteps[i]) for i in kept]
 
-    schedule = ddim_schedule(steps, shift=shift)
-    assert schedule.timesteps is not None
-    levels = [level / math.sqrt(1 - level * level) for level in schedule.sigmas[:-1].tolist()]
-    return levels, schedule.timesteps.tolist()
+
+def _even(start: float, count: int) -> list[float]:
+    """Return ``count`` numbers from ``start`` to 0, rounded as by torch: each half counts from its own end."""
+    step = -start / (count - 1) if count > 1 else 0.0
+    return [start + step * i if i < count / 2 else -step * (count - 1 - i) for i in range(count)]
 
 
 def _bf16(value: float) -> float:

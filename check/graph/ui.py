@@ -91,7 +91,7 @@ def read_ui(document: Mapping[str, Any]) -> tuple[Definition, dict[str, Definiti
         }
         root = _definition(document, ())
         _renumber(root, subgraphs.values(), int(document.get("last_node_id") or 0))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise WorkflowError(f"a node or link has an unknown form ({type(error).__name__}: {error}).") from None
     _count_instances(root, subgraphs)
     for definition in (root, *subgraphs.values()):

@@ -26,11 +26,11 @@ from .schedulers import (
     vp_levels,
 )
 
-__all__ = ["FROM_MODEL", "FROM_NUMBERS", "FROM_SIGMAS", "basic_levels", "ksampler_levels"]
+__all__ = ["FROM_MODEL", "FROM_NUMBERS", "FROM_SIGMAS", "LONGEST", "basic_levels", "ksampler_levels"]
 
 Values = Mapping[str, Any]
 
-LONGEST = 100_000  # levels of one schedule
+LONGEST = 20_000  # levels of one schedule
 
 DROPS_PENULTIMATE = ("dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2")
 """Samplers for which KSampler takes one step more and leaves its last level before 0 out."""

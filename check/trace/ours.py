@@ -8,6 +8,7 @@ from typing import Any
 
 from ..graph.graph import Node
 from ..levels.schedulers import UnknownLevels
+from ..levels.sigma_nodes import LONGEST
 from .follow import CannotTell, Follower, Value
 from .models import LoadedFile, ModelTracer
 
@@ -102,6 +103,8 @@ def contract_levels(fields: Fields, denoise: float) -> tuple[list[float], list[f
     from ..training import trained_levels
 
     steps = int(fields.get("steps", 20))
+    if not 1 <= steps <= LONGEST or steps / max(denoise, 1e-9) > LONGEST:
+        raise UnknownLevels(f"{steps} steps with denoise {denoise:g} are more than {LONGEST}")
     if denoise < 1 and ({"denoising_steps", "levels", "sigma_max"} & set(fields) or not denoise > 0):
         raise UnknownLevels(f"denoise {denoise:g} asks for other levels than the contract has")
     total = dict(fields) if denoise >= 1 else {**fields, "steps": int(steps / denoise)}

@@ -76,12 +76,12 @@ class SigmasTracer:
             return self._own(node, values)
         model = self.models.of_input(node) if node.type in FROM_MODEL else None
         found: list[float] | CannotTell
+        plain = {name: value.value for name, value in values.items()}
         if model is not None:
             sampling = model.sampling
-            plain = {name: value.value for name, value in values.items()}
             found = sampling if isinstance(sampling, CannotTell) else _from_model(node, sampling, plain)
         elif node.type in FROM_NUMBERS and not (node.type == "LTXVScheduler" and node.link("latent")):
-            found = compute(lambda: FROM_NUMBERS[node.type]({name: value.value for name, value in values.items()}))
+            found = compute(lambda: FROM_NUMBERS[node.type](plain), int(plain.get("steps", 1)))
         else:
             found = CannotTell(f"node {node.id} ({node.type}) makes levels in a way that is not known here")
         levels, reason = (None, found.reason) if isinstance(found, CannotTell) else (tuple(found), "")

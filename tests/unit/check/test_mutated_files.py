@@ -42,7 +42,9 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 def mutate(document: Any, chance: random.Random) -> Any:
     document = copy.deepcopy(document)
     for _ in range(chance.choice((1, 1, 2, 5, 20))):
-        container, key = chance.choice(places(document))
+        if not (found := places(document)):
+            break
+        container, key = chance.choice(found)
         action = chance.random()
         if action < 0.25 and isinstance(container, dict):
             del container[key]

@@ -14,7 +14,7 @@ from wan_lite.check.knowledge import Knowledge
 from wan_lite.check.training import trained_levels
 from wan_lite.models.contract_files import stamp
 from wan_lite.models.known_students import load_known_students
-from wan_lite.samplers import flow_schedule
+from wan_lite.samplers import VE, ddim_schedule, flow_schedule
 from wan_lite.samplers.contract import PRESETS
 from workflow_graphs import HIGH, LOW, Graph, lightx2v, node, set_values
 
@@ -138,3 +138,13 @@ def test_levels_of_known_students_fall_and_end_above_zero(student: Any) -> None:
     assert levels == sorted(levels, reverse=True) and levels[-1] > 0 and levels[0] <= 1
     assert len(levels) == len(timesteps) == student.fields["steps"]
     assert json.loads(json.dumps(timesteps)) == timesteps
+
+
+@pytest.mark.parametrize("shift", [1.0, 0.5, 3.0])
+def test_the_ddim_schedule_is_the_librarys(shift: float) -> None:
+    for steps in (1, 2, 7, 10, 20, 50, 123, 500, 999):
+        schedule = ddim_schedule(steps, shift=shift)
+        assert schedule.timesteps is not None
+        levels, timesteps = trained_levels({"solver": "ddim", "prediction": "epsilon", "steps": steps, "shift": shift})
+        assert timesteps == schedule.timesteps.tolist(), steps
+        assert levels == pytest.approx(schedule.to_process(VE).sigmas[:-1].tolist(), rel=1e-9)
