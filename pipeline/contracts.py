@@ -8,7 +8,7 @@ from typing import Any
 
 from ..models.student import Student, fit_contract
 from ..samplers.contract import PRESETS, SamplingContract
-from ..samplers.mismatch import check_on_mismatch, compare, raise_or_warn
+from ..samplers.mismatch import check_on_mismatch, compare, drop_assumed, raise_or_warn
 from ..samplers.prediction import Prediction
 from ..samplers.solvers import SOLVERS
 
@@ -70,8 +70,7 @@ def resolve_contract(student: Student, overrides: Overrides, *, on_mismatch: str
     check_on_mismatch(on_mismatch)
     wanted = _override(_base(student, overrides), overrides)
     declared = student.contract
-    # A contract that was only assumed is the user's own choice, so other choices may change it.
-    mismatches = [] if declared is None or declared.source == "assumed" else compare(declared, wanted)
+    mismatches = [] if declared is None else drop_assumed(declared, compare(declared, wanted))
     problem = f"{student.source}: {' '.join(map(str, mismatches))}" if mismatches else None
     raise_or_warn([problem], on_mismatch, way_out=" Leave these options out, or continue with --on-mismatch warn.")
     if mismatches:

@@ -28,6 +28,7 @@ __all__ = [
     "check_leftover",
     "check_on_mismatch",
     "compare",
+    "drop_assumed",
     "raise_or_warn",
 ]
 
@@ -69,6 +70,21 @@ def raise_or_warn(problems: Iterable[str | None], on_mismatch: str = "error", *,
         raise ContractMismatch("\n".join(found) + way_out)
     for problem in found:
         log.warning("Wan Lite: %s", problem)
+
+
+def drop_assumed(contract: SamplingContract, mismatches: list[Mismatch]) -> list[Mismatch]:
+    """Return the mismatches that count: what the user only assumed he may change, with a line in the log.
+
+    Args:
+        contract: what was compared with.
+        mismatches: what differs from it.
+    """
+    if contract.source != "assumed":
+        return mismatches
+    if mismatches:
+        changes = ", ".join(f"{name} {asked} instead of {told}" for name, told, asked, _ in mismatches)
+        log.warning("Wan Lite: the contract was only assumed, and this run has %s.", changes)
+    return []
 
 
 class Mismatch(NamedTuple):

@@ -15,7 +15,7 @@ import torch
 from comfy_api.latest import io
 
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare, raise_or_warn
+from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare, drop_assumed, raise_or_warn
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import infer_shift
@@ -26,10 +26,6 @@ from .schema import choice_input
 CONTRACT_ATTACHMENT = "wan_lite.contract"
 WAY_OUT = (
     "Wan Lite Contract Sampling sets all of this as the contract says; on_mismatch warn or ignore samples all the same."
-)
-WAY_OUT_OF_ASSUMED = (
-    "The checkpoint itself says nothing: this is the contract_preset chosen in Wan Lite Load Student. Choose another "
-    "one there, or let Wan Lite Sampling Probe find out which is right."
 )
 
 
@@ -162,10 +158,10 @@ def check_sigmas(model_sampling: Any, sigmas: torch.Tensor, from_noise: bool) ->
 
 def check_contract(contract: SamplingContract | None, requested: SamplingContract) -> list[str]:
     """Find where ``requested`` is not what the checkpoint's contract says, and say what to do."""
-    found = [] if contract is None else [str(mismatch) for mismatch in compare(contract, requested)]
-    if contract is not None and found:
-        found.append(WAY_OUT_OF_ASSUMED if contract.source == "assumed" else WAY_OUT)
-    return found
+    if contract is None:
+        return []
+    found = [str(mismatch) for mismatch in drop_assumed(contract, compare(contract, requested))]
+    return [*found, WAY_OUT] if found else []
 
 
 def check_solver(contract: SamplingContract | None, model: Any, solver: str, sigmas: torch.Tensor) -> list[str]:
@@ -182,4 +178,5 @@ def check_solver(contract: SamplingContract | None, model: Any, solver: str, sig
         "Use WanLiteContractSampling, which makes model, solver and schedule agree, or set on_mismatch to continue."
     )
     pairs = [(name, getattr(contract, name), value) for name, value in seen.items()]
-    return [str(Mismatch(name, told, asked, remedy)) for name, told, asked in pairs if told != asked]
+    found = [Mismatch(name, told, asked, remedy) for name, told, asked in pairs if told != asked]
+    return [str(mismatch) for mismatch in drop_assumed(contract, found)]

@@ -80,9 +80,7 @@ class WanLiteContractSampling(Node):
         carried = get_contract(model)
         declared = require_contract(contract or carried)
         used = override_contract(declared, steps=steps, shift=shift)
-        # an assumed contract gives way to one that somebody connects
-        known = None if carried is None or carried.source == "assumed" else carried
-        report_problems([check_shift(model, used.shift), *check_contract(known, declared)], on_mismatch)
+        report_problems([check_shift(model, used.shift), *check_contract(carried, declared)], on_mismatch)
         record_contract(cls.hidden, used)
         sigmas = to_sigmas(used.schedule(denoise=denoise))
         sampler = make_sampler(SolverRun(used.make_solver(), on_mismatch))

@@ -40,6 +40,14 @@ def paint(student: str, sampler: str, *, steps: int, shift: float, seed: int = 0
     }
 
 
+def declare(graph: Graph, preset: str) -> Graph:
+    """The graph with a MODEL that carries ``preset`` as a checkpoint declares it, for the sampler in one node (4)."""
+    contract = node("WanLiteMakeContract", preset=preset)
+    carrier = node("WanLiteContractSampling", model=["1", 0], contract=["20", 0])
+    sampler = {**graph["4"], "inputs": graph["4"]["inputs"] | {"model": ["21", 0]}}
+    return graph | {"20": contract, "21": carrier, "4": sampler}
+
+
 def saved_latent(base: Path, outputs: dict[str, Any], node_id: str) -> torch.Tensor:
     """The LATENT that a SaveLatent node wrote."""
     entry = outputs[node_id]["latents"][0]

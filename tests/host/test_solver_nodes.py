@@ -53,6 +53,8 @@ def test_the_contract_that_was_used_is_in_the_picture(comfy: Client) -> None:
 @pytest.mark.parametrize("on_mismatch", ["error", "warn", "ignore"])
 def test_a_solver_against_the_contract_is_refused_in_the_page(comfy: Client, on_mismatch: str) -> None:
     graph = composed("student_16ch", "ddim", seed=8)
+    graph["14"] = node("WanLiteMakeContract", preset=PRESETS["ddim"])
+    graph["10"]["inputs"]["contract"] = ["14", 0]
     widgets = {"order": 2, "kind": "bh2", "skip_corrector": 0}
     graph["13"] = node("WanLiteSolverFlowUniPC", **widgets, on_mismatch=on_mismatch)
     graph["4"]["inputs"]["sampler"] = ["13", 0]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from host.client import Client
-from host.graphs import Graph, give_latent, node, paint, png_texts, saved_latent
+from host.graphs import Graph, declare, give_latent, node, paint, png_texts, saved_latent
 from wan_lite.cli import main
 from wan_lite.models import load_student
 from wan_lite.models.wan_vae.config import WAN21
@@ -137,9 +137,9 @@ def test_bad_input_is_the_nodes_error_and_the_queue_goes_on(comfy: Client) -> No
     good = paint("student_16ch", "ddim", steps=4, shift=1.0)
     give_latent(comfy.base, "channels48", torch.ones(1, 48, 1, 2, 2))
     wide = broken(good, "6", samples=["7", 0]) | {"7": node("LoadLatent", latent="channels48.latent")}
-    flow = paint("student_16ch", "flow-unipc", steps=4, shift=5.0)
+    flow = declare(paint("student_16ch", "flow-unipc", steps=4, shift=5.0), "ddim-20 run_inference")
     flow["1"]["inputs"]["contract_preset"] = "ddim-20 run_inference"
-    other_shift = broken(good, "4", shift=5.0)
+    other_shift = declare(broken(good, "4", shift=5.0), "ddim-20 run_inference")
     files = comfy.base / "models" / "vae"
     (files / "truncated.safetensors").write_bytes((files / "wan21_tiny.safetensors").read_bytes()[:3000])
     truncated = broken(good, "5", vae_name="truncated.safetensors")

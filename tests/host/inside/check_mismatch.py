@@ -44,8 +44,12 @@ def noise() -> torch.Tensor:
 
 def apply_preset(kind: str):
     """(MODEL, SAMPLER, SIGMAS) of a preset, on a network that is a formula."""
-    contract = submodule("samplers.contract").PRESETS[PRESET[kind]]
-    return run("WanLiteContractSampling", model=tiny_models.formula(dimensions=3), contract=contract)
+    return run("WanLiteContractSampling", model=tiny_models.formula(dimensions=3), contract=declare(kind))
+
+
+def declare(kind: str) -> Any:
+    """A preset as a checkpoint declares it; what was only assumed may be changed."""
+    return replace(submodule("samplers.contract").PRESETS[PRESET[kind]], source="declared")
 
 
 def expect_refusal(on_mismatch: str, fits: bool, call: Any) -> None:
@@ -111,12 +115,31 @@ def check_contract_sampling_takes_overrides_and_the_models_own_contract() -> Non
     assert torch.equal(sigmas, expected)
     message = raises(ValueError, run, "WanLiteContractSampling", model=tiny_models.wan())
     assert "WanLiteMakeContract" in message
-    other = submodule("samplers.contract").PRESETS[PRESET["ddim"]]
-    _, _, sigmas = run("WanLiteContractSampling", model=model, contract=other)
-    assert float(sigmas[0]) > 31.0, "an assumed contract gives way to a connected one"
-    declared = replace(submodule("samplers.contract").PRESETS[PRESET["flow"]], source="declared")
-    model, _, _ = run("WanLiteContractSampling", model=model, contract=declared)
+    other = declare("ddim")
     assert REFUSAL in raises(ValueError, run, "WanLiteContractSampling", model=model, contract=other)
+    assumed, _, _ = run(
+        "WanLiteContractSampling",
+        model=tiny_models.formula(dimensions=3),
+        contract=replace(declare("flow"), source="assumed"),
+    )
+    with Heard() as heard:
+        _, _, sigmas = run("WanLiteContractSampling", model=assumed, contract=other)
+    assert float(sigmas[0]) > 31.0, "an assumed contract gives way to a connected one"
+    assert [line for line in heard.lines if "only assumed" in line and "solver ddim instead of flow_unipc" in line]
+
+
+def check_what_was_only_assumed_may_be_changed_with_a_line_in_the_log() -> None:
+    """In both kinds of nodes: the sampler in one node, and a solver in core's sampler."""
+    assumed = replace(declare("flow"), source="assumed")
+    model, _, _ = run("WanLiteContractSampling", model=tiny_models.formula(dimensions=3), contract=assumed)
+    given = {"model": model, "positive": tiny_models.text(), "latent_image": {"samples": torch.zeros(SHAPE)}}
+    with Heard() as heard:
+        assert torch.isfinite(run("WanLiteFlowUniPCSampler", **given, steps=4, shift=3.0)[0]["samples"]).all()
+    assert [line for line in heard.lines if "only assumed" in line and "shift 3.0 instead of 5.0" in line], heard.lines
+    (sigmas,), (sampler,) = run("WanLiteFlowSchedule", steps=8, shift=7.0), run("WanLiteSolverFlowDPMpp")
+    with Heard() as heard:
+        assert torch.isfinite(sample(model, noise(), sigmas, sampler)[0]).all()
+    assert [line for line in heard.lines if "only assumed" in line and "solver flow_dpmpp" in line], heard.lines
 
 
 def check_contract_sampling_is_the_librarys_run() -> None:

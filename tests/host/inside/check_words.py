@@ -11,6 +11,5 @@ def check_a_mismatch_says_whose_contract_it_is_and_the_way_out() -> None:
     declared = checks.check_contract(replace(ddim, source="declared"), flow)
     assert any("contract says ddim, but flow_unipc was asked for" in line for line in declared)
     assert "Wan Lite Contract Sampling" in declared[-1] and "on_mismatch" in declared[-1]
-    assumed = checks.check_contract(replace(ddim, source="assumed"), flow)
-    assert "contract_preset chosen in Wan Lite Load Student" in assumed[-1] and "Sampling Probe" in assumed[-1]
+    assert checks.check_contract(replace(ddim, source="assumed"), flow) == [], "what was assumed may be changed"
     assert checks.check_contract(ddim, ddim) == [] and checks.check_contract(None, flow) == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
 from wan_lite.samplers import ContractMismatch, Prediction, SamplingContract, flow_schedule, raise_or_warn
-from wan_lite.samplers.mismatch import ON_MISMATCH, check_few_steps, check_leftover
+from wan_lite.samplers.mismatch import ON_MISMATCH, check_few_steps, check_leftover, compare, drop_assumed
 
 FEW = SamplingContract("flow_unipc", Prediction.VELOCITY, steps=4, shift=5.0)
 
@@ -60,3 +61,21 @@ def test_other_models_may_visit_any_sigma() -> None:
         SamplingContract("ddim", Prediction.EPSILON, steps=4),
     ):
         assert check_few_steps(contract, sigmas) is None
+
+
+@pytest.mark.parametrize("source", ["declared", "sidecar"])
+def test_what_a_checkpoint_says_counts(source: str, caplog: pytest.LogCaptureFixture) -> None:
+    contract = replace(FEW, source=source)
+    mismatches = compare(contract, replace(contract, solver="flow_dpmpp", shift=3.0))
+    assert drop_assumed(contract, mismatches) == mismatches and len(mismatches) >= 2
+    assert not caplog.records
+
+
+def test_what_was_only_assumed_may_be_changed_with_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    contract = replace(FEW, source="assumed")
+    mismatches = compare(contract, replace(contract, solver="flow_dpmpp", shift=3.0))
+    with caplog.at_level(logging.WARNING):
+        assert drop_assumed(contract, mismatches) == []
+        assert drop_assumed(contract, []) == []
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "solver flow_dpmpp instead of flow_unipc" in line and "shift 3.0 instead of 5.0" in line
