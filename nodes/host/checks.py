@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ...models.known_students.find import FoundContract
 from ...samplers.contract import SamplingContract
 from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare, drop_assumed, raise_or_warn
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import infer_shift
-from .model_sampling import LinearEpsilon, TruncatedFlow, format_sampling, get_process
+from .model_sampling import ContractFlow, LinearEpsilon, TruncatedFlow, format_sampling, get_process
 from .progress import show_sentence
 from .schema import choice_input
 
@@ -34,18 +35,19 @@ def get_contract(model: Any) -> SamplingContract | None:
     return model.get_attachment(CONTRACT_ATTACHMENT)
 
 
-def require_contract(contract: SamplingContract | None) -> SamplingContract:
-    """Return the contract, or say where to get one.
+def require_contract(found: FoundContract) -> SamplingContract:
+    """Return the contract that was found, or say where to get one.
 
     Raises:
+        ContractError: There are several that differ, or one that no network here can follow.
         ValueError: There is none.
     """
-    if contract is None:
+    if found.contract is None and not found.candidates and found.student is None:
         raise ValueError(
-            "contract: nothing is connected and this MODEL carries none; connect the SAMPLING_CONTRACT of "
-            "WanLiteStudentLoader or of WanLiteMakeContract."
+            "contract: nothing is connected, this MODEL carries none and the names of its files say nothing; connect "
+            "the SAMPLING_CONTRACT of WanLiteStudentLoader or of WanLiteMakeContract."
         )
-    return contract
+    return found.require()
 
 
 def mismatch_input() -> io.Combo.Input:
@@ -90,7 +92,7 @@ def find_patched_shift(model: Any) -> CarriedShift | None:
     """
     patch = model.object_patches.get("model_sampling")
     shift = getattr(patch, "shift", None)
-    if shift is None or isinstance(patch, TruncatedFlow | LinearEpsilon):
+    if shift is None or isinstance(patch, TruncatedFlow | ContractFlow | LinearEpsilon):
         return None
     if hasattr(patch, "multiplier"):
         return CarriedShift(float(shift), f"{float(shift):g}")
@@ -170,7 +172,7 @@ def check_solver(contract: SamplingContract | None, model: Any, solver: str, sig
         return []
     is_flow = get_process(model.get_model_object("model_sampling")) is FLOW
     prediction = Prediction.VELOCITY if is_flow else Prediction.EPSILON
-    shift = infer_shift(sigmas) if is_flow else None
+    shift = infer_shift(sigmas) if is_flow and not contract.has_fixed_sigmas else None
     seen: dict[str, object] = {"solver": solver, "prediction": prediction}
     if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
         seen["shift"] = round(shift, 3)

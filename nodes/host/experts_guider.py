@@ -15,10 +15,11 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ...samplers.contract import SamplingContract
 from ...samplers.guidance import is_high_noise
-from ...samplers.timesteps import wan_timestep
-from .checks import check_sigmas_shift, report_problems
-from .model_sampling import TruncatedFlow, patch_sampling
+from ...samplers.mismatch import check_experts
+from .checks import check_sigmas_shift, get_contract, report_problems
+from .model_sampling import TruncatedFlow, make_contract_sampling, patch_sampling
 from .progress import show_refusals
 
 
@@ -29,6 +30,15 @@ class Expert:
     given: Any
     cfg: float
     patcher: Any
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Where two experts change, 0 to 1, and the guidance of each."""
+
+    boundary: float
+    cfg_high: float
+    cfg_low: float
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,9 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         self._second: LoadedExpert | None = None
 
     def choose_expert(self, sigma: Tensor) -> Expert:
-        """Apply the official rule: the truncated timestep against the boundary times 1000."""
-        timestep = int(wan_timestep(sigma.max().cpu()))
+        """Apply the official rule: the timestep, as it is fed, against the boundary times 1000."""
+        model_sampling = self.high.patcher.get_model_object("model_sampling")
+        timestep = float(model_sampling.timestep(sigma.max().cpu().reshape(1)))
         return self.high if is_high_noise(timestep, self.boundary) else self.low
 
     @show_refusals()
@@ -166,6 +177,35 @@ def load_second(expert: Expert, sampling: HostSampling) -> LoadedExpert:
     return LoadedExpert(expert, model, conds, options, extra)
 
 
-def make_expert(model: Any, cfg: float) -> Expert:
-    """Return a MODEL as an expert: fed Wan's truncated timesteps, with a guidance of its own."""
-    return Expert(model, cfg, patch_sampling(model, TruncatedFlow()))
+def make_experts(high: Any, low: Any, guidance: Guidance, on_mismatch: str) -> ExpertsGuider:
+    """Return the guider of two MODELs: fed as the contract that one of them carries says, otherwise as Wan's own code.
+
+    A contract of two experts also says where they change and with what guidance.
+
+    Args:
+        high: The high-noise MODEL.
+        low: The low-noise MODEL.
+        guidance: What to take where there is no such contract.
+        on_mismatch: What to do where they do not fit together.
+
+    Raises:
+        ContractMismatch: The MODELs' contracts say that they are in each other's place, or differ.
+    """
+    contracts = get_contract(high), get_contract(low)
+    report_problems([check_experts(*contracts)], on_mismatch)
+    contract = next((one for one in contracts if one is not None and one.expert_boundary is not None), None)
+    if contract is not None and contract.expert_boundary is not None:
+        guidance = Guidance(contract.expert_boundary, contract.cfg, contract.cfg)
+    return ExpertsGuider(
+        make_expert(high, guidance.cfg_high, contract),
+        make_expert(low, guidance.cfg_low, contract),
+        guidance.boundary,
+        on_mismatch,
+    )
+
+
+def make_expert(model: Any, cfg: float, contract: SamplingContract | None) -> Expert:
+    """Return a MODEL as an expert: fed the contract's timesteps or else Wan's truncated ones, with its own guidance."""
+    native = model.get_model_object("model_sampling")
+    own = TruncatedFlow() if contract is None else make_contract_sampling(contract, native)
+    return Expert(model, cfg, patch_sampling(model, own))

@@ -9,6 +9,7 @@ class                  sigma                        the network is fed         u
 ====================== ============================ ========================== ======================================
 TruncatedFlow          flow, 0 to 1                 1000 sigma, truncated      students of velocity, Contract Sampling,
                                                                                the experts guider
+ContractFlow           flow, 0 to 1                 a contract's own timesteps Contract Sampling, the experts guider
 LinearEpsilon          noise over signal, to 31.6   0, 1, ... 999              students of epsilon, Contract Sampling
 FixedSchedule          one schedule's own levels    that schedule's timesteps  the samplers in one node
 RawOutput              the timestep itself          sigma                      the probe
@@ -31,6 +32,9 @@ from ...samplers.process import FLOW, VE, VP, NoiseProcess
 from ...samplers.schedule import Schedule, shift_sigma
 from ...samplers.timesteps import TRAIN_TIMESTEPS, ddim_sigma, wan_timestep
 
+SAME_SIGMA = 1e-6
+"""How far float32 may carry a level from the contract's."""
+
 
 class TruncatedFlow(host.ModelSamplingDiscreteFlow, host.CONST):
     """The flow process as Wan samples it: x = (1 - s) x0 + s n, and an integer timestep, truncated, for the network.
@@ -46,6 +50,33 @@ class TruncatedFlow(host.ModelSamplingDiscreteFlow, host.CONST):
     def timestep(self, sigma: Tensor) -> Tensor:
         """Return 0, 1, ... 1000 as float32 for sigma in [0, 1]; on the CPU, as some devices have no float64."""
         return wan_timestep(sigma.cpu()).to(device=sigma.device, dtype=torch.float32)
+
+
+class ContractFlow(host.ModelSamplingDiscreteFlow, host.CONST):
+    """The flow process, feeding the very timesteps of a schedule: 757 at 0.75676, 988 at 0.98765.
+
+    At any other level the timestep is made as the schedule makes it.
+
+    Args:
+        schedule: The whole schedule of a contract.
+        shift: Of the levels that core's schedulers read from it; SIGMAS made elsewhere are taken as they are.
+        multiplier: Of a level, to make this network's timestep: 1000, or 1 for Qwen-Image and its kin.
+    """
+
+    def __init__(self, schedule: Schedule, shift: float, multiplier: float) -> None:
+        super().__init__()
+        self.set_parameters(shift=shift, multiplier=multiplier)
+        self.schedule = schedule
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """Return what training fed at each of the host's float32 sigmas, in the shape of ``sigma``."""
+        fed = [self._feed(level) for level in sigma.reshape(-1).tolist()]
+        timesteps = torch.tensor(fed, dtype=torch.float64).reshape(sigma.shape) * (self.multiplier / TRAIN_TIMESTEPS)
+        return timesteps.to(device=sigma.device, dtype=torch.float32)
+
+    def _feed(self, level: float) -> float:
+        nearest = min(self.schedule.sigma_values, key=lambda own: abs(own - level))
+        return self.schedule.timestep_at(nearest if abs(nearest - level) <= SAME_SIGMA else level)
 
 
 class LinearEpsilon(host.ModelSamplingDiscrete, host.EPS):
@@ -147,6 +178,18 @@ def make_model_sampling(contract: SamplingContract) -> nn.Module:
     return TruncatedFlow(contract.shift) if contract.process == FLOW else LinearEpsilon()
 
 
+def make_contract_sampling(contract: SamplingContract, native: nn.Module) -> nn.Module:
+    """Return the ``model_sampling`` that feeds a MODEL what its contract says.
+
+    Args:
+        contract: The contract.
+        native: The MODEL's own, which knows what its network's timesteps are multiplied by.
+    """
+    if contract.version == 1 or contract.process != FLOW:
+        return make_model_sampling(contract)
+    return ContractFlow(contract.schedule(), contract.shift, float(getattr(native, "multiplier", TRAIN_TIMESTEPS)))
+
+
 def make_fixed_schedule(schedule: Schedule, prediction: Prediction, shift: float) -> FixedSchedule:
     """Return the ``model_sampling`` of one run; one of the flow process is a flow for the host as well."""
     kind = FixedFlowSchedule if schedule.process is FLOW else FixedSchedule
@@ -231,7 +274,7 @@ def to_flow_sigmas(schedule: Schedule) -> Tensor:
     Rounding to float32 can carry a sigma over a thousandth; then the next float on the right side is taken (6e-8).
     """
     sigmas = schedule.sigmas.float()
-    if schedule.timesteps is None:
+    if schedule.timesteps is None or schedule.timestep_cast != "int64_trunc":
         return sigmas
     levels, wanted = sigmas[:-1].clone(), schedule.timesteps
     seen = wan_timestep(levels)

@@ -21,7 +21,13 @@ from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver
 from .checks import CONTRACT_ATTACHMENT, check_contract, check_process, check_shift, get_contract, report_problems
-from .model_sampling import get_model_process, make_fixed_schedule, make_model_sampling, patch_sampling, to_ddim_sigmas
+from .model_sampling import (
+    get_model_process,
+    make_contract_sampling,
+    make_fixed_schedule,
+    patch_sampling,
+    to_ddim_sigmas,
+)
 from .schema import SEEDS
 from .solver_adapter import SolverRun, make_sampler
 from .student_model import STUDENT_ATTACHMENT, ProjectedLatent
@@ -162,7 +168,8 @@ def patch_for_training(model: Any, plan: SamplingPlan) -> tuple[Any, Schedule]:
 
 def apply_contract(model: Any, contract: SamplingContract) -> Any:
     """Return a clone of ``model`` that reads its output as the contract says, is fed as in training, and carries it."""
-    patched = patch_sampling(model, make_model_sampling(contract))
+    native = model.get_model_object("model_sampling")
+    patched = patch_sampling(model, make_contract_sampling(contract, native))
     patched.set_attachments(CONTRACT_ATTACHMENT, contract)
     return patched
 

@@ -20,7 +20,7 @@ from ...samplers.process import VE
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver, integrate
 from .checks import check_sigmas, check_sigmas_shift, check_solver, get_contract, report_problems
-from .model_sampling import FixedSchedule, get_process
+from .model_sampling import ContractFlow, FixedSchedule, get_process
 from .progress import show_refusals
 
 
@@ -71,7 +71,7 @@ def run_solver(
     from_noise = is_empty_start(model) if run.from_noise is None else run.from_noise
     if run.schedule is None:
         report_problems(find_problems(model, sigmas, run.solver, from_noise), run.on_mismatch)
-    schedule = run.schedule or Schedule(torch.unique_consecutive(sigmas), get_process(model_sampling))
+    schedule = run.schedule or find_schedule(sigmas, model_sampling)
     start = make_start(model, x, model_sampling, schedule, from_noise)
     solver = seed_solver(run.solver, (extra_args or {}).get("seed"))
     denoise = HostDenoiser(model, extra_args or {}, sigmas.dtype, model_sampling)
@@ -111,6 +111,16 @@ class HostDenoiser:
         return report
 
 
+def find_schedule(sigmas: Tensor, model_sampling: nn.Module) -> Schedule:
+    """Return the SIGMAS as a schedule: as a part of the contract's where they are one, with all that this one knows."""
+    levels = torch.unique_consecutive(sigmas)
+    if isinstance(model_sampling, ContractFlow):
+        part = model_sampling.schedule.find_part(levels)
+        if part is not None:
+            return part
+    return Schedule(levels, get_process(model_sampling))
+
+
 def is_empty_start(model: Any) -> bool:
     """Whether the run starts from nothing but noise: an empty latent, and noise."""
     noise, latent = getattr(model, "noise", None), getattr(model, "latent_image", None)
@@ -122,13 +132,12 @@ def is_empty_start(model: Any) -> bool:
 def make_start(model: Any, x: Tensor, model_sampling: Any, schedule: Schedule, from_noise: bool) -> Tensor:
     """Return the latent to start from: the host's, or, where Wan's own code has it otherwise, as there.
 
-    Wan starts from the noise itself, where the host would scale it by a first sigma of 0.9998, and a fixed schedule
-    adds noise to an image at its own level, not at the host's float32 of it.
+    Wan starts from the noise itself, where the host would scale it by a first sigma of 0.9998, rCM from its noise times
+    its first sigma, and a fixed schedule adds noise to an image at its own level, not at the host's float32 of it.
     """
     if from_noise and schedule.process is not VE:
         one = torch.ones((), device=model.noise.device)
-        noise: Tensor = model_sampling.noise_scaling(one, model.noise, torch.zeros_like(model.noise))
-        return noise
+        return schedule.start(model_sampling.noise_scaling(one, model.noise, torch.zeros_like(model.noise)))
     if isinstance(model_sampling, FixedSchedule):
         return schedule.process.add_noise(model.latent_image, model.noise, schedule.sigma_values[0])
     return x

@@ -16,11 +16,11 @@ from ..host.checks import (
     report_problems,
     require_contract,
 )
-from ..host.metadata import record_contract
+from ..host.contracts import FoundContract, describe_found, find_model_contract, make_contract_sampler, record_contract
 from ..host.model_sampling import to_sigmas
+from ..host.progress import show_text
 from ..host.sampling_run import apply_contract
 from ..host.schema import CATEGORY, Node, float_input, int_input, make_schema
-from ..host.solver_adapter import SolverRun, make_sampler
 from ..student.loader import Contract
 from .schedules import denoise_input
 
@@ -77,14 +77,18 @@ class WanLiteContractSampling(Node):
         denoise: float = 1.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
-        carried = get_contract(model)
-        declared = require_contract(contract or carried)
+        found = FoundContract(contract, "connected") if contract else cls._find(model)
+        declared = require_contract(found)
         used = override_contract(declared, steps=steps, shift=shift)
-        report_problems([check_shift(model, used.shift), *check_contract(carried, declared)], on_mismatch)
+        report_problems([check_shift(model, used.shift), *check_contract(get_contract(model), declared)], on_mismatch)
         record_contract(cls.hidden, used)
-        sigmas = to_sigmas(used.schedule(denoise=denoise))
-        sampler = make_sampler(SolverRun(used.make_solver(), on_mismatch))
-        return io.NodeOutput(apply_contract(model, used), sampler, sigmas)
+        show_text(cls.hidden, describe_found(found, used))
+        sampler = make_contract_sampler(model, used, on_mismatch)
+        return io.NodeOutput(apply_contract(model, used), sampler, to_sigmas(used.schedule(denoise=denoise)))
+
+    @classmethod
+    def _find(cls, model: Any) -> FoundContract:
+        return find_model_contract(model, cls.hidden.prompt, cls.hidden.unique_id)
 
 
 NODES = [WanLiteContractSampling]

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.checks import mismatch_input
-from ..host.experts_guider import ExpertsGuider, make_expert
+from ..host.experts_guider import Guidance, make_experts
 from ..host.schema import CATEGORY, Node, float_input, make_schema
 
 
@@ -69,8 +69,8 @@ class WanLiteExpertsGuider(Node):
         cfg_low_noise: float = 3.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
-        high, low = make_expert(model_high_noise, cfg_high_noise), make_expert(model_low_noise, cfg_low_noise)
-        guider = ExpertsGuider(high, low, boundary, on_mismatch)
+        guidance = Guidance(boundary, cfg_high_noise, cfg_low_noise)
+        guider = make_experts(model_high_noise, model_low_noise, guidance, on_mismatch)
         guider.set_conds(positive, negative)
         return io.NodeOutput(guider)
 

@@ -11,7 +11,7 @@ from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, VE
 from ...samplers.schedule import ddim_schedule, flow_schedule
 from ...samplers.solvers import DDIM, FlowUniPC
-from ..host.metadata import record_contract
+from ..host.contracts import record_contract
 from ..host.sampling_run import SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
 from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input
 

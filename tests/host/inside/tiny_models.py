@@ -55,6 +55,15 @@ def wan22(seed: int = 0, text_dim: int = 32):
     return build(comfy.supported_models.WAN22_T2V, sizes, seed)
 
 
+def causal_wan(seed: int = 0):
+    """Core's autoregressive Wan 2.1, of the sizes of :func:`wan`."""
+    sizes = {
+        "model_type": "t2v", "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": 32, "num_heads": 1, "num_layers": 2,
+        "causal_ar": True,
+    }  # fmt: skip
+    return build(comfy.supported_models.WAN21_CausalAR_T2V, sizes, seed)
+
+
 def qwen_image(seed: int = 0):
     """Qwen-Image: one head of 128, 1 layer, text of 32 numbers."""
     sizes = {"num_layers": 1, "num_attention_heads": 1, "joint_attention_dim": 32}
