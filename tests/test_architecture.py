@@ -47,7 +47,7 @@ OUTSIDE = {
     "nodes": {"torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
     "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},
-    "scripts": {"PIL", "browser", "build_workflows", "host", "pdoc", "workflow_plans"},
+    "scripts": {"PIL", "browser", "build_workflows", "host", "pdoc", "wan_lite", "workflow_plans"},
 }
 """Which modules from elsewhere a folder may import, beside the standard library."""
 
