@@ -43,12 +43,12 @@ def stamp_student(
     """
     own = None if file is None else SamplingContract.from_json(_read_text(Path(file)), origin=Path(file).name)
     if own is not None and Path(path).suffix == ".safetensors" and is_lora(path):
-        wanted = replace(own, **changes, source="declared")
+        wanted = replace(own.with_changes(**changes), source="declared")
         _check_existing(Path(path), wanted, replace_existing)
         return stamp_published(path, wanted), wanted
     student = load_student(path, preset=next(iter(PRESETS)))
     base = own or find_preset(preset or "", student)
-    wanted = fit_contract(replace(base, **changes), student.config, student.vae_channels)
+    wanted = fit_contract(base.with_changes(**changes), student.config, student.vae_channels)
     wanted = replace(wanted, latent=base.latent or wanted.latent, source="declared")
     _check_existing(Path(path), wanted, replace_existing)
     return stamp(path, wanted), wanted
