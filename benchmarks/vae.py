@@ -53,12 +53,9 @@ def make_weights(path: Path, config: WanVAEConfig = WAN21) -> None:
 
 
 def ours(path: Path, dtype: torch.dtype = torch.float32, tiling: Tiling | None = None) -> Codec:
-    """This package."""
+    """Return this package's."""
     vae = load_wan_vae(path, dtype)
-    return (
-        lambda z: vae.decode_raw(z, clamp=False, tiling=tiling),
-        lambda x: vae.encode_raw(x, tiling=tiling),
-    )
+    return partial(vae.decode_raw, clamp=False, tiling=tiling), partial(vae.encode_raw, tiling=tiling)
 
 
 def diffusers(path: Path) -> Codec:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = [
     "PRECISIONS",
     "add_machine_arguments",
+    "check_folder",
     "check_sheet_name",
     "split_name",
     "torch_device",
     "torch_dtype",
-    "writable_folder",
 ]
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -58,18 +58,20 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def writable_folder(folder: Path) -> Path:
-    """Make a folder for results and return it, so that a wrong one is known before the work and not after it.
+def check_folder(folder: Path) -> Path:
+    """Check that results can be written to a folder, which need not be there yet: before the work, not after it.
+
+    Returns:
+        The folder.
 
     Raises:
         OSError: It cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
     return folder
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
     from .contracts import *  # noqa: F403
     from .generation import *  # noqa: F403
+    from .image_to_image import *  # noqa: F403
     from .inspection import *  # noqa: F403
     from .probing import *  # noqa: F403
     from .stamping import *  # noqa: F403
@@ -18,7 +19,8 @@ if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
 
 _EXPORTS = {
     "contracts": ("Overrides", "find_preset", "find_sampler", "resolve_contract"),
-    "generation": ("Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png"),
+    "generation": ("Prompts", "Variation", "check_vae", "decode_images", "generate", "sample_latents", "save_png"),
+    "image_to_image": ("Start", "encode_start"),
     "inspection": ("Description", "inspect"),
     "probing": ("Evidence", "ProbeReport", "probe"),
     "stamping": ("stamp_known", "stamp_student"),

@@ -14,9 +14,9 @@ __all__ = ["FiniteWatch"]
 class FiniteWatch:
     """An ``on_step`` that remembers, without waiting for the device, in which step the latent stopped being finite."""
 
-    def __init__(self, steps: int, on_step: OnStep | None = None) -> None:
-        """Watch a run of ``steps`` steps and pass each on to ``on_step``."""
-        self.steps, self.on_step = steps, on_step
+    def __init__(self, source: str, on_step: OnStep | None = None) -> None:
+        """Watch a run of ``source``'s network and pass each step on to ``on_step``."""
+        self.source, self.on_step = source, on_step
         self.finite: list[Tensor] = []
 
     def __call__(self, i: int, x: Tensor, x0: Tensor) -> None:
@@ -25,8 +25,8 @@ class FiniteWatch:
         if self.on_step is not None:
             self.on_step(i, x, x0)
 
-    def check(self, source: str) -> None:
-        """Check the whole run.
+    def check(self, steps: int) -> None:
+        """Check a run of ``steps`` steps.
 
         Raises:
             NonFiniteError: The latent was not finite after some step; it names the first one.
@@ -34,6 +34,6 @@ class FiniteWatch:
         flags = torch.stack(self.finite).tolist()
         if not all(flags):
             raise NonFiniteError(
-                f"{source}: the latent is NaN or infinite from step {flags.index(False) + 1} of {self.steps} on; the "
+                f"{self.source}: the latent is NaN or infinite from step {flags.index(False) + 1} of {steps} on; the "
                 "weights or the text are damaged, or half precision overflows: try --precision bf16 or fp32."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,16 +16,58 @@ from ..atomic import replacing
 from ..models.finite import check_finite
 from ..models.student import Student, pool_text
 from ..models.wan_vae.vae import WanVAE
-from ..samplers import Network, Prediction, per_item_noise, sample
-from ..samplers.contract import SamplingContract
+from ..samplers import DDIM, Network, NetworkDenoiser, Solver, integrate, per_item_noise, sample
+from ..samplers.contract import PRESETS, SamplingContract
 from ..samplers.guidance import guided
 from ..samplers.solver import OnStep
 from .finite import FiniteWatch
-from .pictures.convert import to_pil, to_unit
+from .image_to_image import MaskedDenoiser, Start
+from .pictures.convert import Rounding, to_pil, to_unit
 
-__all__ = ["Prompts", "check_vae", "decode_images", "generate", "sample_latents", "save_png"]
+__all__ = [
+    "Prompts",
+    "Variation",
+    "check_vae",
+    "choose_rounding",
+    "decode_images",
+    "generate",
+    "sample_latents",
+    "save_png",
+]
 
 MAX_BATCH = 10_000
+TRAINING_PREVIEW = "ddim-10 training preview"
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What a run does besides what its contract says.
+
+    Attributes:
+        start: An image to start from; None starts from pure noise.
+        eta: Noise that DDIM adds at each step, from 0 (none, as in training) to 1 (as much as DDPM).
+        clip_x0: DDIM limits the predicted clean latent to this; None does not, as in training.
+    """
+
+    start: Start | None = None
+    eta: float = 0.0
+    clip_x0: float | None = None
+
+    def make_solver(self, contract: SamplingContract, seed: int) -> Solver:
+        """Return the contract's solver with these settings.
+
+        Raises:
+            ValueError: It does not have them, or they are out of their range.
+        """
+        solver = contract.make_solver(seed)
+        if isinstance(solver, DDIM):
+            return replace(solver, eta=self.eta, clip_x0=self.clip_x0)
+        if self.eta or self.clip_x0 is not None:
+            raise ValueError(
+                f"eta is {self.eta:g} and clip_x0 {self.clip_x0}, which only ddim has, but the solver is "
+                f"{contract.solver}; leave them out, or sample with ddim."
+            )
+        return solver
 
 
 @dataclass(frozen=True)
@@ -80,6 +122,7 @@ def sample_latents(
     text: Sequence[Tensor] | Prompts,
     *,
     contract: SamplingContract | None = None,
+    variation: Variation | None = None,
     seed: int = 0,
     batch: int = 1,
     on_step: OnStep | None = None,
@@ -90,6 +133,7 @@ def sample_latents(
         student: As for :func:`generate`, like all that follows.
         text: The prompts' token embeddings.
         contract: How to sample; None is the student's own.
+        variation: What the run does besides; None is nothing.
         seed: Of the starting noise, item i using seed + i.
         batch: Images of each prompt.
         on_step: Called as ``on_step(i, x, x0)`` after step i.
@@ -115,12 +159,7 @@ def sample_latents(
     height, width = contract.latent[1:] if contract.latent else (size, size)
     device = student.network.conv_in.weight.device
     noise = per_item_noise((batch, student.config.num_channels, height, width), seed, device=device)
-    schedule = contract.schedule()
-    watch = FiniteWatch(schedule.steps, on_step)
-    prediction = Prediction(contract.prediction)
-    latent = sample(network, noise, schedule, contract.make_solver(seed), prediction=prediction, on_step=watch)
-    watch.check(student.source)
-    return latent
+    return _run(network, noise, contract, variation or Variation(), seed, FiniteWatch(student.source, on_step))
 
 
 def decode_images(student: Student, vae: WanVAE, latent: Tensor) -> Tensor:
@@ -161,13 +200,21 @@ def check_vae(student: Student, vae: WanVAE) -> None:
         )
 
 
-def save_png(image: Tensor, path: Path, notes: Mapping[str, object]) -> None:
+def choose_rounding(contract: SamplingContract) -> Rounding:
+    """Return how an image becomes 8 bits: training previews round, as torchvision does, everything else truncates."""
+    preview = PRESETS[TRAINING_PREVIEW]
+    fields = ("solver", "prediction", "steps", "shift", "cfg")
+    return "round" if all(getattr(contract, name) == getattr(preview, name) for name in fields) else "truncate"
+
+
+def save_png(image: Tensor, path: Path, notes: Mapping[str, object], rounding: Rounding = "truncate") -> None:
     """Write a PNG that carries ``notes`` as JSON texts, as ComfyUI writes its own.
 
     Args:
         image: (H, W, 3) in [0, 1].
         path: The file to write.
         notes: What to write beside the pixels, each under its key.
+        rounding: How the image becomes 8 bits (see :func:`choose_rounding`).
 
     Raises:
         OSError: The file cannot be written; what was there stays.
@@ -176,7 +223,24 @@ def save_png(image: Tensor, path: Path, notes: Mapping[str, object]) -> None:
     for key, value in notes.items():
         texts.add_text(key, json.dumps(value))
     with replacing(path) as part:
-        to_pil(image).save(part, format="PNG", pnginfo=texts, compress_level=4)
+        to_pil(image, rounding).save(part, format="PNG", pnginfo=texts, compress_level=4)
+
+
+def _run(
+    network: Network, noise: Tensor, contract: SamplingContract, variation: Variation, seed: int, watch: FiniteWatch
+) -> Tensor:
+    solver, start = variation.make_solver(contract, seed), variation.start and variation.start.expand_to(noise)
+    schedule = contract.schedule(denoise=1.0 if start is None else start.denoise)
+    if start is None:
+        latent = sample(network, noise, schedule, solver, prediction=contract.prediction, on_step=watch)
+    else:
+        denoise = NetworkDenoiser(network, schedule, contract.prediction)
+        masked = MaskedDenoiser(denoise, start, noise, schedule.process)
+        x = noise if start.denoise == 1 else schedule.process.add_noise(start.latent, noise, schedule.sigma_values[0])
+        with torch.no_grad():
+            latent, _ = integrate(denoise if start.mask is None else masked, x, schedule, solver, on_step=watch)
+    watch.check(schedule.steps)
+    return latent
 
 
 def _condition_network(student: Student, prompts: Prompts, contract: SamplingContract, batch: int) -> Network:

@@ -91,6 +91,15 @@ class Evidence:
         return sum(self.penalties.values())
 
     @property
+    def is_converged(self) -> bool:
+        """Whether more steps would give the same result."""
+        return self.distance <= CONVERGED
+
+    def equals(self, other: Evidence) -> bool:
+        """Whether both are the same result of the same prediction type, so that neither is the better one."""
+        return self.prediction == other.prediction and self.is_converged and other.is_converged
+
+    @property
     def prediction(self) -> str:
         """The prediction type that the candidate assumes: candidates of one type differ only in steps and shift."""
         return self.contract.prediction
@@ -114,8 +123,18 @@ class ProbeReport:
 
     @property
     def best(self) -> Evidence:
-        """The most plausible candidate."""
+        """The most plausible candidate; of several that give the same result the cheapest."""
         return self.ranking[0]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether any candidate gave a finite result."""
+        return self.best.score < math.inf
+
+    def fits_as_well(self, name: str) -> bool:
+        """Whether a candidate is no worse than the best one: the same result, or of a score that is as good."""
+        item = next(item for item in self.ranking if item.name == name)
+        return item.equals(self.best) or item.score <= self.best.score
 
     def __str__(self) -> str:
         return "\n".join([self.sentence, *(f"{n}. {item}" for n, item in enumerate(self.ranking, 1))])
@@ -256,11 +275,10 @@ def _rank(found: Sequence[Evidence]) -> tuple[Evidence, ...]:
 
 def _rank_by_accuracy(group: Sequence[Evidence]) -> list[Evidence]:
     finest = max(group, key=lambda item: (math.isfinite(item.score), item.contract.steps))
-    size = _measure_rms(finest.latent)
-    placed = [replace(item, distance=_measure_rms(item.latent - finest.latent) / max(size, 1e-12)) for item in group]
-    same = [item for item in placed if item.distance <= CONVERGED]
-    rest = [item for item in placed if not item.distance <= CONVERGED]
-    return sorted(same, key=lambda item: item.contract.steps) + rest
+    size = max(_measure_rms(finest.latent), 1e-12)
+    placed = [replace(item, distance=_measure_rms(item.latent - finest.latent) / size) for item in group]
+    # a stable sort: what is not equal to the finest run stays in the order of scores
+    return sorted(placed, key=lambda item: (not item.is_converged, item.contract.steps if item.is_converged else 0))
 
 
 def _summarise(ranking: Sequence[Evidence]) -> str:
@@ -268,16 +286,27 @@ def _summarise(ranking: Sequence[Evidence]) -> str:
     if not best.score < math.inf:
         return "Every candidate ran off to infinity: the weights are damaged or none of these samplings is right."
     process = "the DDIM process" if best.prediction == "epsilon" else "the flow process"
-    claim = f"The output looks like {best.prediction} in {process}; '{best.name}' fits best (score {best.score:.2f})"
+    doubt = "" if best.score < GOOD else " None of them gives latents like Wan's, so do not trust this ranking much."
+    return f"The output looks like {best.prediction} in {process}, {_compare(ranking)}. {_choose(ranking)}{doubt}"
+
+
+def _compare(ranking: Sequence[Evidence]) -> str:
+    """Say how sure the prediction type is."""
+    best = min((item for item in ranking if item.prediction == ranking[0].prediction), key=lambda item: item.score)
     rival = next((item for item in ranking if item.prediction != best.prediction), None)
     if rival is None:
-        sure = "no candidate of another prediction type was tried"
-    elif rival.score - best.score > CLEAR:
-        sure = f"clearly ahead of '{rival.name}' ({rival.score:.2f}), which {_explain(rival)}"
-    else:
-        sure = f"but '{rival.name}' ({rival.score:.2f}) is so near that the images must decide"
-    doubt = "" if best.score < GOOD else " None of them gives latents like Wan's, so do not trust this ranking much."
-    return f"{claim}, {sure}.{doubt}"
+        return "but no candidate of another prediction type was tried"
+    if rival.score - best.score > CLEAR:
+        return f"clearly ahead (score {best.score:.2f}) of '{rival.name}' ({rival.score:.2f}), which {_explain(rival)}"
+    return f"but '{rival.name}' ({rival.score:.2f}) is so near that the images must decide"
+
+
+def _choose(ranking: Sequence[Evidence]) -> str:
+    """Say which of its samplings to take: those that give the same result are a matter of time."""
+    best, equal = ranking[0], [f"'{item.name}'" for item in ranking[1:] if item.equals(ranking[0])]
+    if not equal:
+        return f"Of its samplings '{best.name}' fits best."
+    return f"Its samplings '{best.name}' and {', '.join(equal)} are equal within {CONVERGED:.0%}, the cheapest first."
 
 
 def _explain(evidence: Evidence) -> str:

@@ -68,7 +68,7 @@ def test_shell_snippets_run_in_order(place: Path) -> None:
 def test_both_kinds_of_snippets_were_found() -> None:
     assert len(snippets("python")) == 2
     assert len(snippets("python", LIBRARY)) == 9
-    assert sum("wan-lite sample" in code for code in snippets("sh")) == 2
+    assert sum("wan-lite sample" in code for code in snippets("sh")) == 3
 
 
 def test_the_file_guide_names_exactly_what_exists() -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import writable_folder
+from ..arguments import check_folder
 from ..terminal import say
 from .inputs import (
     StepBar,
@@ -54,7 +54,7 @@ def run_diagnose(options: argparse.Namespace) -> None:
     from ...pipeline.pictures.layout import make_contact_sheet
     from ...pipeline.similarity import has_ssim, measure_ssim
 
-    folder = writable_folder(Path(options.out))
+    folder = check_folder(Path(options.out))
     world, config = load_world_of(options), make_config(options)
     videos = _read_videos(options, world, config)
     metrics = {"SSIM": measure_ssim} if has_ssim() else {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import check_sheet_name, writable_folder
+from ..arguments import check_folder, check_sheet_name
 from ..terminal import say
 from .inputs import (
     StepBar,
@@ -89,10 +89,10 @@ def _check_outputs(options: argparse.Namespace) -> Path:
     check_video_name(out, options.fps)
     if not 1 <= options.scale <= 64:
         raise ValueError(f"--scale is {options.scale}; allowed are whole numbers from 1 to 64.")
-    writable_folder(out.parent)
+    check_folder(out.parent)
     if options.sheet:
         check_sheet_name(options.sheet)
-        writable_folder(options.sheet.parent)
+        check_folder(options.sheet.parent)
     return out
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -159,58 +160,55 @@ def _open_folder(path: Path) -> Video:
 
 
 def _open_image(path: Path) -> Video:
-    try:
-        with Image.open(path) as image:
-            size, count = image.size, getattr(image, "n_frames", 1)
-    except _DAMAGED as error:
-        raise _make_error(path, error) from error
+    with _explain_damage(path), Image.open(path) as image:
+        size, count = image.size, getattr(image, "n_frames", 1)
     return Video(path.name, size, count, lambda start, every: _decode_image(path, start, every))
 
 
 def _decode_image(path: Path, start: int, every: int) -> Iterator[np.ndarray]:
+    with _explain_damage(path), Image.open(path) as image:
+        for frame in islice(ImageSequence.Iterator(image), start, None, every):
+            yield np.array(frame.convert("RGB"))
+
+
+@contextmanager
+def _explain_damage(path: Path) -> Iterator[None]:
+    """Say in one sentence what Pillow says in many ways."""
     try:
-        with Image.open(path) as image:
-            for frame in islice(ImageSequence.Iterator(image), start, None, every):
-                yield np.array(frame.convert("RGB"))
+        yield
     except _DAMAGED as error:
-        raise _make_error(path, error) from error
-
-
-def _make_error(path: Path, error: Exception) -> ValueError:
-    reason = "" if isinstance(error, UnidentifiedImageError) else f" ({str(error)[:100]})"
-    return ValueError(
-        f"{path.name}: is not an image, an animation or a video that can be read{reason}; copy or choose another."
-    )
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({str(error)[:100]})"
+        raise ValueError(
+            f"{path.name}: is not an image, an animation or a video that can be read{reason}; copy or choose another."
+        ) from error
 
 
 def _open_video_file(path: Path) -> Video:
-    av = import_pyav(path)
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ValueError(f"{path.name}: holds no video, only sound; choose another file.")
-            stream = container.streams.video[0]
-            size = (stream.codec_context.width, stream.codec_context.height)
-            count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
-    except av.FFmpegError as error:
-        raise _make_video_error(path, error) from error
+    with _open_container(path) as container:
+        if not container.streams.video:
+            raise ValueError(f"{path.name}: holds no video, only sound; choose another file.")
+        stream = container.streams.video[0]
+        size = (stream.codec_context.width, stream.codec_context.height)
+        count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
     return Video(path.name, size, count, lambda start, every: _decode_video_file(path, start, every))
 
 
 def _decode_video_file(path: Path, start: int, every: int) -> Iterator[np.ndarray]:
+    with _open_container(path) as container:
+        for frame in islice(container.decode(video=0), start, None, every):
+            yield frame.to_ndarray(format="rgb24")
+
+
+@contextmanager
+def _open_container(path: Path) -> Iterator[Any]:
     av = import_pyav(path)
     try:
         with av.open(str(path)) as container:
-            for frame in islice(container.decode(video=0), start, None, every):
-                yield frame.to_ndarray(format="rgb24")
+            yield container
     except av.FFmpegError as error:
-        raise _make_video_error(path, error) from error
-
-
-def _make_video_error(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"{path.name}: cannot be read as a video ({error}); copy it again, or convert it to .mp4 or .gif."
-    )
+        raise ValueError(
+            f"{path.name}: cannot be read as a video ({error}); copy it again, or convert it to .mp4 or .gif."
+        ) from error
 
 
 def _open_tensors(path: Path, number: int) -> Video:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from ...samplers.contract import SamplingContract
@@ -11,7 +12,7 @@ from ..checkpoint import CheckpointError
 from ..wan_vae.config import WAN21, WAN22
 from .network import StudentConfig, StudentNetwork
 
-__all__ = ["VAES", "Student", "check_projection", "fit_contract"]
+__all__ = ["VAES", "Student", "check_projection", "fit_contract", "invert_projection"]
 
 VAES = {vae.z_dim: vae for vae in (WAN21, WAN22)}
 """Channels of its latent -> Wan VAE. A student of these channels needs no projection."""
@@ -61,12 +62,42 @@ class Student:
         """The true side in pixels of the image that the student was trained for."""
         return self.config.latent_size * self.spatial_factor
 
+    def to(self, device: str | torch.device) -> Student:
+        """Move network and projection to a device; returns the student itself."""
+        self.network.to(device)
+        if self.output_proj is not None:
+            self.output_proj.to(device)
+        return self
+
     def to_vae_latent(self, latent: Tensor) -> Tensor:
         """Project a finished latent (b, C, h, w) to the VAE's channels (b, 16, h, w), normalised; once, at the end."""
         if self.output_proj is None:
             return latent
         weight = self.output_proj.weight
         return self.output_proj(latent.to(weight.device, weight.dtype)).to(latent.dtype)
+
+    def from_vae_latent(self, latent: Tensor) -> Tensor:
+        """Return the nearest latent (b, C, h, w) of the student to one of the VAE (b, 16, h, w), both normalised."""
+        if self.output_proj is None:
+            return latent
+        return invert_projection(latent, self.output_proj.weight, self.output_proj.bias)
+
+
+def invert_projection(latent: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return what an output projection comes nearest to a latent with, by least squares.
+
+    Args:
+        latent: (b, 16, ...), normalised.
+        weight: of the projection, (16, C, 1, 1).
+        bias: of the projection, (16,) or None.
+
+    Returns:
+        (b, C, ...).
+    """
+    matrix = weight.flatten(1).to(latent)
+    if bias is not None:
+        latent = latent - bias.to(latent).view(1, -1, *[1] * (latent.ndim - 2))
+    return torch.einsum("ov,bv...->bo...", torch.linalg.pinv(matrix), latent)
 
 
 def check_projection(config: StudentConfig, has_projection: bool, source: str) -> None:

@@ -30,6 +30,7 @@ from ...models.student import (
     StudentNetwork,
     build_projection,
     fit_contract,
+    invert_projection,
     pool_text,
 )
 from ...models.student.student import VAES
@@ -122,10 +123,7 @@ class ProjectedLatent(comfy.latent_formats.LatentFormat):
         """Turn a LATENT (b, 16, t, h, w) into the student's nearest (b, C, t, h, w); its own stays as it is."""
         if latent.shape[1] == self.latent_channels:
             return latent
-        normalised = self.vae_format.process_in(latent)
-        matrix = rearrange(self.weight, "vae own 1 1 -> vae own").to(normalised)
-        centred = normalised - rearrange(self.bias, "c -> c 1 1 1").to(normalised)
-        return torch.einsum("ov,bvthw->bothw", torch.linalg.pinv(matrix), centred)
+        return invert_projection(self.vae_format.process_in(latent), self.weight, self.bias)
 
     def process_out(self, latent: Tensor) -> Tensor:
         """Turn the student's (b, C, t, h, w) into a LATENT (b, 16, t, h, w), once, at the end."""

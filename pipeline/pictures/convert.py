@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ...atomic import replacing
@@ -18,6 +18,7 @@ __all__ = [
     "bytes_to_signed",
     "find_format",
     "from_pil",
+    "read_image",
     "save_image",
     "to_pil",
     "to_signed",
@@ -68,6 +69,31 @@ def to_pil(image: Tensor, rounding: Rounding = "truncate") -> Image.Image:
 def from_pil(image: Image.Image) -> Tensor:
     """Convert an image to (H, W, 3) float32 in [0, 1], what ComfyUI calls IMAGE (without the batch)."""
     return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0)
+
+
+def read_image(path: Path, size: tuple[int, int]) -> Tensor:
+    """Read an image and bring it to a size: cropped from the middle to its proportions, then resized.
+
+    Args:
+        path: Any file that Pillow reads.
+        size: Width and height in pixels.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: It is not an image that can be read, or has far too many pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            return from_pil(ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), size, Image.Resampling.LANCZOS))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such image; check the name and the folder.") from error
+    # a damaged image makes Pillow's readers fail in all these ways
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path.name}: is not an image that can be read ({str(error)[:100]}); choose another."
+        ) from error
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:

@@ -13,6 +13,7 @@ from einops import rearrange, repeat
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from .convert import to_pil
 from .fonts import TEXT_SIZE, TITLE_SIZE, load_font, wrap_text
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "draw_labels",
     "enlarge",
     "make_contact_sheet",
+    "make_thumbnail",
     "put_side_by_side",
 ]
 
@@ -179,6 +181,11 @@ def draw_image_grid(
         draw.multiline_text((left, top), "\n".join(lines), _INK, font, spacing=3)
         page.paste(image, (left, top + label_height))
     return page
+
+
+def make_thumbnail(image: Tensor, cell: int) -> Image.Image:
+    """Return an image (H, W, 3) in [0, 1] as a grid shows it: its longer side ``cell`` pixels long."""
+    return _fit_image(to_pil(image), cell)
 
 
 def _fit_image(image: Image.Image, cell: int) -> Image.Image:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from wan_lite.cli import main
 from wan_lite.models import read_contract
+from wan_lite.models.student.network import StudentNetwork
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 VAE = str(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors")
@@ -104,3 +105,26 @@ def test_probe_without_a_vae_draws_only_the_chart(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["levels.png"]
     assert main([*arguments, "--candidate", "nope"]) == 2
     assert "contract is 'nope'; known presets are" in sentence(capsys)
+
+
+def test_a_student_that_has_a_contract_as_good_is_not_stamped_again(
+    folder: Path, embeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stamp", str(folder), "--contract", FLOW]) == 0
+    arguments = ["probe", "--student", str(folder), "--embeds", f"{embeds}:0", "--batch", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--candidate", FLOW]) == 0
+    shown = capsys.readouterr().out
+    assert "1. the student's own contract: score" in shown
+    assert "Nothing to keep: the student's own contract fits as well as any." in shown
+
+
+def test_nothing_is_recommended_where_every_candidate_is_nan(
+    embeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = StudentNetwork.forward
+    monkeypatch.setattr(StudentNetwork, "forward", lambda *given: forward(*given) * torch.nan)
+    arguments = ["probe", "--student", str(STUDENT), "--embeds", f"{embeds}:0", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--candidate", FLOW, "--batch", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "Every candidate ran off to infinity" in shown
+    assert "Nothing to keep" in shown and "wan-lite stamp" not in shown

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wan_lite.pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
-from wan_lite.pipeline.probing import measure_latent, probe
+from wan_lite.pipeline.probing import ProbeReport, measure_latent, probe
 from wan_lite.samplers import PRESETS, Network, SamplingContract, per_item_noise
 
 SHAPE = (4, 16, 8, 8)
@@ -130,3 +130,18 @@ def test_progress_and_pictures() -> None:
 def test_bad_requests(candidates: dict, shape: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         probe(velocity_network, candidates, shape)
+
+
+def test_samplings_that_give_the_same_are_called_equal_and_neither_is_the_better_one() -> None:
+    names = {"coarse": 2, "ten": 20, "twenty": 30}
+    report = probe(velocity_network, {name: replace(PRESETS[FLOW20], steps=n) for name, n in names.items()}, SHAPE)
+    assert [item.name for item in report.ranking] == ["ten", "twenty", "coarse"]
+    assert "'ten' and 'twenty' are equal within 6%, the cheapest first" in report.sentence
+    assert [report.fits_as_well(name) for name in names] == [False, True, True]
+
+
+def test_a_better_score_is_as_good_as_the_first_rank() -> None:
+    report = probe(velocity_network, {"fine": PRESETS[FLOW20], "coarse": replace(PRESETS[FLOW20], steps=2)}, SHAPE)
+    better = replace(report.ranking[1], penalties={"spread": 0.0})
+    assert ProbeReport((report.best, better), "").fits_as_well("coarse")
+    assert not report.fits_as_well("coarse") and report.is_usable

@@ -1,0 +1,79 @@
+"""LoRA files merged into a student: the formula, the names of all layouts, and what does not belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from wan_lite.models import CheckpointError, load_student, merge_lora
+from wan_lite.models.student import Student
+
+STUDENT = Path(__file__).parents[3] / "vectors" / "student_4ch"
+RANK, ALPHA, STRENGTH = 2, 1.0, 0.5
+
+
+@pytest.fixture
+def student() -> Student:
+    return load_student(STUDENT, preset="ddim-20 run_inference")
+
+
+def factors(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Down and up of a random change of a weight."""
+    down = torch.randn(RANK, *weight.shape[1:], generator=torch.Generator().manual_seed(1))
+    up = torch.randn(weight.shape[0], RANK, *[1] * (weight.ndim - 2), generator=torch.Generator().manual_seed(2))
+    return down, up
+
+
+@pytest.mark.parametrize("layer", ["blocks.0.mlp.0", "blocks.0.attn.in_proj", "text_proj", "conv_in"])
+@pytest.mark.parametrize("prefix", ["", "diffusion_model.", "lora_unet_"])
+@pytest.mark.parametrize("names", [("lora_down", "lora_up"), ("lora_A", "lora_B")])
+def test_a_change_is_added_as_the_formula_says(
+    layer: str, prefix: str, names: tuple[str, str], student: Student, tmp_path: Path
+) -> None:
+    before = {name: value.clone() for name, value in student.network.state_dict().items()}
+    down, up = factors(before[f"{layer}.weight"])
+    base = f"{prefix}{layer.replace('.', '_') if prefix == 'lora_unet_' else layer}"
+    tensors = {f"{base}.{names[0]}.weight": down, f"{base}.{names[1]}.weight": up, f"{base}.alpha": torch.tensor(ALPHA)}
+    save_file(tensors, tmp_path / "lora.safetensors")
+    assert merge_lora(student.network, tmp_path / "lora.safetensors", STRENGTH) == 1
+    after = student.network.state_dict()
+    change = STRENGTH * ALPHA / RANK * torch.einsum("or,r...->o...", up.flatten(1), down)
+    torch.testing.assert_close(after.pop(f"{layer}.weight"), before.pop(f"{layer}.weight") + change)
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_without_alpha_the_scale_is_the_strength_and_zero_changes_nothing(student: Student, tmp_path: Path) -> None:
+    weight = student.network.text_proj.weight.clone()
+    down, up = factors(weight)
+    save_file({"text_proj.lora_down.weight": down, "text_proj.lora_up.weight": up}, tmp_path / "lora.safetensors")
+    merge_lora(student.network, tmp_path / "lora.safetensors", 0.0)
+    assert torch.equal(student.network.text_proj.weight, weight)
+    merge_lora(student.network, tmp_path / "lora.safetensors")
+    torch.testing.assert_close(student.network.text_proj.weight, weight + up @ down)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"nothing.lora_down.weight": (2, 4), "nothing.lora_up.weight": (4, 2)}, "this student has no such layer"),
+        ({"text_proj.lora_down.weight": (2, 5), "text_proj.lora_up.weight": (32, 2)}, "has a weight of"),
+        ({"text_proj.lora_down.weight": (2, 24)}, "text_proj has no pair of lora_down and lora_up"),
+        ({"text_proj.lora_down.weight": (2, 24), "text_proj.lora_up.weight": (32, 3)}, "text_proj has no pair"),
+        ({"text_proj.weight": (32, 24)}, "text_proj.weight has no pair"),
+        ({"text_proj.alpha": ()}, "text_proj has no pair"),
+    ],
+)
+def test_what_does_not_belong_is_refused_and_nothing_is_changed(
+    tensors: dict[str, tuple[int, ...]], said: str, student: Student, tmp_path: Path
+) -> None:
+    before = {name: value.clone() for name, value in student.network.state_dict().items()}
+    good = {"blocks.0.mlp.0.lora_down.weight": 0, "blocks.0.mlp.0.lora_up.weight": 1}
+    pair = factors(before["blocks.0.mlp.0.weight"])
+    content = {name: torch.ones(shape) for name, shape in tensors.items()}
+    save_file(content | {name: pair[i] for name, i in good.items()}, tmp_path / "lora.safetensors")
+    with pytest.raises(CheckpointError, match=said):
+        merge_lora(student.network, tmp_path / "lora.safetensors")
+    assert all(torch.equal(value, before[name]) for name, value in student.network.state_dict().items())
