@@ -28,7 +28,7 @@ INSIDE = {
     "samplers": set(),
     "models": {"samplers"},
     "pipeline": {"samplers", "models"},
-    "check": {"samplers", "models", "pipeline"},
+    "check": {"samplers", "models"},
     "cli": {"samplers", "models", "pipeline", "check"},
     "nodes": {"samplers", "models", "pipeline", "check"},
     "demo": {"samplers", "models", "pipeline"},
@@ -42,7 +42,7 @@ OUTSIDE = {
     "samplers": {"torch"},
     "models": {"torch", "einops", "safetensors"},
     "pipeline": {"torch", "einops", "numpy", "PIL", "kornia", "sentencepiece", "transformers", "ftfy"},
-    "check": {"torch", "PIL", "av", "scipy"},
+    "check": {"PIL", "av", "scipy"},
     "cli": {"torch", "einops", "numpy", "PIL", "av", "h5py", "safetensors", "shtab", "tqdm"},
     "nodes": {"torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
@@ -55,10 +55,6 @@ SCHEMA = "define_schema"  # a node's schema is a table of its inputs, not a prog
 MAX_LINES, MAX_LINES_OF_TESTS, MAX_MODULES, MAX_FUNCTION = 400, 500, 14, 60
 PENDING = {"tests/host/inside/check_student_nodes.py"}
 """Folders and files that are still too large: they leave this list when mended."""
-
-
-COMING = {"check"}
-"""Rooms in which not everything stands yet that will use the permissions of theirs and to them."""
 
 
 def rooms() -> list[str]:
@@ -140,12 +136,12 @@ def test_imports_go_one_way(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", ["", *(room for room in rooms() if room not in COMING)])
+@pytest.mark.parametrize("room", ["", *rooms()])
 def test_no_permission_to_import_is_unused(room: str) -> None:
     used = {
         (name.split(".")[0], inside) for path in files() if room_of(path) == room for name, inside, _ in imports(path)
     }
-    unused = {(other, True) for other in INSIDE[room] - COMING} | {(module, False) for module in OUTSIDE[room]}
+    unused = {(other, True) for other in INSIDE[room]} | {(module, False) for module in OUTSIDE[room]}
     unused -= used
     assert not unused, f"{room or 'the root'} may import {sorted(unused)}, but does not (inside the package: True)"
 
