@@ -23,6 +23,7 @@ from .trace.samplers import SamplerUse, Survey, survey
 __all__ = ["check_graph", "check_workflow"]
 
 LONGEST_TITLE, LONGEST_MESSAGE = 120, 1500
+LARGEST_NUMBER = 1e300  # JSON has no infinity
 MOST_ATTEMPTS = 4  # at finding out which remedies work together
 
 
@@ -123,11 +124,13 @@ def _sampler(use: SamplerUse) -> SamplerReport:
 
 def _shift(model: ModelTrace) -> float | None:
     sampling = model.sampling
-    return None if isinstance(sampling, CannotTell) else getattr(sampling, "shift", None)
+    shift = None if isinstance(sampling, CannotTell) else getattr(sampling, "shift", None)
+    return shift if shift is not None and abs(shift) <= LARGEST_NUMBER else None
 
 
 def _number(value: Value | None) -> float | None:
-    return float(value.value) if value is not None and isinstance(value.value, int | float) else None
+    is_number = value is not None and isinstance(value.value, int | float) and abs(value.value) <= LARGEST_NUMBER
+    return float(value.value) if value is not None and is_number else None
 
 
 def _seed(value: Value | None) -> int | None:
