@@ -251,7 +251,7 @@ def fetch_object_info() -> dict[str, Any]:
 
 def main() -> int:
     """Write the planned workflows; returns the exit code."""
-    from workflow_plans import PLANS  # type: ignore[import-not-found] # beside this file
+    from workflow_plans import PLANS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="plans to write (default: all)")

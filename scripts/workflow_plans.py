@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from build_workflows import Box, Group, Plan  # type: ignore[import-not-found] # beside this file
+from build_workflows import Box, Group, Plan
 
 _HUB = "https://huggingface.co"
 _WAN21 = f"{_HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
