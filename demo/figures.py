@@ -27,6 +27,7 @@ from .measure import (
     load_demo_student,
     load_demo_vae,
     load_demo_video,
+    make_few_step_contracts,
     make_wrong_contract,
     measure_accuracy,
     measure_classifier,
@@ -73,6 +74,17 @@ def measure_images() -> dict[str, object]:
             sampled = sample_captions(student, vae, SAMPLES, contract=contract)
             figures[f"student_{name}_{kind}"] = round(measure_accuracy(sampled), 3)
             print(f"student_{name} {kind}: {figures[f'student_{name}_{kind}']}", flush=True)
+    return figures
+
+
+def measure_four_steps() -> dict[str, object]:
+    """Measure the four-step student by its own contract and by others."""
+    vae, student = load_demo_vae(), load_demo_student("4step")
+    figures: dict[str, object] = {}
+    for kind, contract in make_few_step_contracts(student).items():
+        share = measure_accuracy(sample_captions(student, vae, SAMPLES, contract=contract))
+        figures[f"student_4step_{kind}"] = round(share, 3)
+        print(f"student_4step {kind}: {share:.3f}", flush=True)
     return figures
 
 
@@ -138,13 +150,15 @@ def _number_points(values: Sequence[float]) -> list[tuple[float, float]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write and draw."""
     parser = argparse.ArgumentParser(prog="python -m wan_lite.demo.figures", description=main.__doc__)
-    parts = ("images", "worlds", "chart")
+    parts = ("images", "four_steps", "worlds", "chart")
     parser.add_argument("--only", choices=parts, help="measure one part, keep the others as they are written")
     only = parser.parse_args(arguments).only
     started = time.process_time()
     figures = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
     if only in (None, "images"):
         figures |= measure_images() | measure_probe()
+    if only in (None, "four_steps"):
+        figures |= measure_four_steps()
     if only in (None, "worlds"):
         for name, path in WORLDS.items():
             if path.is_file():
@@ -154,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with replacing(FIGURES) as part:
             part.write_text(json.dumps(figures, indent=1) + "\n")
         print(f"wrote {FIGURES} after {time.process_time() - started:.0f} CPU seconds")
-    if only != "images":
+    if only in (None, "worlds", "chart"):
         save_image(draw_rollout_chart(figures), CHART)
         print(f"wrote {CHART}")
 

@@ -16,6 +16,7 @@ from ..models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from ..pipeline.generation import decode_images, sample_latents
 from ..pipeline.pictures.convert import bytes_to_signed, to_signed
 from ..samplers.contract import PRESETS, SamplingContract
+from ..samplers.schedule import shift_sigma
 from . import demo_file
 from .captions import embed
 from .classifier import classify
@@ -29,6 +30,7 @@ __all__ = [
     "load_demo_vae",
     "load_demo_video",
     "load_demo_world",
+    "make_few_step_contracts",
     "make_wrong_contract",
     "measure_accuracy",
     "measure_classifier",
@@ -52,7 +54,7 @@ def load_demo_vae() -> WanVAE:
 
 
 def load_demo_student(name: str) -> Student:
-    """Load one of the demo students: ``ddim``, ``flow`` or ``4ch``."""
+    """Load one of the demo students: ``ddim``, ``flow``, ``4ch`` or ``4step``."""
     return load_student(demo_file(f"student_{name}"))
 
 
@@ -84,6 +86,24 @@ def get_contract(student: Student) -> SamplingContract:
     if student.contract is None:
         raise ValueError(f"{student.source}: has no sampling contract; the demo's own students carry one.")
     return student.contract
+
+
+def make_few_step_contracts(student: Student) -> dict[str, SamplingContract]:
+    """Return ways to sample a four-step student: its own, and those that people take for it.
+
+    ``euler`` visits its own sigmas without fresh noise; ``normal`` renoises, but at the sigmas that core's scheduler of
+    that name makes of four steps at the same shift; ``unipc_20`` is the teacher's own sampling.
+    """
+    own = get_contract(student)
+    teacher = replace(PRESETS["flow_unipc-20 shift 5"], latent=own.latent)
+    elsewhere = replace(own, denoising_steps=None, levels=space_normally(own.steps, own.shift))
+    return {"own": own, "euler": replace(own, solver="flow_euler"), "normal": elsewhere, "unipc_20": teacher}
+
+
+def space_normally(steps: int, shift: float) -> tuple[float, ...]:
+    """Return the sigmas of core's scheduler ``normal``: even between the shifted ends of its table, shifted again."""
+    first, last = shift_sigma(1.0, shift), shift_sigma(0.001, shift)
+    return tuple(shift_sigma(first + (last - first) * i / (steps - 1), shift) for i in range(steps))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def _train_image_models(models: Path) -> None:
     finally:
         _vae_trained.set()
     _run("students", "flow", "ddim", "--models", str(models))
+    _run("few_step", "--models", str(models))
 
 
 def _train_worlds(models: Path) -> None:

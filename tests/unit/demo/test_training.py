@@ -16,10 +16,11 @@ from wan_lite.demo import demo_file
 from wan_lite.demo.captions import embed
 from wan_lite.demo.patterns import draw, list_captions
 from wan_lite.demo.train import __main__ as command
-from wan_lite.demo.train import captions, students, vae, world
+from wan_lite.demo.train import captions, few_step, students, vae, world
 from wan_lite.demo.train.loop import EMA, Log, make_optimizer, schedule_steps
 from wan_lite.models import load_student, load_wan_vae, load_world
 from wan_lite.models.wan_vae.vae import WanVAE, WanVAEConfig
+from wan_lite.samplers import flow_schedule
 
 
 @pytest.fixture
@@ -57,6 +58,24 @@ def test_a_vae_then_its_decoder_then_students(models: Path) -> None:
     assert (ddim.contract.solver, ddim.contract.prediction, ddim.contract.source) == ("ddim", "epsilon", "declared")
     assert rows(models, "student_ddim")[-1]["step"] == "2"
     assert float(rows(models, "vae")[-1]["loss"]) > 0
+
+
+def test_four_steps_are_learned_from_where_the_teacher_ends(models: Path) -> None:
+    vae.main(["--models", str(models), "--steps", "2"])
+    students.main(["--models", str(models), "--steps", "2", "--images", "8", "flow"])
+    few_step.main(["--models", str(models), "--steps", "2", "--images", "4"])
+    student = load_student(demo_file("student_4step", models))
+    assert student.contract is not None
+    assert (student.contract.solver, student.contract.denoising_steps) == ("renoise", (1000, 750, 500, 250))
+    assert len(rows(models, "student_4step")) == 1
+
+
+def test_the_rest_of_the_teachers_schedule_begins_at_the_students_sigma() -> None:
+    own = flow_schedule(20, shift=5.0).sigma_values
+    assert few_step.schedule_from(1.0).sigma_values == own
+    rest = few_step.schedule_from(0.625).sigma_values
+    assert rest[0] == 0.625
+    assert list(rest[1:]) == [sigma for sigma in own if sigma < 0.625]
 
 
 def test_a_world_and_its_scheduled_twin(models: Path) -> None:
@@ -190,6 +209,7 @@ def test_one_command_trains_in_an_order_that_can_work(monkeypatch: pytest.Monkey
     command.main([str(tmp_path)])
     assert sorted(done) == [
         "captions",
+        "few_step",
         "students 4ch",
         "students flow ddim",
         "vae",
@@ -197,6 +217,7 @@ def test_one_command_trains_in_an_order_that_can_work(monkeypatch: pytest.Monkey
         "world",
         "world --keep",
     ]
+    assert done.index("students flow ddim") < done.index("few_step")
     assert all(
         done.index("vae") < done.index(later) for later in ("students flow ddim", "vae --decoder", "students 4ch")
     )

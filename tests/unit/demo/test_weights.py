@@ -67,6 +67,7 @@ def test_the_written_figures_meet_what_is_asked() -> None:
         least[f"student_{name}_probe_of_20"] = (written[f"student_{name}_probe_of_20"], 20)
         # at most 0.3 is at least -0.3 of the negative
         least[f"student_{name}_wrong"] = (-written[f"student_{name}_wrong"], -0.3)
+    least["student_4step_own"] = (written["student_4step_own"], 0.9)
     assert {name: pair for name, pair in least.items() if not pair[0] >= pair[1]} == {}
     assert [len(world[f"rollout_psnr_{kind}"]) for kind in ("pixels", "tokens", "copy")] == [20, 20, 20]
 
@@ -110,6 +111,19 @@ def test_contracts_are_declared_and_name_their_process(name: str, students: dict
 def test_the_probe_finds_the_right_reading(name: str, students: dict[str, Student]) -> None:
     for seed in (0, 1):
         assert probe_student(students[name], seed=100 * seed).best.prediction == students[name].contract.prediction
+
+
+def test_the_four_step_student_by_its_own_contract(vae: WanVAE) -> None:
+    student = measure.load_demo_student("4step")
+    contract = measure.get_contract(student)
+    assert (contract.solver, contract.version, contract.source) == ("renoise", 2, "declared")
+    assert contract.schedule().timesteps.tolist() == pytest.approx([1000, 937.5, 833.3333, 625])
+    assert demo_file("student_4step").stat().st_size <= 2_500_000
+    assert measure.measure_accuracy(measure.sample_captions(student, vae, SAMPLE)) >= 0.85
+
+
+def test_cores_normal_spends_its_last_step_almost_at_the_end() -> None:
+    assert measure.space_normally(4, 5.0) == pytest.approx((1, 0.9097, 0.7173, 0.0244), abs=1e-4)
 
 
 def test_the_tokenizer_keeps_frames(world: World) -> None:
