@@ -84,6 +84,38 @@ class WanLiteSolverFlowDPMpp(Node):
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
+def churn_inputs() -> list[io.Input]:
+    """Return the inputs of the noise that is raised before a step, and where it acts."""
+    return [
+        float_input(
+            "s_churn",
+            0.0,
+            (0.0, 100.0),
+            "0 is off. Otherwise noise is raised before each step by this over the number of steps.",
+            step=0.1,
+            advanced=True,
+        ),
+        float_input(
+            "s_tmin",
+            0.0,
+            (0.0, 1000.0),
+            "s_churn acts only where sigma is at least this.",
+            step=0.001,
+            round=False,
+            advanced=True,
+        ),
+        float_input(
+            "s_tmax",
+            1000.0,
+            (0.0, 1000.0),
+            "s_churn acts only where sigma is at most this.",
+            step=0.001,
+            round=False,
+            advanced=True,
+        ),
+    ]
+
+
 class WanLiteSolverDDIM(Node):
     """DDIM as SAMPLER, with DDPM's noise and churn as options."""
 
@@ -120,32 +152,7 @@ class WanLiteSolverDDIM(Node):
                     step=0.01,
                     advanced=True,
                 ),
-                float_input(
-                    "s_churn",
-                    0.0,
-                    (0.0, 100.0),
-                    "0 is off. Otherwise noise is raised before each step by this over the number of steps.",
-                    step=0.1,
-                    advanced=True,
-                ),
-                float_input(
-                    "s_tmin",
-                    0.0,
-                    (0.0, 1000.0),
-                    "s_churn acts only where sigma is at least this.",
-                    step=0.001,
-                    round=False,
-                    advanced=True,
-                ),
-                float_input(
-                    "s_tmax",
-                    1000.0,
-                    (0.0, 1000.0),
-                    "s_churn acts only where sigma is at most this.",
-                    step=0.001,
-                    round=False,
-                    advanced=True,
-                ),
+                *churn_inputs(),
                 mismatch_input(),
             ],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
