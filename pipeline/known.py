@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..models.known_students import KnownStudent, KnownStudents, Recognition
 from ..samplers.contract import SamplingContract
 from ..samplers.formatting import format_timesteps
+from ..samplers.solvers import SOLVERS
 
 __all__ = [
     "NamedFile",
@@ -23,15 +24,6 @@ __all__ = [
     "recognise_all",
     "search_student",
 ]
-
-UPDATES = {
-    "renoise": "fresh noise at each step",
-    "flow_euler": "Euler",
-    "flow_unipc": "UniPC",
-    "flow_dpmpp": "DPM++",
-    "ddim": "DDIM",
-}
-"""A contract's solver, in words."""
 
 _MORE_OF_CORE = {"block": "blocks of", "switch": "low-noise expert from step"}
 
@@ -109,7 +101,7 @@ def search_student(name: str, students: KnownStudents) -> tuple[KnownStudent, ..
 
 def describe_update(contract: SamplingContract) -> str:
     """Return a contract's solver in words."""
-    return UPDATES[contract.solver]
+    return SOLVERS[contract.solver].label
 
 
 def describe_student(student: KnownStudent) -> str:

@@ -43,12 +43,14 @@ class Solver(Protocol):
 
     Attributes:
         name: what contracts and the command line call it.
+        label: what people call it, in a few words.
         schedules: what it is run on by default, by noise process, its own process first. A contract whose prediction is
             read in another process is refused.
         diffusers: the scheduler classes of diffusers that it follows, by name, and the process they run in.
     """
 
     name: ClassVar[str]
+    label: ClassVar[str]
     schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]]
     diffusers: ClassVar[Mapping[str, NoiseProcess]]
 

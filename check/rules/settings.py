@@ -11,7 +11,16 @@ from ..trace.updates import UpdateRule
 from ..training import Training
 from .case import change_to, finding_at, number_of, only, plain
 
-__all__ = ["check_guidance", "check_strength", "check_update", "name_solver"]
+__all__ = ["SOLVER_NAMES", "check_guidance", "check_strength", "check_update", "name_solver"]
+
+SOLVER_NAMES = {
+    "renoise": "fresh noise at each step (renoise; core's lcm)",
+    "flow_euler": "Euler",
+    "flow_unipc": "UniPC (Wan's own, of order 2 in the flow process)",
+    "flow_dpmpp": "DPM++ (Wan's own)",
+    "ddim": "DDIM",
+}
+"""Each solver's ``label``, and in brackets what tells it from core's. A copy: to import the solvers loads torch."""
 
 
 def check_update(use: SamplerUse, way: Training) -> Iterator[Finding]:
@@ -88,11 +97,4 @@ def check_strength(use: SamplerUse, file: LoadedFile, way: Training) -> Iterator
 
 def name_solver(way: Training) -> str:
     """Return a training's update in words."""
-    names = {
-        "renoise": "fresh noise at every step (renoise; core's lcm)",
-        "flow_euler": "Euler steps",
-        "flow_unipc": "Wan's own UniPC (order 2 in the flow process)",
-        "flow_dpmpp": "Wan's own DPM++",
-        "ddim": "DDIM",
-    }
-    return names.get(way.solver, way.solver)
+    return SOLVER_NAMES.get(way.solver, way.solver)

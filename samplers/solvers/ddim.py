@@ -76,6 +76,7 @@ class DDIM:
     seed: int = 0
 
     name: ClassVar[str] = "ddim"
+    label: ClassVar[str] = "DDIM"
     schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]] = {
         VP: DefaultSchedule(ddim_schedule, 20, 1.0),
         FLOW: DefaultSchedule(flow_schedule, 20, 5.0),

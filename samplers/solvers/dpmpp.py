@@ -33,6 +33,7 @@ class FlowDPMpp:
     order: int = 2
 
     name: ClassVar[str] = "flow_dpmpp"
+    label: ClassVar[str] = "DPM++"
     schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]] = {FLOW: DefaultSchedule(dpmpp_schedule, 20, 5.0)}
     diffusers: ClassVar[Mapping[str, NoiseProcess]] = {
         "DPMSolverMultistepScheduler": FLOW,

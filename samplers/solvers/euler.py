@@ -27,6 +27,7 @@ class FlowEuler:
     """
 
     name: ClassVar[str] = "flow_euler"
+    label: ClassVar[str] = "Euler"
     schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]] = {FLOW: DefaultSchedule(dpmpp_schedule, 4, 5.0)}
     diffusers: ClassVar[Mapping[str, NoiseProcess]] = {}
     order = 1

@@ -37,6 +37,7 @@ class Renoise:
     seed: int = 0
 
     name: ClassVar[str] = "renoise"
+    label: ClassVar[str] = "fresh noise at each step"
     schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]] = {FLOW: DefaultSchedule(dpmpp_schedule, 4, 5.0)}
     diffusers: ClassVar[Mapping[str, NoiseProcess]] = {}
     order = 1

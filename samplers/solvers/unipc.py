@@ -40,6 +40,7 @@ class FlowUniPC:
     disable_corrector: tuple[int, ...] = ()
 
     name: ClassVar[str] = "flow_unipc"
+    label: ClassVar[str] = "UniPC"
     schedules: ClassVar[Mapping[NoiseProcess, DefaultSchedule]] = {FLOW: DefaultSchedule(flow_schedule, 20, 5.0)}
     diffusers: ClassVar[Mapping[str, NoiseProcess]] = {
         "UniPCMultistepScheduler": FLOW,
