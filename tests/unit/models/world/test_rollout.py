@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -290,7 +289,32 @@ def test_actions_of_the_context_need_an_action_model(truth: Tensor) -> None:
     assert rollout(blind, truth[:, :2], actions=None, steps=1).frames.shape[1] == 3
 
 
-def test_every_setting_is_tested_here() -> None:
-    text = Path(__file__).read_text()
-    names: Iterator[str] = (field.name for field in fields(RolloutConfig))
-    assert all(f"{name}=" in text or f'"{name}":' in text for name in names)
+EFFECTIVE: dict[str, Any] = {
+    "horizon": 2,
+    "maskgit_steps": 1,
+    "schedule_k": 0.1,
+    "temperature": 2.0,
+    "top_k": 1,
+    "top_p": 0.1,
+    "action_guidance": 8.0,
+    "draw": "all",
+    "context_window": 3,
+    "feedback": "tokens",
+    "clamp": False,
+    "action_diversity": 1.0,
+    "context_actions": "inferred",
+    "teacher_forced": True,
+}
+"""For every setting of this format a value that must change a rollout."""
+
+
+def test_every_setting_has_a_value_that_must_have_an_effect() -> None:
+    assert EFFECTIVE.keys() | {"latent_noise"} == {field.name for field in fields(RolloutConfig)}
+
+
+@pytest.mark.parametrize("name", EFFECTIVE)
+def test_every_setting_has_an_effect(world: World, truth: Tensor, name: str) -> None:
+    usual: dict[str, Any] = {"steps": 4, "temperature": 0.9, "seed": 3}
+    plain = rollout(world, truth[:, :6], **usual)
+    changed = rollout(world, truth[:, :6], **(usual | {name: EFFECTIVE[name]}))
+    assert plain.frames.shape != changed.frames.shape or not torch.equal(plain.frames, changed.frames)

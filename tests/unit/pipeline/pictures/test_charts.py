@@ -39,7 +39,13 @@ def test_odd_series_are_drawn_without_failing(points: list, log: bool) -> None:
 
 
 def test_many_lines_reuse_colours_with_dashes() -> None:
-    draw_line_chart({f"a rather long name {k}": [(0, k), (1, k + 1)] for k in range(12)})
+    first, again = len(COLOURS) - 1, 2 * len(COLOURS) - 1  # two lines of one colour, each drawn alone
+    rising: list[tuple[float, float]] = [(x, x) for x in range(51)]
+    series: dict[str, list[tuple[float, float]]] = {f"a rather long name {k}": [] for k in range(again + 1)}
+    solid, dashed = (draw_line_chart(series | {list(series)[k]: rising}) for k in (first, again))
+    plot = (66, 40, 700, 350)
+    drawn = [int((np.asarray(chart.crop(plot)) == COLOURS[-1]).all(-1).sum()) for chart in (solid, dashed)]
+    assert 0.3 * drawn[0] < drawn[1] < 0.7 * drawn[0]
 
 
 def test_grid_places_pictures_in_rows() -> None:
