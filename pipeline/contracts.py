@@ -94,15 +94,27 @@ def find_preset(name: str, student: Student) -> SamplingContract:
 
 
 def override_contract(contract: SamplingContract, **changes: Any) -> SamplingContract:
-    """Return the contract with the changes that say something: 0, None and empty text leave it as it is."""
+    """Return the contract with the changes that say something: 0, None and empty text leave it as it is.
+
+    Args:
+        contract: to be changed.
+        **changes: fields of a contract by name.
+
+    Raises:
+        ValueError: the changes do not make a contract.
+    """
     return contract.with_changes(**{name: value for name, value in changes.items() if value})
 
 
 def parse_candidates(names: str, contract: SamplingContract | None = None) -> dict[str, SamplingContract]:
     """Return the presets named in ``names``, one a line, and before them a contract that somebody has already.
 
+    Args:
+        names: one a line; empty lines count for nothing.
+        contract: one more to try.
+
     Raises:
-        ValueError: A name is not that of a preset, or there is nothing to try.
+        ValueError: a name is not that of a preset, or there is nothing to try.
     """
     lines = [line.strip() for line in names.splitlines() if line.strip()]
     unknown = [name for name in lines if name not in PRESETS]
