@@ -78,8 +78,8 @@ def guidance_inputs() -> list[Any]:
         float_input(
             "latent_noise",
             0.0,
-            (0.0, 10.0),
-            "July 2025 format only: what its program called temperature T is (T - 1) * 0.1 here.",
+            (-10.0, 10.0),
+            "July 2025 format only: what its program called temperature T is (T - 1) * 0.1 here; its 0.8 is -0.02.",
             step=0.01,
             round=0.0001,
             advanced=True,

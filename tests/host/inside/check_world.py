@@ -178,6 +178,15 @@ def check_july_worlds_roll_out() -> None:
     noisy, _, _ = rolled(world, context, steps=3, context_window=0, latent_noise=0.5)
     assert torch.equal(noisy[0], frames[0]) and not torch.allclose(noisy[1:], frames[1:])
     assert "latent_noise" in raises(ValueError, rolled, world, context, steps=1, context_window=0, temperature=0.5)
+    below, _, _ = rolled(world, context, steps=3, context_window=0, latent_noise=-0.02)  # its program's temperature 0.8
+    above, _, _ = rolled(world, context, steps=3, context_window=0, latent_noise=0.02)
+    assert not torch.equal(below, above)
+
+
+def check_the_nodes_let_the_july_programs_temperature_in() -> None:
+    inputs = submodule("nodes.world.inputs").decoding_inputs()
+    (noise,) = [declared for declared in inputs if declared.id == "latent_noise"]
+    assert noise.min <= (0.8 - 1) * 0.1
 
 
 def check_nothing_that_came_in_is_written_to() -> None:
