@@ -18,7 +18,7 @@ from ..models.student import Student, pool_text
 from ..models.wan_vae.vae import WanVAE
 from ..samplers import DDIM, Network, NetworkDenoiser, Solver, integrate, per_item_noise, sample
 from ..samplers.contract import PRESETS, SamplingContract
-from ..samplers.guidance import guided
+from ..samplers.guidance import apply_guidance
 from ..samplers.solver import OnStep
 from .finite import FiniteWatch
 from .image_to_image import MaskedDenoiser, Start
@@ -253,7 +253,7 @@ def _condition_network(student: Student, prompts: Prompts, contract: SamplingCon
         return positive
     if not prompts.negative:
         raise ValueError(f"cfg is {cfg:g}, which needs a negative text to steer away from; give one, or set cfg to 1.")
-    return guided(positive, with_text(prompts.negative, "negative text"), cfg)
+    return apply_guidance(positive, with_text(prompts.negative, "negative text"), cfg)
 
 
 def _pool_prompts(texts: Sequence[Tensor], batch: int, name: str, length: int | None) -> Tensor:

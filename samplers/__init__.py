@@ -4,7 +4,7 @@ from . import solvers
 from .contract import PRESETS, Causal, ContractError, SamplingContract
 from .few_step import explicit_schedule, few_step_schedule, trigflow_schedule
 from .formatting import format_contract
-from .guidance import guided, is_high_noise, two_experts
+from .guidance import apply_guidance, combine_experts, is_high_noise
 from .mismatch import ContractMismatch, compare, raise_or_warn
 from .noise import per_item_noise, step_noise
 from .prediction import Prediction, from_x0, to_x0
@@ -31,6 +31,8 @@ __all__ = [
     "Schedule",
     "Solver",
     "Step",
+    "apply_guidance",
+    "combine_experts",
     "compare",
     "ddim_schedule",
     "dpmpp_schedule",
@@ -39,7 +41,6 @@ __all__ = [
     "flow_schedule",
     "format_contract",
     "from_x0",
-    "guided",
     "infer_shift",
     "integrate",
     "is_high_noise",
@@ -50,7 +51,6 @@ __all__ = [
     "step_noise",
     "to_x0",
     "trigflow_schedule",
-    "two_experts",
     "wan_timestep",
 ]
 __all__ += solvers.__all__

@@ -7,11 +7,13 @@ from torch import Tensor
 from .solver import Network
 from .timesteps import TRAIN_TIMESTEPS
 
-__all__ = ["guided", "is_high_noise", "two_experts"]
+__all__ = ["apply_guidance", "combine_experts", "is_high_noise"]
 
 
-def guided(positive: Network, negative: Network, cfg: float) -> Network:
-    """Return classifier-free guidance: ``negative + cfg * (positive - negative)``; cfg 1 calls ``positive`` alone.
+def apply_guidance(positive: Network, negative: Network, cfg: float) -> Network:
+    """Return a network with classifier-free guidance: ``negative + cfg * (positive - negative)``.
+
+    With cfg 1 that is ``positive`` itself, and ``negative`` is never called.
 
     Args:
         positive: the network with the prompt.
@@ -44,11 +46,11 @@ def is_high_noise(timestep: float, boundary: float) -> bool:
     return timestep >= boundary * TRAIN_TIMESTEPS
 
 
-def two_experts(high: Network, low: Network, *, boundary: float = 0.875) -> Network:
+def combine_experts(high: Network, low: Network, *, boundary: float = 0.875) -> Network:
     """Return Wan A14B's pair of experts as one network: ``high`` from timestep ``1000 * boundary`` up, ``low`` below.
 
-    The timestep decides, as it is fed (:func:`is_high_noise`). Give each expert its own guidance with :func:`guided`;
-    the solver runs once over both, so its history crosses the boundary.
+    The timestep decides, as it is fed (:func:`is_high_noise`). Give each expert its own guidance with
+    :func:`apply_guidance`; the solver runs once over both, so its history crosses the boundary.
 
     Args:
         high: the high-noise expert.

@@ -21,13 +21,13 @@ from wan_lite.samplers import (
     Prediction,
     Schedule,
     Solver,
+    apply_guidance,
+    combine_experts,
     ddim_schedule,
     dpmpp_schedule,
     flow_schedule,
-    guided,
     per_item_noise,
     sample,
-    two_experts,
 )
 
 FOLDER = Path(__file__).parents[1] / "vectors" / "samplers"
@@ -163,8 +163,8 @@ def two_experts_run(x: Tensor) -> tuple[Tensor, list[int]]:
     def watched(name: int, expert: Network) -> Network:
         return lambda x, t: (used.append(name), expert(x, t))[1]
 
-    network = two_experts(
-        watched(1, guided(high, away_high, 4.0)), watched(0, guided(low, away_low, 3.0)), boundary=0.875
+    network = combine_experts(
+        watched(1, apply_guidance(high, away_high, 4.0)), watched(0, apply_guidance(low, away_low, 3.0)), boundary=0.875
     )
     sample(
         network,

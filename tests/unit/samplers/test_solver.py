@@ -17,14 +17,14 @@ from wan_lite.samplers import (
     FlowUniPC,
     Prediction,
     Schedule,
+    apply_guidance,
+    combine_experts,
     ddim_schedule,
     dpmpp_schedule,
     flow_schedule,
-    guided,
     integrate,
     per_item_noise,
     sample,
-    two_experts,
 )
 
 NOISE = per_item_noise((2, 4, 6, 5), 0)
@@ -125,7 +125,7 @@ def test_clip_limits_what_the_solver_sees() -> None:
         (lambda: FlowUniPC(order=4), "order is 4"),
         (lambda: FlowUniPC(kind="bh3"), "kind is 'bh3'"),
         (lambda: FlowDPMpp(order=3), "order is 3"),
-        (lambda: two_experts(network, network, boundary=875.0), "boundary is 875.0"),
+        (lambda: combine_experts(network, network, boundary=875.0), "boundary is 875.0"),
     ],
 )
 def test_options_out_of_range(make, message: str) -> None:
@@ -195,9 +195,9 @@ def test_guidance_of_one_calls_one_network() -> None:
     def never(x: Tensor, timestep: Tensor) -> Tensor:
         raise AssertionError("called")
 
-    assert guided(network, never, 1.0) is network
+    assert apply_guidance(network, never, 1.0) is network
     t = torch.tensor([500, 500])
-    both = guided(network, lambda x, t: 0 * x, 3.0)(NOISE, t)
+    both = apply_guidance(network, lambda x, t: 0 * x, 3.0)(NOISE, t)
     torch.testing.assert_close(both, 3 * network(NOISE, t))
 
 
