@@ -22,7 +22,7 @@ def check_shifts(case: Case) -> Iterator[Finding]:
     """Check every sampler's own MODEL against the one that its scheduler reads, and what was patched onto it."""
     seen: set[tuple[str, str, str]] = set()
     for use in case.survey.samplers:
-        for finding in (*_ineffective(use), *_overridden(use.model), *_multiplier(use), *_process(use)):
+        for finding in (*_ineffective(use), *_check_replaced(use.model), *_multiplier(use), *_process(use)):
             key = (finding.id, finding.node, finding.message)
             if key not in seen:
                 seen.add(key)
@@ -69,7 +69,7 @@ def _shift(sampling: ModelSampling) -> str:
     return show(shift) if shift is not None else "of another kind"
 
 
-def _overridden(model: ModelTrace) -> Iterator[Finding]:
+def _check_replaced(model: ModelTrace) -> Iterator[Finding]:
     """Two patches in a row: the last one counts, the product does not."""
     for first, last in zip(model.patches, model.patches[1:], strict=False):
         if first.sampling is None or last.sampling is None or first.sampling == last.sampling:

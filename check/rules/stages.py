@@ -32,7 +32,7 @@ def check_stages(case: Case) -> Iterator[Finding]:
             yield from _noise(before, use)
         if use.low_expert is not None:
             yield from _guider(use, use.low_expert)
-    yield from _decoded(case, by_node)
+    yield from _check_decoders(case, by_node)
     for run in case.runs:
         yield from _experts(case, run)
 
@@ -48,14 +48,14 @@ def _handover(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
         return
     left, first = 0.0 if _takes_x0(use) else before.last_level, use.sigmas.levels[0]
     if use.adds_noise and left > NEAR:
-        yield _doubled(before, use, left, first)
+        yield _report_doubled_noise(before, use, left, first)
     elif not use.adds_noise and left <= NEAR < first:
-        yield _lost(before, use, first)
+        yield _report_lost_noise(before, use, first)
     elif not use.adds_noise and abs(first - left) > NEAR:
-        yield _gap(before, use, left, first)
+        yield _report_gap(before, use, left, first)
 
 
-def _doubled(before: SamplerUse, use: SamplerUse, left: float, first: float) -> Finding:
+def _report_doubled_noise(before: SamplerUse, use: SamplerUse, left: float, first: float) -> Finding:
     message = (
         f"This sampler adds its own noise to a latent in which node {before.node.id} has left noise of level "
         f"{show(left)}: there is more of it than at its first level, {show(first)}."
@@ -63,7 +63,7 @@ def _doubled(before: SamplerUse, use: SamplerUse, left: float, first: float) -> 
     return finding_at(use, "noise-doubled", WRONG, message, source=CORE, **_no_noise(use))
 
 
-def _lost(before: SamplerUse, use: SamplerUse, first: float) -> Finding:
+def _report_lost_noise(before: SamplerUse, use: SamplerUse, first: float) -> Finding:
     message = (
         f"This sampler adds no noise and starts at level {show(first)}, but node {before.node.id} has taken all noise "
         "out: it will see a clean latent where it expects a noisy one."
@@ -71,7 +71,7 @@ def _lost(before: SamplerUse, use: SamplerUse, first: float) -> Finding:
     return finding_at(use, "noise-lost", WRONG, message, source=CORE, **_keep_noise(before))
 
 
-def _gap(before: SamplerUse, use: SamplerUse, left: float, first: float) -> Finding:
+def _report_gap(before: SamplerUse, use: SamplerUse, left: float, first: float) -> Finding:
     message = (
         f"This sampler starts at level {show(first)}, but node {before.node.id} stops at {show(left)}: it expects "
         f"{'more' if first > left else 'less'} noise than there is, by {show(abs(first - left))}."
@@ -120,7 +120,7 @@ def _noise(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
     yield finding_at(use, "same-noise", DOUBTFUL, message, source=CORE, remedy=remedy, changes=only(change))
 
 
-def _decoded(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
+def _check_decoders(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
     """A latent that still holds noise is made into images."""
     for node in case.survey.graph.of_type(*DECODERS):
         source = case.survey.latents.latent(node, "samples")
@@ -150,8 +150,8 @@ def _experts(case: Case, run: Run) -> Iterator[Finding]:
             yield finding_at(first, "experts-swapped", WRONG, swapped, source=WAN, remedy="Exchange the two MODELs.")
         elif not swapped and not any(True for use in (first, second) for _ in case.trainings(use.model)):
             yield from _teacher_boundary(first, second)
-        yield from _wrong_lora(first)
-    yield from _wrong_lora(run.samplers[-1])
+        yield from _check_lora_roles(first)
+    yield from _check_lora_roles(run.samplers[-1])
 
 
 def _teacher_boundary(first: SamplerUse, second: SamplerUse) -> Iterator[Finding]:
@@ -176,7 +176,7 @@ def _teacher_boundary(first: SamplerUse, second: SamplerUse) -> Iterator[Finding
     )  # fmt: skip
 
 
-def _wrong_lora(use: SamplerUse) -> Iterator[Finding]:
+def _check_lora_roles(use: SamplerUse) -> Iterator[Finding]:
     """A LoRA of one expert on the other expert's checkpoint."""
     role = expert_role(_name(use.model)) if use.model.file else None
     for lora in use.model.loras:

@@ -83,7 +83,7 @@ def _judge(part: _Part, way: Training) -> Iterator[Finding]:
 
 def _levels(part: _Part, way: Training) -> Iterator[Finding]:
     use = part.uses[0]
-    visited = _visited(part)
+    visited = _list_visited(part)
     trained = _trained(part, way)
     if visited is None or not visited or not trained:
         return
@@ -169,7 +169,7 @@ def _timesteps(part: _Part, way: Training) -> Iterator[Finding]:
     """The levels are right; say where the network is still fed other timesteps than in training."""
     fed = [t for use in part.uses for t in use.timesteps or []]
     trained = dict(zip(way.levels, way.timesteps, strict=True))
-    expected = [trained[min(trained, key=lambda one: abs(one - level))] for level in _visited(part) or []]
+    expected = [trained[min(trained, key=lambda one: abs(one - level))] for level in _list_visited(part) or []]
     sampling = part.uses[0].model.sampling
     if len(fed) != len(expected) or getattr(sampling, "multiplier", 0) != 1000:
         return
@@ -227,7 +227,7 @@ def _role(way: Training, file: LoadedFile) -> str | None:
     return expert_role(file.name) if way.boundary else None
 
 
-def _visited(part: _Part) -> list[float] | None:
+def _list_visited(part: _Part) -> list[float] | None:
     found = [use.levels for use in part.uses]
     return None if None in found else [level for levels in found if levels for level in levels]
 
