@@ -11,7 +11,7 @@ from typing import Any
 from ..models.known_students import KnownStudents, load_known_students
 from .trace.follow import CannotTell
 from .trace.models import LoadedFile
-from .training import Training, declared_training, find_trainings
+from .training import Training, find_trainings, make_declared_training
 
 __all__ = ["Knowledge"]
 
@@ -37,7 +37,7 @@ class Knowledge:
         key = f"{file.node.id}:{file.name}"
         if key not in self._trainings:
             fields = self._fields(file.name)
-            own = None if fields is None else [[declared_training(file, fields, str(fields["source"]))]]
+            own = None if fields is None else [[make_declared_training(file, fields, str(fields["source"]))]]
             self._trainings[key] = own or find_trainings(file, self.students)
         return self._trainings[key]
 

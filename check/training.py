@@ -9,6 +9,7 @@ import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..models.known_students import KnownStudent, KnownStudents
@@ -16,12 +17,14 @@ from .levels.sampling import DiscreteFlow, to_float32
 from .levels.schedulers import schedule_levels
 from .trace.models import LoadedFile
 
-__all__ = ["Training", "declared_training", "find_trainings", "trained_levels"]
+__all__ = ["Training", "find_trainings", "make_declared_training", "trained_levels"]
 
 ANGLES = (1.5, 1.4, 1.0)
 """Intermediate angles of rCM's schedule."""
 
-WAN_START = 0.999
+STARTS = dict.fromkeys(("flow_unipc", "ddim"), to_float32(0.999))
+"""First levels before the shift, of the solvers that do not start at 1 in the flow process."""
+
 DDIM_LEAST, DDIM_MOST = to_float32(0.001), to_float32(0.999)
 """Between these the training loop clamps the signal's share."""
 
@@ -84,13 +87,19 @@ class Training:
 
     def levels_of(self, roles: set[str | None]) -> list[float]:
         """Return the levels that were trained for these experts; all where one of them is not known as either."""
-        edge = self.boundary
-        if edge is None or not roles <= {"high", "low"} or roles == {"high", "low"}:
+        if self.boundary is None or not roles <= {"high", "low"} or roles == {"high", "low"}:
             return list(self.levels)
-        return [level for level in self.levels if ("high" in roles) == (level >= edge[0])]
+        steps = self._count_high_steps()
+        return list(self.levels[:steps] if "high" in roles else self.levels[steps:])
+
+    def _count_high_steps(self) -> int:
+        """Return how many steps the high-noise expert takes; of a boundary, as the fed timestep decides."""
+        if "boundary" not in self.fields:
+            return int(self.fields["boundary_step"])
+        return sum(timestep >= 1000 * float(self.fields["boundary"]) for timestep in self.timesteps)
 
 
-def declared_training(file: LoadedFile, fields: Mapping[str, Any], origin: str) -> Training:
+def make_declared_training(file: LoadedFile, fields: Mapping[str, Any], origin: str) -> Training:
     """Return the training that a file's own contract tells."""
     levels, timesteps = trained_levels(fields)
     role = fields.get("role") if fields.get("role") in ("high", "low") else None
@@ -124,10 +133,10 @@ def find_core(fields: Mapping[str, Any], levels: list[float]) -> dict[str, Any]:
 def find_trainings(file: LoadedFile, students: KnownStudents) -> list[list[Training]]:
     """Return the ways in which a file may have been trained: a list for each student that its name may mean."""
     found = students.recognise(file.name)
-    return [list(_ways(student, found.role, file)) for student in found.students if student.fields is not None]
+    return [list(_list_ways(student, found.role, file)) for student in found.students if student.fields is not None]
 
 
-def _ways(student: KnownStudent, role: str | None, file: LoadedFile) -> Iterator[Training]:
+def _list_ways(student: KnownStudent, role: str | None, file: LoadedFile) -> Iterator[Training]:
     assert student.fields is not None
     changes = [({}, ""), *((other.changes, other.why) for other in student.alternatives)]
     for changed, why in changes:
@@ -148,61 +157,83 @@ def _ways(student: KnownStudent, role: str | None, file: LoadedFile) -> Iterator
         )
 
 
-def trained_levels(fields: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+def trained_levels(fields: Mapping[str, Any], total: int | None = None) -> tuple[list[float], list[float]]:
     """Return the levels of a contract in its JSON form, without the final 0, and the timesteps fed at them.
 
     They are levels as SIGMAS hold them: of the epsilon process, noise over signal.
+
+    Args:
+        fields: of the contract.
+        total: steps of a longer run of which the contract's are the last; where ``steps`` and ``shift`` are the rule.
     """
-    cast = CASTS[str(fields.get("timestep_cast", "int64_trunc"))]
-    steps = int(fields.get("steps", 20))
+    cast = str(fields.get("timestep_cast", "int64_trunc"))
+    steps, shift = int(fields.get("steps", 20)), float(fields.get("shift", 1.0))
     if "levels" in fields:
         levels = [float(level) for level in fields["levels"]]
+        fed = [_feed(level, cast) for level in levels]
     elif "sigma_max" in fields:
         angles = [math.atan(float(fields["sigma_max"])), *ANGLES[: steps - 1]]
         levels = [math.sin(angle) / (math.cos(angle) + math.sin(angle)) for angle in angles]
+        fed = [_feed(level, cast) for level in levels]
     elif "denoising_steps" in fields:
-        return _listed(fields)
+        levels, fed = _list_levels(fields["denoising_steps"], shift, fields.get("warp", True), cast)
     elif fields.get("prediction") == "epsilon":
-        return _ddim(steps, float(fields.get("shift", 1.0)))
+        return _make_ddim_levels(total or steps, shift, steps)
     else:
-        start = WAN_START if fields.get("solver") == "flow_unipc" else 1.0
-        sampling = DiscreteFlow(float(fields.get("shift", 1.0)), 1.0)
-        levels = [sampling.sigma(start * (1 - i / steps)) for i in range(steps)]
-    given = fields.get("timesteps")
-    return levels, [float(t) for t in given] if given else [cast(1000 * level) for level in levels]
+        start = STARTS.get(str(fields.get("solver")), 1.0)
+        levels, fed = (found[-steps:] for found in _space_levels(total or steps, shift, start, cast))
+    return levels, [float(t) for t in fields.get("timesteps") or fed]
 
 
-def _listed(fields: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Warped, a denoising step is shifted; else it is fed as it is, at the nearest level of the shifted table."""
-    sampling = DiscreteFlow(float(fields.get("shift", 1.0)))
-    steps = [float(step) for step in fields["denoising_steps"]]
-    if fields.get("warp", True):
-        levels = [sampling.sigma(step) for step in steps]
-        return levels, [CASTS[str(fields.get("timestep_cast", "float"))](1000 * level) for level in levels]
-    return [min(sampling.table, key=lambda level: abs(1000 * level - step)) for step in steps], steps
+def _list_levels(entries: Iterable[int], shift: float, warp: bool, cast: str) -> tuple[list[float], list[float]]:
+    """Warped, a denoising step is shifted; else it is fed as it is. Its level is the nearest of the shifted table."""
+    table = _make_table(shift)
+    timesteps = [to_float32(1000 * level) for level in table]
+    wanted = [[*timesteps, 0.0][1000 - int(entry)] if warp else float(entry) for entry in entries]
+    nearest = [min(range(1000), key=lambda i: abs(timesteps[i] - timestep)) for timestep in wanted]
+    return [table[i] for i in nearest], [CASTS[cast](timestep) for timestep in wanted]
 
 
-def _ddim(steps: int, shift: float) -> tuple[list[float], list[float]]:
-    """Timesteps from 999 to 0, truncated; ``abar = 1 - t / 1000``, clamped, in float32; equal levels count once."""
-    positions = _even(1.0, steps)
+@lru_cache(maxsize=16)
+def _make_table(shift: float) -> tuple[float, ...]:
+    """Return the shifted levels 1000/1000, 999/1000 .. 1/1000 as training has them: float32 at each operation."""
+    step, factor, rest = to_float32(-1 / 1000), to_float32(shift), to_float32(shift - 1)
+    even = [to_float32(1 + step * i if i < 500 else -step * (1000 - i)) for i in range(1000)]
+    return tuple(to_float32(to_float32(factor * t) / to_float32(1 + to_float32(rest * t))) for t in even)
+
+
+def _space_levels(steps: int, shift: float, start: float, cast: str) -> tuple[list[float], list[float]]:
+    """Even spacing from ``start`` down, shifted; kept in float32, but truncated before that."""
+    sampling = DiscreteFlow(shift, 1.0)
+    exact = [sampling.sigma(i * (-start / steps) + start) for i in range(steps)]
+    return [to_float32(level) for level in exact], [_feed(level, cast) for level in exact]
+
+
+def _make_ddim_levels(steps: int, shift: float, kept: int) -> tuple[list[float], list[float]]:
+    """Timesteps from 999 to 0, truncated, the last ``kept`` of them; ``abar = 1 - t / 1000``, clamped, in float32.
+
+    Equal levels count once.
+    """
+    positions = _space_evenly(1.0, steps)
     if shift == 1:
-        timesteps = [int(t) for t in _even(999.0, steps)]
+        timesteps = [int(t) for t in _space_evenly(999.0, steps)]
     else:
         sampling = DiscreteFlow(shift, 1.0)
         timesteps = [int(999 * sampling.sigma(u) + 1e-6) for u in positions]
+    timesteps = timesteps[-kept:]
     signals = [min(max(to_float32(1 - to_float32(t / 1000)), DDIM_LEAST), DDIM_MOST) for t in timesteps]
     levels = [math.sqrt((1 - signal) / signal) for signal in signals]
-    kept = [i for i, level in enumerate(levels) if i + 1 == len(levels) or levels[i + 1] != level]
-    return [levels[i] for i in kept], [float(timesteps[i]) for i in kept]
+    unequal = [i for i, level in enumerate(levels) if i + 1 == len(levels) or levels[i + 1] != level]
+    return [levels[i] for i in unequal], [float(timesteps[i]) for i in unequal]
 
 
-def _even(start: float, count: int) -> list[float]:
+def _space_evenly(start: float, count: int) -> list[float]:
     """Return ``count`` numbers from ``start`` to 0, rounded as by torch: each half counts from its own end."""
     step = -start / (count - 1) if count > 1 else 0.0
     return [start + step * i if i < count / 2 else -step * (count - 1 - i) for i in range(count)]
 
 
-def _bf16(value: float) -> float:
+def _round_to_bf16(value: float) -> float:
     """Round to bfloat16: the upper half of a float32, to the nearest, ties to even."""
     bits = struct.unpack("<I", struct.pack("<f", to_float32(value)))[0]
     rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
@@ -210,10 +241,16 @@ def _bf16(value: float) -> float:
     return result
 
 
+def _feed(level: float, cast: str) -> float:
+    """Return what the network is fed at a flow level: truncated from float64, otherwise made in float32."""
+    is_exact = cast in ("int64_trunc", "table")
+    return CASTS[cast](1000 * level if is_exact else to_float32(1000 * to_float32(level)))
+
+
 CASTS = {
-    "float": lambda value: value,
-    "bf16": _bf16,
-    "int64_trunc": lambda value: float(int(value + 1e-9)),
-    "table": lambda value: value,
+    "float": to_float32,
+    "bf16": _round_to_bf16,
+    "int64_trunc": lambda timestep: float(int(timestep)),
+    "table": lambda timestep: float(int(timestep)),
 }
-"""What becomes of a timestep before the network is fed it."""
+"""What becomes of a timestep before the network is fed it; a table has whole numbers, or ``timesteps`` of its own."""

@@ -56,7 +56,7 @@ class DiscreteFlow:
         multiplier: of the level, to make the timestep: 1000 for Wan, 1 for AuraFlow's kin.
     """
 
-    shift: float = 1.0
+    shift: float
     multiplier: float = 1000.0
     process = "flow"
 

@@ -13,7 +13,7 @@ from .follow import CannotTell, Follower, Value
 from .models import LoadedFile, ModelTracer
 
 __all__ = ["OWN_SAMPLERS", "OWN_SCHEDULES", "OWN_SOLVERS", "ContractTracer", "Contracts", "contract_levels"]
-__all__ += ["schedule_fields"]
+__all__ += ["change_rule", "schedule_fields"]
 
 Fields = Mapping[str, Any]
 Contracts = Callable[[LoadedFile], Fields | CannotTell | None]
@@ -30,6 +30,9 @@ OWN_SOLVERS = {
 
 OWN_SAMPLERS = {"WanLiteFlowUniPCSampler": "flow_unipc", "WanLiteDDIMSampler": "wan_lite_ddim"}
 """Nodes that sample with a schedule of their own, and their solver."""
+
+FIXED = frozenset({"denoising_steps", "levels", "sigma_max", "timesteps"})
+"""Fields of a contract whose levels are those of training and no others."""
 
 OWN_SCHEDULES = ("WanLiteFlowSchedule", "WanLiteDDIMSchedule", "WanLiteContractSampling")
 
@@ -48,13 +51,13 @@ class ContractTracer:
         if isinstance(origin, CannotTell):
             return origin
         declared = self._of_model(node) if origin is None else self._of_maker(origin[0])
-        return declared if isinstance(declared, CannotTell) else self._overridden(node, declared)
+        return declared if isinstance(declared, CannotTell) else self._apply_widgets(node, declared)
 
     def _of_maker(self, node: Node) -> Fields | CannotTell:
         if node.type == "WanLiteMakeContract":
             preset = self.follow.value(node, "preset")
             fields = None if isinstance(preset, CannotTell) else _preset(str(preset.value))
-            return CannotTell("the preset is not known") if fields is None else self._overridden(node, fields)
+            return CannotTell("the preset is not known") if fields is None else self._apply_widgets(node, fields)
         if node.type == "WanLiteStudentLoader":
             file = self.models.of_output((node, 0)).file
             return self._of_files(() if file is None else (file,))
@@ -71,7 +74,7 @@ class ContractTracer:
         names = " or ".join(file.name for file in files) or "the model"
         return CannotTell(f"the contract stands in {names}, which is not here")
 
-    def _overridden(self, node: Node, fields: Fields) -> Fields | CannotTell:
+    def _apply_widgets(self, node: Node, fields: Fields) -> Fields | CannotTell:
         """Apply widgets of which 0 keeps the contract's own value."""
         changed = dict(fields)
         for name in ("steps", "shift", "cfg"):
@@ -80,7 +83,17 @@ class ContractTracer:
                 if isinstance(value, CannotTell):
                     return value
                 changed |= {name: int(value) if name == "steps" else value} if value else {}
-        return changed
+        return changed if changed.get("steps") == fields.get("steps") else change_rule(changed)
+
+
+def change_rule(fields: dict[str, Any]) -> Fields | CannotTell:
+    """Return a contract whose number of steps was changed: denoising steps are spaced anew, a list has no rule."""
+    steps = fields["steps"]
+    if {"levels", "timesteps"} & set(fields) or not fields.get("warp", True):
+        return CannotTell(f"the levels of the contract are a list, which has no rule for {steps} steps")
+    if "denoising_steps" in fields and 1 <= steps <= 1000:
+        fields["denoising_steps"] = [1000 - 1000 * k // steps for k in range(steps)]
+    return fields
 
 
 def _preset(name: str) -> Fields | None:
@@ -97,19 +110,24 @@ def _preset(name: str) -> Fields | None:
 def contract_levels(fields: Fields, denoise: float) -> tuple[list[float], list[float]]:
     """Return the SIGMAS of a contract with the final 0, and the timesteps; ``denoise`` keeps the end of a longer run.
 
+    Of levels or timesteps that are listed, and of a rule's own, it keeps the end as they are.
+
     Raises:
-        UnknownLevels: the contract's own list of levels cannot be made longer.
+        UnknownLevels: there would be too many levels, or none.
     """
     from ..training import trained_levels
 
     steps = int(fields.get("steps", 20))
-    if not 1 <= steps <= LONGEST or steps / max(denoise, 1e-9) > LONGEST:
+    if not denoise > 0:
+        raise UnknownLevels(f"denoise {denoise:g} keeps no step")
+    if FIXED & set(fields):
+        levels, timesteps = trained_levels(fields)
+        kept = max(1, int(len(levels) * min(denoise, 1.0) + 1e-9))
+        return [*levels[-kept:], 0.0], timesteps[-kept:]
+    if not 1 <= steps <= LONGEST or steps / denoise > LONGEST:
         raise UnknownLevels(f"{steps} steps with denoise {denoise:g} are more than {LONGEST}")
-    if denoise < 1 and ({"denoising_steps", "levels", "sigma_max"} & set(fields) or not denoise > 0):
-        raise UnknownLevels(f"denoise {denoise:g} asks for other levels than the contract has")
-    total = dict(fields) if denoise >= 1 else {**fields, "steps": int(steps / denoise)}
-    levels, timesteps = (found[-steps:] for found in trained_levels(total))
-    return [*levels, 0.0], list(timesteps)
+    levels, timesteps = trained_levels(fields, steps if denoise >= 1 else int(steps / denoise))
+    return [*levels, 0.0], timesteps
 
 
 def schedule_fields(node: Node, values: Mapping[str, Value]) -> Fields:

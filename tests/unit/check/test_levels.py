@@ -65,9 +65,9 @@ def test_denoise_below_one_is_the_tail_of_a_longer_schedule() -> None:
 
 def test_what_has_no_value_is_said() -> None:
     with pytest.raises(UnknownLevels, match="kl_optimal"):
-        schedule_levels("kl_optimal", 1, sampling.DiscreteFlow())
+        schedule_levels("kl_optimal", 1, sampling.DiscreteFlow(1.0))
     with pytest.raises(UnknownLevels, match="'beta57'"):
-        schedule_levels("beta57", 4, sampling.DiscreteFlow())
+        schedule_levels("beta57", 4, sampling.DiscreteFlow(1.0))
     with pytest.raises(UnknownLevels, match="rho 0"):
         karras_levels(4, 0.1, 1, 0)
 
