@@ -22,15 +22,6 @@ SOLVER_NAMES = {
 }
 """Each solver's ``label``, and in brackets what tells it from core's. A copy: to import the solvers loads torch."""
 
-SOLVER_NAMES = {
-    "renoise": "fresh noise at every step (renoise; core's lcm)",
-    "flow_euler": "Euler steps",
-    "flow_unipc": "Wan's own UniPC (order 2 in the flow process)",
-    "flow_dpmpp": "Wan's own DPM++",
-    "ddim": "DDIM",
-}
-"""The solvers of contracts, in words."""
-
 
 def check_update(use: SamplerUse, way: Training) -> Iterator[Finding]:
     """Compare the update between levels, and whether a causal student is sampled as one."""
