@@ -84,7 +84,7 @@ def widget_defaults(info: dict) -> dict:
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-@pytest.mark.parametrize(("sampler", "steps", "shift"), [("ddim", 10, 1.0), ("flow-unipc", 6, 5.0)])
+@pytest.mark.parametrize(("sampler", "steps", "shift"), [("ddim", 20, 1.0), ("flow-unipc", 6, 5.0)])
 def test_png_is_that_of_the_command_line(
     comfy: Client, tmp_path: Path, name: str, sampler: str, steps: int, shift: float
 ) -> None:
@@ -95,7 +95,7 @@ def test_png_is_that_of_the_command_line(
     command += ["--vae", str(models / "vae" / "wan21_tiny.safetensors"), "--sampler", sampler, "--steps", str(steps)]
     command += ["--embeds", str(models / "wan_lite_embeds" / f"{name}.safetensors"), "--shift", str(shift)]
     command += ["--seed", "11", "--batch", "2", "--out", str(tmp_path), "--quiet"]
-    assert main(command) == 0
+    assert main(command) == 0  # not with 10 steps of ddim: those are the training preview, which rounds to 8 bits
     ours = [np.asarray(Image.open(path)) for path in sorted(tmp_path.glob("*.png"))]
     hosts = result.images("8")
     assert len(ours) == len(hosts) == 2
