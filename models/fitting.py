@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from .checkpoint import CheckpointError
+from .finite import is_finite
 from .model_kind import identify_model
 
-__all__ = ["check_fit", "is_finite", "load_into"]
+__all__ = ["check_fit", "load_into"]
 
-_ELEMENTS_AT_ONCE = 2**20
 _ALIGNMENT = 64  # bytes, of memory that torch gives on a CPU
 
 
@@ -44,13 +43,6 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, 
         # weights that own theirs, as a host's do.
         tensors = {key: tensor if _owns_memory(tensor) else tensor.clone() for key, tensor in tensors.items()}
     module.load_state_dict(tensors, strict=True, assign=on_meta)
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor of any dtype holds neither NaN nor infinity; in parts, so that large ones are not copied."""
-    if not tensor.is_floating_point():
-        return True
-    return all(bool(torch.isfinite(part.float()).all()) for part in tensor.reshape(-1).split(_ELEMENTS_AT_ONCE))
 
 
 def _owns_memory(tensor: Tensor) -> bool:

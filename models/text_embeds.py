@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import CheckpointError, TensorFile, write_tensors
-from .fitting import is_finite
+from .finite import is_finite
 
 __all__ = ["CAPTIONS_KEY", "move_padding_last", "read_text_embeds", "save_text_embeds", "trim_padding"]
 

@@ -5,8 +5,9 @@ The names below are loaded when they are first used: importing one job does not 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..lazy_exports import attach
 
 if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
     from .contracts import *  # noqa: F403
@@ -28,18 +29,4 @@ _EXPORTS = {
 }
 """Each module with the names that it gives to the public surface."""
 
-_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
-
-__all__ = sorted(_HOME)  # the table above is the one list of names
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = attach(__name__, _EXPORTS)  # the table above is the one list of names

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..models.checkpoint import WEIGHT_NAMES, CheckpointError, TensorFile
 from ..models.contract_files import read_contract
-from ..models.fitting import is_finite
+from ..models.finite import is_finite
 from ..models.metadata import read_metadata
 from ..models.model_kind import ModelKind, identify_model
 from ..models.student.loading import CONFIG_KEY, PROJECTION_NAME, StudentCheckpoint, read_student

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ...atomic import replacing
 from ..checkpoint import WEIGHT_NAMES, CheckpointError, TensorFile, copy_tensor, write_tensors
-from ..fitting import check_fit, is_finite, load_into
+from ..finite import is_finite
+from ..fitting import check_fit, load_into
 from ..model_kind import identify_model
 from ..precision import choose_dtype
 from .config import WanVAEConfig
