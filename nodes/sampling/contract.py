@@ -44,7 +44,8 @@ class WanLiteContractSampling(Node):
                 Contract.Input(
                     "contract",
                     optional=True,
-                    tooltip="From the loader or Wan Lite Make Contract. Empty: the MODEL's own.",
+                    tooltip="From the loader or Wan Lite Make Contract. Empty: the MODEL's own; else that of the files "
+                    "it was loaded from, by their headers, then by their names.",
                 ),
                 int_input("steps", FROM_CONTRACT, (0, 1000), "0 takes the contract's number of steps."),
                 float_input(
