@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path as FilePath
 
+from ..atomic import replacing
 from .graph.files import Document
 from .graph.graph import Path, WorkflowError
 from .report import Change
@@ -19,7 +20,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def mend_file(document: Document, changes: Iterable[Change], out: FilePath) -> None:
-    """Write a copy of a workflow file with changed values.
+    """Write a copy of a workflow file with changed values, whole or not at all.
 
     A PNG stays a PNG where ``out`` ends so; from other images and from videos only the workflow is written, as JSON.
 
@@ -29,12 +30,14 @@ def mend_file(document: Document, changes: Iterable[Change], out: FilePath) -> N
     """
     text = apply_changes(document.text, changes)
     if document.key is None or out.suffix.lower() == ".json":
-        out.write_bytes(text.encode("utf-8"))
+        content = text.encode("utf-8")
     elif document.path.suffix.lower() == ".png" == out.suffix.lower():
-        out.write_bytes(b"".join(_replace_text(document.path.read_bytes(), document.key, text)))
+        content = b"".join(_replace_text(document.path.read_bytes(), document.key, text))
     else:
         kind = document.path.suffix.lower()
         raise WorkflowError(f"a {kind} file cannot be written with a changed workflow; give a name that ends in .json.")
+    with replacing(out) as part:
+        part.write_bytes(content)
 
 
 def apply_changes(text: str, changes: Iterable[Change]) -> str:

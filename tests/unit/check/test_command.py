@@ -66,6 +66,19 @@ def test_fix_changes_nothing_but_the_values(folder: Path, layout: dict[str, obje
     assert after == json.dumps(wanted, ensure_ascii=False, **layout)  # type: ignore[arg-type]
 
 
+def test_a_copy_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    (folder / "fixed.json").write_text("an older copy")
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    assert main(["check", str(folder / "bad.json"), "--fix", str(folder / "fixed.json")]) == 2
+    assert (folder / "fixed.json").read_text() == "an older copy"
+    assert {path.name for path in folder.iterdir()} == {"good.json", "bad.json", "fixed.json"}
+
+
 def test_fix_of_an_image_keeps_its_pixels_and_other_texts(folder: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("workflow", json.dumps(to_page(set_values(lightx2v(), n3_shift=8))))
