@@ -50,12 +50,12 @@ class Rounds(Generic[T]):
 
     def median(self, name: str) -> Seconds:
         """Return the median time of a name."""
-        return _median_of(self.seconds[name])
+        return _take_median(self.seconds[name])
 
     def ratio(self, name: str, to: str) -> Seconds:
         """Return the median, over the rounds, of a name's time over that of another: above 1, the other is faster."""
         pairs = zip(self.seconds[name], self.seconds[to], strict=True)
-        return _median_of([Seconds(a.wall / b.wall, a.cpu / b.cpu) for a, b in pairs])
+        return _take_median([Seconds(a.wall / b.wall, a.cpu / b.cpu) for a, b in pairs])
 
 
 def take_turns(calls: Mapping[str, Call[T]], rounds: int, *, warm_up: int = 0) -> Rounds[T]:
@@ -87,5 +87,5 @@ def time_call(call: Call[T]) -> tuple[Seconds, T]:
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu), result
 
 
-def _median_of(taken: list[Seconds]) -> Seconds:
+def _take_median(taken: list[Seconds]) -> Seconds:
     return Seconds(statistics.median(one.wall for one in taken), statistics.median(one.cpu for one in taken))

@@ -92,13 +92,13 @@ def _replace_text(content: bytes, key: str, text: str) -> Iterator[bytes]:
         (length,), kind = struct.unpack(">I", content[at : at + 4]), content[at + 4 : at + 8]
         body = content[at + 8 : at + 8 + length]
         if kind in (b"tEXt", b"zTXt", b"iTXt") and body.split(b"\0", 1)[0] == key.encode("latin-1"):
-            yield _text_chunk(key, text)
+            yield _make_text_chunk(key, text)
         else:
             yield content[at : at + 12 + length]
         at += 12 + length
 
 
-def _text_chunk(key: str, text: str) -> bytes:
+def _make_text_chunk(key: str, text: str) -> bytes:
     """A tEXt chunk where Latin-1 holds the text, else an uncompressed iTXt chunk."""
     try:
         kind, body = b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1")

@@ -36,14 +36,14 @@ class Knowledge:
         """Return the ways in which a file may have been trained: a list for each student that it may be."""
         key = f"{file.node.id}:{file.name}"
         if key not in self._trainings:
-            fields = self._fields(file.name)
+            fields = self._read_fields(file.name)
             own = None if fields is None else [[make_declared_training(file, fields, str(fields["source"]))]]
             self._trainings[key] = own or find_trainings(file, self.students)
         return self._trainings[key]
 
     def contract(self, file: LoadedFile) -> Mapping[str, Any] | CannotTell | None:
         """Return the contract that this pack's nodes find for a file, or None where nothing is known of it."""
-        fields = self._fields(file.name)
+        fields = self._read_fields(file.name)
         if fields is not None:
             return fields
         found = find_trainings(file, self.students)
@@ -52,7 +52,7 @@ class Knowledge:
             return CannotTell(f"the name {file.name} may mean {names}")
         return found[0][0].fields if found else None
 
-    def _fields(self, name: str) -> Mapping[str, Any] | None:
+    def _read_fields(self, name: str) -> Mapping[str, Any] | None:
         """Return the contract in a file's header or beside it; None where the file is not here or has none."""
         if name not in self._declared:
             path = self._find(name)
@@ -62,11 +62,11 @@ class Knowledge:
     def _find(self, name: str) -> Path | None:
         """Find a file by its name below the model folders, and nowhere else; a longer path must fit whole."""
         parts = tuple(part for part in name.replace("\\", "/").split("/") if part)
-        found = self._index.get(parts[-1] if parts else "", [])
+        found = self._index_files.get(parts[-1] if parts else "", [])
         return next((path for path in found if path.parts[-len(parts) :] == parts), None)
 
     @cached_property
-    def _index(self) -> dict[str, list[Path]]:
+    def _index_files(self) -> dict[str, list[Path]]:
         index: dict[str, list[Path]] = {}
         for folder in self._folders:
             for path in sorted(folder.rglob("*")):

@@ -94,8 +94,8 @@ class SamplerReport:
         return {
             "node": self.node,
             "title": self.title,
-            "sigmas": None if self.sigmas is None else [_plain(level) for level in self.sigmas],
-            "timesteps": None if self.timesteps is None else [_plain(t) for t in self.timesteps],
+            "sigmas": None if self.sigmas is None else [_round_for_json(level) for level in self.sigmas],
+            "timesteps": None if self.timesteps is None else [_round_for_json(t) for t in self.timesteps],
             **{name: getattr(self, name) for name in ("unknown", "sampler", "model", "shift", "cfg", "seed")},
         }
 
@@ -139,6 +139,6 @@ def show_all(numbers: Iterable[float]) -> str:
     return f"{text}, ... ({len(found)} in all)" if len(found) > 8 else text
 
 
-def _plain(number: float) -> float | None:
+def _round_for_json(number: float) -> float | None:
     """Nine significant digits; JSON has no infinity."""
     return float(f"{number:.9g}") if math.isfinite(number) else None

@@ -170,11 +170,11 @@ def trained_levels(fields: Mapping[str, Any], total: int | None = None) -> tuple
     steps, shift = int(fields.get("steps", 20)), float(fields.get("shift", 1.0))
     if "levels" in fields:
         levels = [float(level) for level in fields["levels"]]
-        fed = [_feed(level, cast) for level in levels]
+        fed = [_cast_level(level, cast) for level in levels]
     elif "sigma_max" in fields:
         angles = [math.atan(float(fields["sigma_max"])), *ANGLES[: steps - 1]]
         levels = [math.sin(angle) / (math.cos(angle) + math.sin(angle)) for angle in angles]
-        fed = [_feed(level, cast) for level in levels]
+        fed = [_cast_level(level, cast) for level in levels]
     elif "denoising_steps" in fields:
         levels, fed = _list_levels(fields["denoising_steps"], shift, fields.get("warp", True), cast)
     elif fields.get("prediction") == "epsilon":
@@ -206,7 +206,7 @@ def _space_levels(steps: int, shift: float, start: float, cast: str) -> tuple[li
     """Even spacing from ``start`` down, shifted; kept in float32, but truncated before that."""
     sampling = DiscreteFlow(shift, 1.0)
     exact = [sampling.sigma(i * (-start / steps) + start) for i in range(steps)]
-    return [to_float32(level) for level in exact], [_feed(level, cast) for level in exact]
+    return [to_float32(level) for level in exact], [_cast_level(level, cast) for level in exact]
 
 
 def _make_ddim_levels(steps: int, shift: float, kept: int) -> tuple[list[float], list[float]]:
@@ -241,7 +241,7 @@ def _round_to_bf16(value: float) -> float:
     return result
 
 
-def _feed(level: float, cast: str) -> float:
+def _cast_level(level: float, cast: str) -> float:
     """Return what the network is fed at a flow level: truncated from float64, otherwise made in float32."""
     is_exact = cast in ("int64_trunc", "table")
     return CASTS[cast](1000 * level if is_exact else to_float32(1000 * to_float32(level)))

@@ -64,7 +64,7 @@ def _report(path: Path, document: Mapping[str, Any], knowledge: Knowledge | None
     findings = _keep_what_mends(graph, _find(found, knowledge), knowledge)
     order = {node: index for index, node in enumerate(graph.nodes)}
     findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), order.get(finding.node, len(order))))
-    return Report(path, tuple(map(_sampler, found.samplers)), tuple(map(_show, findings)))
+    return Report(path, tuple(map(_report_sampler, found.samplers)), tuple(map(_show, findings)))
 
 
 def _show(finding: Finding) -> Finding:
@@ -85,7 +85,7 @@ def _keep_what_mends(graph: Graph, findings: list[Finding], knowledge: Knowledge
         mendable = [finding for finding in findings if finding.is_mendable]
         if not mendable:
             break
-        changed = _changed(graph, [change for finding in mendable for change in finding.changes])
+        changed = _apply_changes(graph, [change for finding in mendable for change in finding.changes])
         left = {(f.id, f.node) for f in _find(survey(changed, knowledge.contract), knowledge) if f.severity != NOTE}
         useless = [f for f in mendable if (f.id, f.node) in left]
         new = left - {(f.id, f.node) for f in findings}
@@ -96,7 +96,7 @@ def _keep_what_mends(graph: Graph, findings: list[Finding], knowledge: Knowledge
     return findings
 
 
-def _changed(graph: Graph, changes: list[Change]) -> Graph:
+def _apply_changes(graph: Graph, changes: list[Change]) -> Graph:
     """Return the graph with values changed, wherever a value stands in the same place of the file."""
     values = {change.path: change.value for change in changes}
     nodes = {}
@@ -106,7 +106,7 @@ def _changed(graph: Graph, changes: list[Change]) -> Graph:
     return Graph(nodes)
 
 
-def _sampler(use: SamplerUse) -> SamplerReport:
+def _report_sampler(use: SamplerUse) -> SamplerReport:
     timesteps = use.timesteps
     return SamplerReport(
         node=use.node.id,
@@ -116,22 +116,22 @@ def _sampler(use: SamplerUse) -> SamplerReport:
         unknown=make_line(use.sigmas.reason),
         sampler=make_line(use.rule.name, LONGEST_TITLE) if use.rule else "",
         model=make_line(" + ".join(file.name for file in use.model.files)),
-        shift=_shift(use.sigmas.model or use.model),
-        cfg=_number(use.cfg),
-        seed=_seed(use.seed),
+        shift=_get_shift(use.sigmas.model or use.model),
+        cfg=_get_number(use.cfg),
+        seed=_get_seed(use.seed),
     )
 
 
-def _shift(model: ModelTrace) -> float | None:
+def _get_shift(model: ModelTrace) -> float | None:
     sampling = model.sampling
     shift = None if isinstance(sampling, CannotTell) else getattr(sampling, "shift", None)
     return shift if shift is not None and abs(shift) <= LARGEST_NUMBER else None
 
 
-def _number(value: Value | None) -> float | None:
+def _get_number(value: Value | None) -> float | None:
     is_number = value is not None and isinstance(value.value, int | float) and abs(value.value) <= LARGEST_NUMBER
     return float(value.value) if value is not None and is_number else None
 
 
-def _seed(value: Value | None) -> int | None:
+def _get_seed(value: Value | None) -> int | None:
     return value.value if value is not None and isinstance(value.value, int) else None

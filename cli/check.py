@@ -45,7 +45,7 @@ def run_check(options: argparse.Namespace) -> int:
 
         print(explain(options.explain))
         return 0
-    files = list(_files(options.path))
+    files = list(_list_files(options.path))
     named = {path for path in options.path if not path.is_dir()}
     if options.fix is not None and len(files) != 1:
         raise ValueError(f"--fix writes one copy, but {len(files)} files are named; check them one at a time.")
@@ -58,7 +58,7 @@ def run_check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"files": [report.to_dict() for report in reports]}, indent=1))
     else:
-        say("\n\n".join(_readable(report) for report in reports))
+        say("\n\n".join(_format_readable(report) for report in reports))
     if options.fix is not None:
         _mend(reports[0], options.fix)
     if any(report.error for report in reports):
@@ -66,7 +66,7 @@ def run_check(options: argparse.Namespace) -> int:
     return FOUND if any(report.severities & {"wrong", "doubtful"} for report in reports) else 0
 
 
-def _files(paths: list[Path]) -> Iterator[Path]:
+def _list_files(paths: list[Path]) -> Iterator[Path]:
     """Yield the files; of a folder those below it that can be or carry a workflow."""
     from ..check.graph.files import SUFFIXES
 
@@ -99,18 +99,18 @@ def _mend(report: Report, out: Path) -> None:
     say(said + (f"; by hand: {', '.join(f'{f.id} at node {f.node}' for f in left)}" if left else ""), file=sys.stderr)
 
 
-def _readable(report: Report) -> str:
+def _format_readable(report: Report) -> str:
     if report.error:
         return f"{report.path}: {report.error}"
-    lines = [f"{report.path}: {_summary(report)}"]
+    lines = [f"{report.path}: {_format_summary(report)}"]
     for sampler in report.samplers:
-        lines.append(f"  {sampler.node}  {sampler.title}: {_sampling(sampler)}")
+        lines.append(f"  {sampler.node}  {sampler.title}: {_format_sampling(sampler)}")
     for finding in report.findings:
-        lines += _lines_of(finding)
+        lines += _format_lines(finding)
     return "\n".join(lines)
 
 
-def _sampling(sampler: object) -> str:
+def _format_sampling(sampler: object) -> str:
     from ..check.report import SamplerReport, show_all
 
     assert isinstance(sampler, SamplerReport)
@@ -120,7 +120,7 @@ def _sampling(sampler: object) -> str:
     return f"{sampler.sampler or 'a sampler'}, sigmas {show_all(sampler.sigmas)}{fed}"
 
 
-def _summary(report: Report) -> str:
+def _format_summary(report: Report) -> str:
     from ..check.report import SEVERITIES
 
     counts = [(sum(f.severity == kind for f in report.findings), kind) for kind in SEVERITIES]
@@ -129,7 +129,7 @@ def _summary(report: Report) -> str:
     return f"{samplers} sampler{'' if samplers == 1 else 's'}, {found or 'nothing found'}"
 
 
-def _lines_of(finding: Finding) -> list[str]:
+def _format_lines(finding: Finding) -> list[str]:
     lines = [
         f"  [{finding.severity}] {finding.id} at node {finding.node} ({finding.title})",
         f"      {finding.message}",

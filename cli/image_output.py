@@ -74,7 +74,7 @@ class Targets:
             images: How many are written in all: a single one goes where ``out`` says.
         """
         if self.is_pattern:
-            named = Path(self.out.format(**{name: _clean(about[name]) for name in FIELDS}))
+            named = Path(self.out.format(**{name: _clean_part(about[name]) for name in FIELDS}))
             path = named if named.suffix.lower() == ".png" else named.with_name(f"{named.name}.png")
             return path if not path.exists() else next(_list_numbered(path.parent, path.stem))
         out = Path(self.out)
@@ -88,7 +88,7 @@ def _list_numbered(folder: Path, stem: str) -> Iterator[Path]:
     return (path for path in numbered if not path.exists())
 
 
-def _clean(value: object) -> object:
+def _clean_part(value: object) -> object:
     """Make a text a part of a file name: no separators, nothing that some file system refuses, not too long."""
     if not isinstance(value, str):
         return value

@@ -122,7 +122,9 @@ def _load_student(options: argparse.Namespace) -> tuple[Student, list[SamplingCo
     from ..pipeline.contracts import Overrides, find_sampler, resolve_contract
 
     preset = options.contract or (options.sampler and find_sampler(options.sampler))
-    student = load_student(options.student, dtype=torch_dtype(options.precision), device=_home(options), preset=preset)
+    student = load_student(
+        options.student, dtype=torch_dtype(options.precision), device=_choose_home(options), preset=preset
+    )
     for lora in options.lora or ():
         _merge(student, lora)
     overrides = Overrides(options.contract, options.sampler, None, options.shift, options.cfg, options.size)
@@ -139,13 +141,13 @@ def _load_sampling(options: argparse.Namespace, student: Student, contract: Samp
     use_teacher(options)
     if options.vae is None:
         raise ValueError("no VAE is given; add --vae FILE, or --teacher FOLDER with a downloaded Wan that has one.")
-    vae = load_wan_vae(options.vae, dtype=torch_dtype(options.precision), device=_home(options), video=False)
+    vae = load_wan_vae(options.vae, dtype=torch_dtype(options.precision), device=_choose_home(options), video=False)
     check_vae(student, vae)
     device = torch_device(options.device) if options.offload else None
     return Sampling(student, vae, _make_variation(options, student, vae, contract), device)
 
 
-def _home(options: argparse.Namespace) -> torch.device:
+def _choose_home(options: argparse.Namespace) -> torch.device:
     """Return where the networks lie while they do not work."""
     device = torch_device(options.device)
     return torch_device("cpu") if options.offload else device

@@ -68,14 +68,14 @@ def resolve_contract(student: Student, overrides: Overrides, *, on_mismatch: str
         ValueError: neither the student nor the overrides say how to sample, or an override is out of its range.
     """
     check_on_mismatch(on_mismatch)
-    wanted = _override(_base(student, overrides), overrides)
+    wanted = _override(_find_base(student, overrides), overrides)
     declared = student.contract
     mismatches = [] if declared is None else drop_assumed(declared, compare(declared, wanted))
     problem = f"{student.source}: {' '.join(map(str, mismatches))}" if mismatches else None
     raise_or_warn([problem], on_mismatch, way_out=" Leave these options out, or continue with --on-mismatch warn.")
     if mismatches:
         wanted = replace(wanted, source="assumed")
-    return replace(wanted, latent=_latent(student, overrides.size, wanted))
+    return replace(wanted, latent=_find_latent(student, overrides.size, wanted))
 
 
 def find_preset(name: str, student: Student) -> SamplingContract:
@@ -139,7 +139,7 @@ def find_sampler(name: str) -> SamplingContract:
     return SAMPLERS[name]
 
 
-def _base(student: Student, overrides: Overrides) -> SamplingContract:
+def _find_base(student: Student, overrides: Overrides) -> SamplingContract:
     if overrides.preset is not None:
         return find_preset(overrides.preset, student)
     if student.contract is not None:
@@ -170,7 +170,7 @@ def _change_solver(base: SamplingContract, named: SamplingContract) -> SamplingC
     )
 
 
-def _latent(student: Student, size: str | None, contract: SamplingContract) -> tuple[int, int, int]:
+def _find_latent(student: Student, size: str | None, contract: SamplingContract) -> tuple[int, int, int]:
     """The latent (channels, height, width) to sample: as asked for, else of the contract, else of training."""
     channels, side = student.config.num_channels, student.config.latent_size
     if size is None:

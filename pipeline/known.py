@@ -49,10 +49,10 @@ def find_model_names(path: str | os.PathLike[str]) -> list[str]:
     if not path.exists():
         raise ValueError(f"{path}: there is nothing; give a workflow (JSON) or a folder.")
     if path.is_file():
-        return sorted(set(_names_in_workflow(path)))
+        return sorted(set(_list_names_in_workflow(path)))
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
     names = {file.relative_to(path).as_posix() for file in files if _MODEL_FILE.fullmatch(file.name)}
-    return sorted(names.union(*(_names_in_workflow(file) for file in files if file.suffix == ".json")))
+    return sorted(names.union(*(_list_names_in_workflow(file) for file in files if file.suffix == ".json")))
 
 
 def recognise_all(names: Iterable[str], students: KnownStudents) -> tuple[list[NamedFile], list[NamedFile]]:
@@ -61,18 +61,18 @@ def recognise_all(names: Iterable[str], students: KnownStudents) -> tuple[list[N
     return [row for row in rows if row.found], [row for row in rows if not row.found]
 
 
-def _names_in_workflow(path: Path) -> Iterator[str]:
+def _list_names_in_workflow(path: Path) -> Iterator[str]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not JSON ({error}); give a workflow as ComfyUI saves it.") from None
-    for text in _texts(content):
+    for text in _list_texts(content):
         name = text.partition("?")[0].rpartition("/")[2] if "://" in text else text
         if _MODEL_FILE.fullmatch(name):
             yield name.replace("\\", "/")
 
 
-def _texts(content: Any) -> Iterator[str]:
+def _list_texts(content: Any) -> Iterator[str]:
     stack = [content]
     while stack:
         value = stack.pop()

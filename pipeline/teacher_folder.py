@@ -49,22 +49,22 @@ def find_teacher(folder: str | os.PathLike[str]) -> TeacherFiles:
 def _find_vae(folder: Path) -> Path | None:
     if (folder / "vae" / "config.json").is_file():
         return folder / "vae"
-    return _first(_files(folder), lambda path: path.name in _VAE_NAMES)
+    return _find_first(_list_files(folder), lambda path: path.name in _VAE_NAMES)
 
 
 def _find_text_encoder(folder: Path) -> Path | None:
     if (folder / "text_encoder" / "config.json").is_file():
         return folder
-    single = _first(_files(folder), is_text_encoder_file)
+    single = _find_first(_list_files(folder), is_text_encoder_file)
     if single is None and (folder / "config.json").is_file() and (folder / "tokenizer_config.json").is_file():
         return folder
     return single
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     """List the files of a folder and of the folders in it, by name, the folder's own first."""
     return [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_file()]
 
 
-def _first(paths: Iterable[Path], is_wanted: Callable[[Path], bool]) -> Path | None:
+def _find_first(paths: Iterable[Path], is_wanted: Callable[[Path], bool]) -> Path | None:
     return next(filter(is_wanted, paths), None)

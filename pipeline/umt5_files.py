@@ -80,7 +80,7 @@ def _open_file(path: Path, dtype: torch.dtype) -> tuple[Tokenize, Any]:
     spiece = tensors.pop(_SPIECE, None)
     weights = rename_to_transformers(dequantise(tensors, dtype))
     encoder = _build_encoder(path, weights)
-    return (_tokenize_with(path, spiece) if spiece is not None else _tokenizer_beside(path)), encoder
+    return (_tokenize_with(path, spiece) if spiece is not None else _open_tokenizer_beside(path)), encoder
 
 
 def rename_to_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -158,7 +158,7 @@ def _tokenize_with(path: Path, spiece: Tensor) -> Tokenize:
     try:
         import sentencepiece
     except ImportError as error:
-        raise _missing("sentencepiece") from error
+        raise _make_missing_error("sentencepiece") from error
     try:
         model = sentencepiece.SentencePieceProcessor(model_proto=spiece.numpy().tobytes())
     except RuntimeError as error:
@@ -168,7 +168,7 @@ def _tokenize_with(path: Path, spiece: Tensor) -> Tokenize:
     return lambda prompt: torch.tensor([[*model.encode(prompt)[: MAX_TOKENS - 1], _END]])
 
 
-def _tokenizer_beside(path: Path) -> Tokenize:
+def _open_tokenizer_beside(path: Path) -> Tokenize:
     """Open the tokenizer folder beside the official file, where Wan's downloads have it."""
     folder = path.parent / OFFICIAL_TOKENIZER
     if not folder.is_dir():
@@ -198,11 +198,11 @@ def _open_folder(folder: Path, dtype: torch.dtype) -> tuple[Tokenize, Any]:
             encoder_folder, local_files_only=True, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise _unreadable(folder, " ".join(str(error).split())[:200]) from error
+        raise _make_unreadable_error(folder, " ".join(str(error).split())[:200]) from error
     # transformers fills what a file lacks with random numbers and only warns.
     if kind != "umt5" or found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
-        raise _unreadable(folder, f"model_type is {kind}" + (f", without {missing}" if missing else ""))
+        raise _make_unreadable_error(folder, f"model_type is {kind}" + (f", without {missing}" if missing else ""))
     return _tokenize_by(tokenizer), encoder.eval()
 
 
@@ -211,18 +211,18 @@ def import_transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise _missing("transformers") from error
+        raise _make_missing_error("transformers") from error
     return transformers
 
 
-def _missing(package: str) -> ValueError:
+def _make_missing_error(package: str) -> ValueError:
     return ValueError(
         f"the text encoder needs the package {package}, which is not installed: `pip install wan-lite[text]`, "
         "or use a file of text embeddings instead."
     )
 
 
-def _unreadable(folder: Path, reason: str) -> ValueError:
+def _make_unreadable_error(folder: Path, reason: str) -> ValueError:
     return ValueError(
         f"text encoder {folder}: cannot be read as a Hugging Face umT5 folder ({reason}); it needs config.json with "
         "model_type umt5, the encoder's weights and the tokenizer's files."

@@ -110,7 +110,7 @@ class SamplingContract:
         object.__setattr__(self, "prediction", Prediction(self.prediction))
         if self.version == 2:
             try:
-                schedule = self._whole_schedule()
+                schedule = self._make_whole_schedule()
             except ContractError:
                 raise
             except ValueError as error:
@@ -156,7 +156,7 @@ class SamplingContract:
         """
         if self.boundary_step is None:
             return self.boundary
-        fed = self._whole_schedule().timesteps
+        fed = self._make_whole_schedule().timesteps
         assert fed is not None
         before, after = fed[self.boundary_step - 1 : self.boundary_step + 1].tolist()
         return float(before + after) / 2 / TRAIN_TIMESTEPS
@@ -173,8 +173,8 @@ class SamplingContract:
             ValueError: denoise outside (0, 1].
         """
         if self.has_fixed_sigmas or self.timesteps is not None:
-            return self._whole_schedule().keep_end(denoise)
-        return self._plain_schedule(denoise)
+            return self._make_whole_schedule().keep_end(denoise)
+        return self._make_plain_schedule(denoise)
 
     def make_solver(self, seed: int = 0) -> Solver:
         """Return the contract's solver with the settings of training.
@@ -236,7 +236,7 @@ class SamplingContract:
         """
         return replace(self, **{**_PLAIN, **changes})
 
-    def _whole_schedule(self) -> Schedule:
+    def _make_whole_schedule(self) -> Schedule:
         if self.denoising_steps is not None:
             schedule = few_step_schedule(
                 self.denoising_steps, shift=self.shift, warp=self.warp, timestep_cast=self.timestep_cast
@@ -246,7 +246,7 @@ class SamplingContract:
         elif self.levels is not None:
             schedule = explicit_schedule(self.levels, timestep_cast=self._cast)
         else:
-            schedule = self._plain_schedule(1.0)
+            schedule = self._make_plain_schedule(1.0)
         if self.timesteps is None:
             return schedule
         check_schedule(self, schedule)
@@ -257,7 +257,7 @@ class SamplingContract:
         """How a rule that has no table of its own makes timesteps, until ``timesteps`` replace them."""
         return "float" if self.timestep_cast == "table" else self.timestep_cast
 
-    def _plain_schedule(self, denoise: float) -> Schedule:
+    def _make_plain_schedule(self, denoise: float) -> Schedule:
         make = SOLVERS[self.solver].schedules[self.process].make
         schedule = make(self.steps, shift=self.shift, denoise=denoise)
         return schedule if self.timestep_cast in ("int64_trunc", "table") else schedule.recast(self.timestep_cast)

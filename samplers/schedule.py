@@ -133,7 +133,7 @@ class Schedule:
         """
         if not 0 < step < self.steps:
             raise ValueError(f"step is {step}; a schedule of {self.steps} steps can be split at 1 to {self.steps - 1}.")
-        return self._part(0, step), self._part(step, self.steps)
+        return self._cut_part(0, step), self._cut_part(step, self.steps)
 
     def keep_end(self, denoise: float) -> Schedule:
         """Return the last steps, for image to image: as many as ``denoise`` of all, rounded down, but one at least.
@@ -147,7 +147,7 @@ class Schedule:
             ValueError: denoise outside its range.
         """
         _check_denoise(denoise)
-        return self._part(self.steps - max(1, int(self.steps * denoise + 1e-9)), self.steps)
+        return self._cut_part(self.steps - max(1, int(self.steps * denoise + 1e-9)), self.steps)
 
     def find_part(self, sigmas: Tensor) -> Schedule | None:
         """Return the steps of this schedule that visit ``sigmas`` (to 1e-6), with what is known of them here, or None.
@@ -161,10 +161,10 @@ class Schedule:
         steps = len(given) - 1
         for first in range(self.steps - steps + 1) if steps > 0 else ():
             if torch.allclose(self.sigmas[first : first + steps + 1], given, rtol=0, atol=_SAME_SIGMA):
-                return self._part(first, first + steps)
+                return self._cut_part(first, first + steps)
         return None
 
-    def _part(self, first: int, stop: int) -> Schedule:
+    def _cut_part(self, first: int, stop: int) -> Schedule:
         timesteps = None if self.timesteps is None else self.timesteps[first:stop]
         step = None if self.first_step is None else self.first_step + first
         scales, sigmas = self.scales_noise and first == 0, self.sigmas[first : stop + 1]
@@ -216,7 +216,7 @@ def flow_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule
 
     Source: Wan2.2 at 42bf4cf, FlowUniPC schedule; tests/vectors/samplers.
     """
-    return _flow_table(steps, shift, denoise, _WAN_SIGMA_MAX)
+    return _make_flow_table(steps, shift, denoise, _WAN_SIGMA_MAX)
 
 
 def dpmpp_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule:
@@ -232,7 +232,7 @@ def dpmpp_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedul
 
     Source: Wan2.2 at 42bf4cf, get_sampling_sigmas; tests/vectors/samplers.
     """
-    return _flow_table(steps, shift, denoise, 1.0)
+    return _make_flow_table(steps, shift, denoise, 1.0)
 
 
 def ddim_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule:
@@ -256,7 +256,7 @@ def ddim_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule
 
     Source: WanDistiller at bce3055, sampling in the training loop; tests/vectors/samplers.
     """
-    total = _total_steps(steps, shift, denoise)
+    total = _count_total_steps(steps, shift, denoise)
     if shift == 1:
         # torch's own float32 table, so that its rounding before the truncation is training's
         timesteps = torch.linspace(TRAIN_TIMESTEPS - 1, 0, total, dtype=torch.long)
@@ -308,8 +308,8 @@ def infer_shift(sigmas: Tensor) -> float | None:
     return shift if math.isclose(unshifted[1], 3.0 * unshifted[0], rel_tol=1e-3) else None
 
 
-def _flow_table(steps: int, shift: float, denoise: float, sigma_max: float) -> Schedule:
-    total = _total_steps(steps, shift, denoise)
+def _make_flow_table(steps: int, shift: float, denoise: float, sigma_max: float) -> Schedule:
+    total = _count_total_steps(steps, shift, denoise)
     # start + k * step, in this order: the rounding decides the truncated timesteps
     even = torch.arange(total, dtype=torch.float64) * (-sigma_max / total) + sigma_max
     sigmas = shift_sigma(even, shift)[-steps:]
@@ -317,7 +317,7 @@ def _flow_table(steps: int, shift: float, denoise: float, sigma_max: float) -> S
     return Schedule(rounded, FLOW, wan_timestep(sigmas), first_step=total - steps)
 
 
-def _total_steps(steps: int, shift: float, denoise: float) -> int:
+def _count_total_steps(steps: int, shift: float, denoise: float) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise ValueError(f"steps is {steps!r}; allowed are whole numbers from 1 to {MOST_STEPS}; a usual value is 20.")
     _check_shift(shift)
@@ -345,7 +345,7 @@ def _check_sigmas(sigmas: Tensor, process: NoiseProcess) -> None:
         raise ValueError(f"sigmas has shape {list(sigmas.shape)}; give a list of at least two sigmas, noisiest first.")
     if not torch.isfinite(sigmas).all() or not bool((sigmas[1:] < sigmas[:-1]).all()):
         raise ValueError(
-            f"sigmas {_preview(sigmas)} do not strictly decrease; give finite sigmas from the noisiest down."
+            f"sigmas {_format_preview(sigmas)} do not strictly decrease; give finite sigmas from the noisiest down."
         )
     if sigmas[-1] < 0 or sigmas[0] > process.max_sigma:
         raise ValueError(
@@ -354,6 +354,6 @@ def _check_sigmas(sigmas: Tensor, process: NoiseProcess) -> None:
         )
 
 
-def _preview(sigmas: Tensor) -> str:
+def _format_preview(sigmas: Tensor) -> str:
     values = [f"{value:.6g}" for value in sigmas[:4].tolist()]
     return "[" + ", ".join(values) + (", ...]" if len(sigmas) > 4 else "]")

@@ -177,15 +177,15 @@ class NetworkDenoiser:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Return x0 for the noisy latent ``x`` at ``sigma``. Shapes: (b, ...) both."""
-        return to_x0(self._output(x, sigma), x, sigma, self.prediction, self.schedule.process)
+        return to_x0(self._call_network(x, sigma), x, sigma, self.prediction, self.schedule.process)
 
     def with_noise(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | None]:
         """Return x0 and the predicted noise, the latter only where it is the network's own output."""
-        output = self._output(x, sigma)
+        output = self._call_network(x, sigma)
         x0 = to_x0(output, x, sigma, self.prediction, self.schedule.process)
         return x0, own_noise(output, x, self.prediction)
 
-    def _output(self, x: Tensor, sigma: float) -> Tensor:
+    def _call_network(self, x: Tensor, sigma: float) -> Tensor:
         schedule = self.schedule
         timestep = torch.full(
             (x.shape[0],), schedule.timestep_at(sigma), dtype=schedule.timestep_dtype, device=x.device

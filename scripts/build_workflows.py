@@ -167,7 +167,7 @@ class Drawing:
 
     def _link(self) -> None:
         for box in self.boxes:
-            sockets = self._sockets(box)
+            sockets = self._list_sockets(box)
             for name, source in box.links.items():
                 key, _, slot = source.partition(".")
                 start = next(other for other in self.boxes if other.key == key)
@@ -175,7 +175,7 @@ class Drawing:
                 end = [len(self.links) + 1, self.ids[key], int(slot or 0), self.ids[box.key], sockets.index(name), kind]
                 self.links.append(end)
 
-    def _sockets(self, box: Box) -> list[str]:
+    def _list_sockets(self, box: Box) -> list[str]:
         declared = declared_inputs(self.known[box.type]).items()
         return [name for name, (kind, settings, _) in declared if not is_widget(kind, settings)]
 
@@ -186,7 +186,7 @@ class Drawing:
             y += 50 + TITLE
             for box in group.boxes:
                 height = box.height or height_of(self.known[box.type], box)
-                self.nodes.append(self._node(box, [x, y], [self.plan.width, height]))
+                self.nodes.append(self._write_node(box, [x, y], [self.plan.width, height]))
                 y += height + GAP_Y
             y -= GAP_Y - MARGIN
             has_sampler = any("Sampler" in box.type and "Loader" not in box.type for box in group.boxes)
@@ -202,15 +202,15 @@ class Drawing:
             )
             y += 25
 
-    def _node(self, box: Box, position: list[float], size: list[float]) -> dict[str, Any]:
+    def _write_node(self, box: Box, position: list[float], size: list[float]) -> dict[str, Any]:
         info, own = self.known[box.type], self.ids[box.key]
         arriving = {link[4]: link[0] for link in self.links if link[3] == own}
         declared, inputs = declared_inputs(info), []
-        for slot, name in enumerate(self._sockets(box)):
+        for slot, name in enumerate(self._list_sockets(box)):
             kind, _, optional = declared[name]
             inputs.append({"name": name, "type": kind, "link": arriving.get(slot)} | ({"shape": 7} if optional else {}))
         outputs = [
-            {"name": name, "type": kind, "links": self._leaving(own, slot)}
+            {"name": name, "type": kind, "links": self._list_leaving(own, slot)}
             for slot, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))
         ]
         is_ours = box.type.startswith("WanLite")
@@ -228,7 +228,7 @@ class Drawing:
             "widgets_values": widget_values(info, box),
         }  # fmt: skip
 
-    def _leaving(self, node: int, slot: int) -> list[int] | None:
+    def _list_leaving(self, node: int, slot: int) -> list[int] | None:
         return [number for number, start, start_slot, *_ in self.links if (start, start_slot) == (node, slot)] or None
 
     def _view(self) -> dict[str, Any]:

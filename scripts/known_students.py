@@ -50,13 +50,13 @@ def main() -> int:
 def make_page(students: KnownStudents) -> str:
     """Return the whole page."""
     runnable = [student for student in students.students.values() if student.contract() is not None]
-    rows = "".join(f"| {' | '.join(_row(student))} |\n" for student in runnable)
-    details = "\n".join(_details(student) for student in students.students.values())
+    rows = "".join(f"| {' | '.join(_write_row(student))} |\n" for student in runnable)
+    details = "\n".join(_describe_details(student) for student in students.students.values())
     unknown = "".join(f"- {why}\n" for _, why in students.unknown)
     return f"{HEAD}{rows}\n## One by one\n{details}\n## Of which nothing is known\n\n{unknown}"
 
 
-def _row(student: KnownStudent) -> Iterator[str]:
+def _write_row(student: KnownStudent) -> Iterator[str]:
     contract = student.contract()
     assert contract is not None
     schedule = contract.schedule()
@@ -67,10 +67,10 @@ def _row(student: KnownStudent) -> Iterator[str]:
     yield describe_update(contract)
     yield f"{contract.cfg:g}"
     yield "no network" if student.cannot_run else describe_core(student) if student.core else "none"
-    yield "<br>".join(_distance(recipe, schedule.sigma_values) for recipe in student.recipes)
+    yield "<br>".join(_describe_distance(recipe, schedule.sigma_values) for recipe in student.recipes)
 
 
-def _distance(recipe: Mapping[str, Any], sigmas: tuple[float, ...]) -> str:
+def _describe_distance(recipe: Mapping[str, Any], sigmas: tuple[float, ...]) -> str:
     levels = schedule_levels(recipe["scheduler"], recipe["steps"], DiscreteFlow(recipe["shift"]))
     name = f"{recipe['scheduler']} {recipe['steps']}, shift {recipe['shift']:g}"
     if len(levels) != len(sigmas):
@@ -79,7 +79,7 @@ def _distance(recipe: Mapping[str, Any], sigmas: tuple[float, ...]) -> str:
     return f"{name}: {largest:.2g}" if largest > 1e-6 else f"{name}: 0"
 
 
-def _details(student: KnownStudent) -> str:
+def _describe_details(student: KnownStudent) -> str:
     lines = [f"\n### `{student.id}`\n", f"{student.title}. Of {', '.join(student.of)}."]
     lines += [f"\nNot in ComfyUI's core: {student.cannot_run}"] * bool(student.cannot_run)
     lines += ["", *(f"- Also legitimate: {other.why}." for other in student.alternatives)]

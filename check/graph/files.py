@@ -46,7 +46,7 @@ def read_document(path: FilePath) -> Document:
         if path.stat().st_size > LARGEST:
             raise WorkflowError(f"it has more than {LARGEST >> 20} MiB, which no workflow has; name another file.")
         return Document(path, text := _decode(path.read_bytes()), _parse(text))
-    texts = dict(_image_texts(path, IMAGES[suffix]) if suffix in IMAGES else _video_texts(path))
+    texts = dict(_read_image_texts(path, IMAGES[suffix]) if suffix in IMAGES else _read_video_texts(path))
     for key in KEYS:
         if key in texts:
             return Document(path, texts[key], _parse(texts[key]), key)
@@ -72,7 +72,7 @@ def _parse(text: str) -> Mapping[str, Any]:
     return content
 
 
-def _image_texts(path: FilePath, kind: str) -> Iterator[tuple[str, str]]:
+def _read_image_texts(path: FilePath, kind: str) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of an image's text chunks, and of the Exif entries "name:text" that WEBP files have."""
     from PIL import Image
 
@@ -86,16 +86,16 @@ def _image_texts(path: FilePath, kind: str) -> Iterator[tuple[str, str]]:
     except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError) as error:
         raise WorkflowError(f"it is not a readable {kind} image ({str(error)[:80]}).") from None
     yield from ((key, text) for key in KEYS if isinstance(text := entries.get(key), str))
-    yield from (found for tag in tags if isinstance(tag, str) and (found := _tagged(tag))[0] in KEYS)
+    yield from (found for tag in tags if isinstance(tag, str) and (found := _split_tag(tag))[0] in KEYS)
 
 
-def _tagged(tag: str) -> tuple[str, str]:
+def _split_tag(tag: str) -> tuple[str, str]:
     """Split an Exif entry "name:text"."""
     name, _, text = tag.partition(":")
     return name.lower(), text
 
 
-def _video_texts(path: FilePath) -> Iterator[tuple[str, str]]:
+def _read_video_texts(path: FilePath) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of a container's metadata, and of a "comment" that is JSON with both."""
     try:
         import av
@@ -103,13 +103,13 @@ def _video_texts(path: FilePath) -> Iterator[tuple[str, str]]:
         raise WorkflowError("reading videos needs PyAV; install it with `pip install wan-lite[video]`.") from None
     if not path.is_file():
         raise FileNotFoundError(2, "No such file or directory", str(path))
-    entries = _metadata(path, av)
+    entries = _read_metadata(path, av)
     if not any(key in entries for key in KEYS):
-        entries |= _commented(entries.get("comment", ""))
+        entries |= _parse_comment(entries.get("comment", ""))
     yield from ((key, entries[key]) for key in KEYS if key in entries)
 
 
-def _metadata(path: FilePath, av: Any) -> dict[str, str]:
+def _read_metadata(path: FilePath, av: Any) -> dict[str, str]:
     try:
         with av.open(str(path)) as container:
             return {str(key).lower(): str(text) for key, text in container.metadata.items()}
@@ -117,7 +117,7 @@ def _metadata(path: FilePath, av: Any) -> dict[str, str]:
         raise WorkflowError(f"it is not a readable video ({str(error)[:80]}).") from None
 
 
-def _commented(comment: str) -> dict[str, str]:
+def _parse_comment(comment: str) -> dict[str, str]:
     """The workflows in a comment, where this is JSON that holds them."""
     inner = _parse(comment) if comment.startswith("{") else {}
     found = {key: inner[key] for key in KEYS if inner.get(key)}

@@ -48,7 +48,7 @@ class _Flattener:
 
     def flatten(self, root: Definition) -> Graph:
         pairs = list(self._expand(_Instance(root)))
-        nodes = {instance.prefix + raw.id: self._node(instance, raw) for instance, raw in pairs if _runs(raw)}
+        nodes = {instance.prefix + raw.id: self._make_node(instance, raw) for instance, raw in pairs if _is_run(raw)}
         for node in nodes.values():
             for name, value in list(node.inputs.items()):
                 if isinstance(value, Link) and value.node not in nodes:
@@ -70,16 +70,16 @@ class _Flattener:
                 if raw.type not in self.subgraphs:
                     yield here, raw
                 elif here.parent is not None or raw.mode not in (MUTED, BYPASSED):
-                    waiting.append(self._open(here, raw))
+                    waiting.append(self._open_subgraph(here, raw))
 
-    def _open(self, here: _Instance, raw: RawNode) -> _Instance:
+    def _open_subgraph(self, here: _Instance, raw: RawNode) -> _Instance:
         definition = self.subgraphs[raw.type]
         is_unique = here.is_unique and definition.instances == 1
         inner = _Instance(definition, f"{here.prefix}{raw.id}:", raw, here, is_unique, here.depth + 1)
         self.instances[here.prefix + raw.id] = inner
         return inner
 
-    def _node(self, instance: _Instance, raw: RawNode) -> Node:
+    def _make_node(self, instance: _Instance, raw: RawNode) -> Node:
         node = Node(instance.prefix + raw.id, raw.type, raw.title)
         for name, key in raw.values.items():
             node.inputs[name] = raw.widgets_values[key]
@@ -132,7 +132,7 @@ class _Flattener:
         outer = next((slot for slot in instance.owner.slots if slot.name == name), None)
         if outer is not None and outer.link is not None:
             return instance.parent, instance.owner, outer
-        return _promoted(instance, name)
+        return _find_promoted(instance, name)
 
     def _pass(self, instance: _Instance, link: RawLink, kind: str) -> tuple[_Instance, RawNode, Slot] | Link | None:
         """From a link to the node behind it, and through it where it does not run itself."""
@@ -142,7 +142,7 @@ class _Flattener:
             if raw is None or raw.mode == MUTED:
                 return None
             if raw.mode == BYPASSED:
-                passed = _bypass(raw, slot, kind)
+                passed = _find_bypass(raw, slot, kind)
                 return None if passed is None else (instance, raw, passed)
             inner = self.instances.get(instance.prefix + raw.id)
             if inner is None and raw.type in VIRTUAL:
@@ -170,11 +170,11 @@ def flatten(document: Mapping[str, Any]) -> Graph:
     return _Flattener(subgraphs).flatten(root)
 
 
-def _runs(raw: RawNode) -> bool:
+def _is_run(raw: RawNode) -> bool:
     return raw.mode not in (MUTED, BYPASSED) and raw.type not in VIRTUAL
 
 
-def _promoted(instance: _Instance, name: str | None) -> _Stored | None:
+def _find_promoted(instance: _Instance, name: str | None) -> _Stored | None:
     """The value that the node of a subgraph holds for a widget inside of it."""
     assert instance.owner is not None and instance.parent is not None
     if name is None or name not in instance.owner.values:
@@ -184,18 +184,18 @@ def _promoted(instance: _Instance, name: str | None) -> _Stored | None:
     return _Stored(instance.owner.widgets_values[key], path)
 
 
-def _bypass(raw: RawNode, slot: int, kind: str) -> Slot | None:
+def _find_bypass(raw: RawNode, slot: int, kind: str) -> Slot | None:
     """The input that a bypassed node passes on in place of an output."""
     if kind in ("*", ""):
         return raw.slots[slot if slot < len(raw.slots) else 0] if raw.slots else None
     out = raw.outputs[slot] if 0 <= slot < len(raw.outputs) else ""
-    fitting = [one for one in raw.slots if _connects(one.type, out) and _connects(one.type, kind)]
+    fitting = [one for one in raw.slots if _fits_type(one.type, out) and _fits_type(one.type, kind)]
     opposite = raw.slots[slot] if 0 <= slot < len(raw.slots) else None
     exact = next((one for one in raw.slots if one.type == kind), None)
     return opposite if opposite in fitting else exact or next(iter(fitting), None)
 
 
-def _connects(one: str, other: str) -> bool:
+def _fits_type(one: str, other: str) -> bool:
     """Whether two types of slots fit; commas separate alternatives, and "*" fits everything."""
     left, right = one.lower().split(","), other.lower().split(",")
     return "*" in left or "*" in right or "" in left or "" in right or bool(set(left) & set(right))

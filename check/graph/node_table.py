@@ -48,24 +48,24 @@ class NodeType:
 
 def find_type(name: str) -> NodeType | None:
     """Return a node's type, or None for a node that the table does not have."""
-    entry = _table().get(name)
-    return None if entry is None else _node_type(name)
+    entry = _read_table().get(name)
+    return None if entry is None else _read_node_type(name)
 
 
 @cache
-def _node_type(name: str) -> NodeType:
-    entry = _table()[name]
-    return NodeType(tuple(map(_input, entry["in"])), tuple(entry["out"]))
+def _read_node_type(name: str) -> NodeType:
+    entry = _read_table()[name]
+    return NodeType(tuple(map(_read_input, entry["in"])), tuple(entry["out"]))
 
 
-def _input(entry: list[Any]) -> Input:
+def _read_input(entry: list[Any]) -> Input:
     name, kind, *rest = entry
     widgets = rest[0] if rest else 0
-    options = {key: tuple(map(_input, inner)) for key, inner in rest[1].items()} if len(rest) > 1 else None
+    options = {key: tuple(map(_read_input, inner)) for key, inner in rest[1].items()} if len(rest) > 1 else None
     return Input(name, kind, widgets, options)
 
 
 @cache
-def _table() -> dict[str, Any]:
+def _read_table() -> dict[str, Any]:
     nodes: dict[str, Any] = json.loads(TABLE.read_text("utf-8"))["nodes"]
     return nodes

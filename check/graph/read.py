@@ -31,10 +31,10 @@ def _read_api(document: Mapping[str, Any], path: tuple[str, ...]) -> Graph:
         raise NoWorkflowError(f"it is JSON, but not a workflow (it has {found}, and neither nodes nor class types).")
     if len(entries) > MOST_NODES:
         raise WorkflowError(f"it has {len(entries)} nodes; at most {MOST_NODES} are read.")
-    return Graph({key: _api_node(key, entry, entries, path) for key, entry in entries.items()})
+    return Graph({key: _read_api_node(key, entry, entries, path) for key, entry in entries.items()})
 
 
-def _api_node(key: str, entry: Mapping[str, Any], entries: Mapping[str, Any], path: tuple[str, ...]) -> Node:
+def _read_api_node(key: str, entry: Mapping[str, Any], entries: Mapping[str, Any], path: tuple[str, ...]) -> Node:
     inputs, meta = entry.get("inputs"), entry.get("_meta")
     kind = str(entry["class_type"])
     title = meta.get("title") if isinstance(meta, Mapping) else None

@@ -86,10 +86,10 @@ def read_ui(document: Mapping[str, Any]) -> tuple[Definition, dict[str, Definiti
     try:
         stored = (document.get("definitions") or {}).get("subgraphs") or []
         subgraphs = {
-            str(entry["id"]): _definition(entry, ("definitions", "subgraphs", index))
+            str(entry["id"]): _read_definition(entry, ("definitions", "subgraphs", index))
             for index, entry in enumerate(stored)
         }
-        root = _definition(document, ())
+        root = _read_definition(document, ())
         _renumber(root, subgraphs.values(), int(document.get("last_node_id") or 0))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise WorkflowError(f"a node or link has an unknown form ({type(error).__name__}: {error}).") from None
@@ -97,11 +97,11 @@ def read_ui(document: Mapping[str, Any]) -> tuple[Definition, dict[str, Definiti
     for definition in (root, *subgraphs.values()):
         for raw in definition.nodes.values():
             if raw.type in subgraphs:
-                raw.values = _promoted_values(raw, subgraphs[raw.type])
+                raw.values = _name_promoted_values(raw, subgraphs[raw.type])
     return root, subgraphs
 
 
-def _promoted_values(raw: RawNode, definition: Definition) -> dict[str, str | int]:
+def _name_promoted_values(raw: RawNode, definition: Definition) -> dict[str, str | int]:
     """Name the values that the node of a subgraph holds for widgets inside of it."""
     count = len(raw.widgets_values) if isinstance(raw.widgets_values, list) else 0
     return dict(zip(filter(definition.is_widget, definition.inputs), range(count), strict=False))
@@ -131,27 +131,27 @@ def _renumber(root: Definition, subgraphs: Iterable[Definition], last: int) -> N
             taken.add(raw.id)
         if renamed:
             definition.nodes = {raw.id: raw for raw in definition.nodes.values()}
-            definition.links = {number: _renamed(link, renamed) for number, link in definition.links.items()}
+            definition.links = {number: _rename_link(link, renamed) for number, link in definition.links.items()}
 
 
-def _renamed(link: RawLink, names: Mapping[str, str]) -> RawLink:
+def _rename_link(link: RawLink, names: Mapping[str, str]) -> RawLink:
     return link._replace(origin=names.get(link.origin, link.origin), target=names.get(link.target, link.target))
 
 
-def _definition(stored: Mapping[str, Any], path: Path) -> Definition:
-    nodes = [_node(entry, (*path, "nodes", index)) for index, entry in enumerate(stored["nodes"])]
-    links = dict(map(_link, stored.get("links") or []))
-    outputs = list(map(_first_link, stored.get("outputs") or [])) if path else []
-    inputs = {str(entry["name"]): _first_link(entry) for entry in stored.get("inputs") or []} if path else {}
+def _read_definition(stored: Mapping[str, Any], path: Path) -> Definition:
+    nodes = [_read_node(entry, (*path, "nodes", index)) for index, entry in enumerate(stored["nodes"])]
+    links = dict(map(_read_link, stored.get("links") or []))
+    outputs = list(map(_find_first_link, stored.get("outputs") or [])) if path else []
+    inputs = {str(entry["name"]): _find_first_link(entry) for entry in stored.get("inputs") or []} if path else {}
     return Definition(str(stored.get("name", "")), {node.id: node for node in nodes}, links, inputs, outputs)
 
 
-def _first_link(stored: Mapping[str, Any]) -> int | None:
+def _find_first_link(stored: Mapping[str, Any]) -> int | None:
     links = stored.get("linkIds")
     return int(links[0]) if links else None
 
 
-def _link(stored: Any) -> tuple[int, RawLink]:
+def _read_link(stored: Any) -> tuple[int, RawLink]:
     """Return a link's id and itself; links are lists in the root graph and tables in subgraphs."""
     if isinstance(stored, Mapping):
         keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
@@ -161,7 +161,7 @@ def _link(stored: Any) -> tuple[int, RawLink]:
     return int(number), RawLink(str(origin), int(slot), str(target), int(target_slot))
 
 
-def _node(stored: Mapping[str, Any], path: Path) -> RawNode:
+def _read_node(stored: Mapping[str, Any], path: Path) -> RawNode:
     kind = str(stored["type"])
     known, slots = find_type(kind), stored.get("inputs") or []
     values = stored.get("widgets_values")
@@ -170,7 +170,7 @@ def _node(stored: Mapping[str, Any], path: Path) -> RawNode:
         type=kind,
         title=str(stored.get("title") or kind),
         mode=int(stored.get("mode") or 0),
-        slots=_in_order(list(map(_slot, slots)), known),
+        slots=_sort_inputs(list(map(_read_slot, slots)), known),
         outputs=[str(entry.get("type")) for entry in stored.get("outputs") or []],
         widgets_values=values,
         values=name_widgets(values, known, slots),
@@ -179,14 +179,14 @@ def _node(stored: Mapping[str, Any], path: Path) -> RawNode:
     )
 
 
-def _slot(stored: Mapping[str, Any]) -> Slot:
+def _read_slot(stored: Mapping[str, Any]) -> Slot:
     link = stored.get("link")
     kind = stored.get("type")
     kind = ",".join(map(str, kind)) if isinstance(kind, list) else str(kind)
     return Slot(str(stored.get("name")), kind, None if link is None else int(link), bool(stored.get("widget")))
 
 
-def _in_order(slots: list[Slot], known: NodeType | None) -> list[Slot]:
+def _sort_inputs(slots: list[Slot], known: NodeType | None) -> list[Slot]:
     """Put the inputs in the order of the node's type: a file leaves out those widgets that nothing is linked to."""
     if known is None:
         return slots

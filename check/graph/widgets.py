@@ -28,11 +28,11 @@ def name_widgets(values: Any, known: NodeType | None, slots: Sequence[Mapping[st
     if not isinstance(values, Sequence) or isinstance(values, str):
         return {}
     if known is not None:
-        return dict(_by_table(known.inputs, values, 0))
-    return _by_slots(values, slots)
+        return dict(_index_by_table(known.inputs, values, 0))
+    return _index_by_slots(values, slots)
 
 
-def _by_table(
+def _index_by_table(
     inputs: Sequence[Input], values: Sequence[Any], start: int, prefix: str = ""
 ) -> Iterator[tuple[str, int]]:
     """Yield (name, index): each input in order, the inputs that a dynamic combo's choice brings right behind it."""
@@ -44,14 +44,14 @@ def _by_table(
         choice = values[at]
         at += entry.widgets
         inner = (entry.options or {}).get(choice, ()) if isinstance(choice, str) else ()
-        for found in _by_table(inner, values, at, f"{prefix}{entry.name}."):
+        for found in _index_by_table(inner, values, at, f"{prefix}{entry.name}."):
             yield found
             at = found[1] + 1
 
 
-def _by_slots(values: Sequence[Any], slots: Sequence[Mapping[str, Any]]) -> dict[str, str | int]:
+def _index_by_slots(values: Sequence[Any], slots: Sequence[Mapping[str, Any]]) -> dict[str, str | int]:
     """The names in the file, where their number fits; a seed's "control after generate" has no name."""
-    names = [name for slot in slots if (name := _widget_name(slot)) is not None]
+    names = [name for slot in slots if (name := _get_widget_name(slot)) is not None]
     indices = [i for i, value in enumerate(values) if not (value in CONTROLS if isinstance(value, str) else False)]
     for chosen in (range(len(values)), indices):
         if len(names) == len(chosen):
@@ -59,7 +59,7 @@ def _by_slots(values: Sequence[Any], slots: Sequence[Mapping[str, Any]]) -> dict
     return {}
 
 
-def _widget_name(slot: Mapping[str, Any]) -> str | None:
+def _get_widget_name(slot: Mapping[str, Any]) -> str | None:
     widget = slot.get("widget")
     name = widget.get("name") if isinstance(widget, Mapping) else None
     return name if isinstance(name, str) else None

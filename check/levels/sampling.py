@@ -63,7 +63,7 @@ class DiscreteFlow:
     @cached_property
     def table(self) -> list[float]:
         """Return the levels in rising order."""
-        return [self._shifted(j / 1000) for j in range(1, 1001)]
+        return [self._shift(j / 1000) for j in range(1, 1001)]
 
     def timestep(self, sigma: float) -> float:
         """Return what the network is fed at a level."""
@@ -71,13 +71,13 @@ class DiscreteFlow:
 
     def sigma(self, timestep: float) -> float:
         """Return the level of a timestep."""
-        return self._shifted(timestep / self.multiplier)
+        return self._shift(timestep / self.multiplier)
 
     def percent_to_sigma(self, percent: float) -> float:
         """Return the level at this part of the way from noise to image."""
-        return 1.0 if percent <= 0 else 0.0 if percent >= 1 else self._shifted(1 - percent)
+        return 1.0 if percent <= 0 else 0.0 if percent >= 1 else self._shift(1 - percent)
 
-    def _shifted(self, t: float) -> float:
+    def _shift(self, t: float) -> float:
         return self.shift * t / (1 + (self.shift - 1) * t)
 
 

@@ -37,13 +37,13 @@ def linspace(start: float, end: float, count: int) -> list[float]:
     return [start + (end - start) * i / (count - 1) for i in range(count)] if count > 1 else [start][:count]
 
 
-def _simple(model: ModelSampling, steps: int) -> list[float]:
+def _space_simple(model: ModelSampling, steps: int) -> list[float]:
     table = model.table
     stride = len(table) / steps
     return [table[-(1 + int(i * stride))] for i in range(steps)] + [0.0]
 
 
-def _ddim_uniform(model: ModelSampling, steps: int) -> list[float]:
+def _space_ddim_uniform(model: ModelSampling, steps: int) -> list[float]:
     """Every stride-th entry from the second one up, so the first of ``steps`` levels is rarely the largest."""
     table = model.table
     ends_at_zero = math.isclose(table[1], 0, abs_tol=NEARLY_ZERO)
@@ -52,18 +52,18 @@ def _ddim_uniform(model: ModelSampling, steps: int) -> list[float]:
     return levels[::-1] + ([] if ends_at_zero else [0.0])
 
 
-def _normal(model: ModelSampling, steps: int) -> list[float]:
-    start, end = _ends(model)
+def _space_normal(model: ModelSampling, steps: int) -> list[float]:
+    start, end = _find_ends(model)
     ends_at_zero = math.isclose(model.sigma(end), 0, abs_tol=NEARLY_ZERO)
     timesteps = linspace(start, end, steps + ends_at_zero)
     return [model.sigma(t) for t in timesteps] + ([] if ends_at_zero else [0.0])
 
 
-def _sgm_uniform(model: ModelSampling, steps: int) -> list[float]:
-    return [model.sigma(t) for t in linspace(*_ends(model), steps + 1)[:-1]] + [0.0]
+def _space_sgm_uniform(model: ModelSampling, steps: int) -> list[float]:
+    return [model.sigma(t) for t in linspace(*_find_ends(model), steps + 1)[:-1]] + [0.0]
 
 
-def _ends(model: ModelSampling) -> tuple[float, float]:
+def _find_ends(model: ModelSampling) -> tuple[float, float]:
     return model.timestep(model.table[-1]), model.timestep(model.table[0])
 
 
@@ -91,7 +91,7 @@ def beta_levels(model: ModelSampling, steps: int, alpha: float = 0.6, beta: floa
     return [*levels, 0.0]
 
 
-def _linear_quadratic(model: ModelSampling, steps: int, threshold: float = 0.025) -> list[float]:
+def _space_linear_quadratic(model: ModelSampling, steps: int, threshold: float = 0.025) -> list[float]:
     """Linear to 1 - threshold in the first half of the steps, then a parabola that ends at 0 (Mochi)."""
     largest = model.table[-1]
     if steps == 1:
@@ -106,7 +106,7 @@ def _linear_quadratic(model: ModelSampling, steps: int, threshold: float = 0.025
     return [(1 - value) * largest for value in [*rising, 1.0]]
 
 
-def _kl_optimal(model: ModelSampling, steps: int) -> list[float]:
+def _space_kl_optimal(model: ModelSampling, steps: int) -> list[float]:
     if steps == 1:
         raise UnknownLevels("kl_optimal divides by zero at 1 step; its level is not a number")
     # as rounded as the host's: near the pole of the tangent the last digit of an angle shows
@@ -134,7 +134,7 @@ def exponential_levels(steps: int, sigma_min: float, sigma_max: float) -> list[f
 
 def polyexponential_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> list[float]:
     """Return levels spaced by a power of an even ramp in their logarithm."""
-    low, high = _log(sigma_min), _log(sigma_max)
+    low, high = _take_log(sigma_min), _take_log(sigma_max)
     return [math.exp(u**rho * (high - low) + low) for u in linspace(1, 0, steps)] + [0.0]
 
 
@@ -154,27 +154,27 @@ def laplace_levels(steps: int, sigma_min: float, sigma_max: float, mu: float = 0
     return levels
 
 
-def _log(sigma: float) -> float:
+def _take_log(sigma: float) -> float:
     if sigma <= 0:
         raise UnknownLevels(f"the logarithm of sigma {sigma:g} is not a number")
     return math.log(sigma)
 
 
-def _between(formula: Callable[[int, float, float], list[float]]) -> Callable[[ModelSampling, int], list[float]]:
+def _interpolate(formula: Callable[[int, float, float], list[float]]) -> Callable[[ModelSampling, int], list[float]]:
     """A scheduler that knows only the ends of the model's table."""
     return lambda model, steps: formula(steps, model.table[0], model.table[-1])
 
 
 SCHEDULERS: dict[str, Callable[[ModelSampling, int], list[float]]] = {
-    "simple": _simple,
-    "sgm_uniform": _sgm_uniform,
-    "karras": _between(karras_levels),
-    "exponential": _between(exponential_levels),
-    "ddim_uniform": _ddim_uniform,
+    "simple": _space_simple,
+    "sgm_uniform": _space_sgm_uniform,
+    "karras": _interpolate(karras_levels),
+    "exponential": _interpolate(exponential_levels),
+    "ddim_uniform": _space_ddim_uniform,
     "beta": beta_levels,
-    "normal": _normal,
-    "linear_quadratic": _linear_quadratic,
-    "kl_optimal": _kl_optimal,
+    "normal": _space_normal,
+    "linear_quadratic": _space_linear_quadratic,
+    "kl_optimal": _space_kl_optimal,
 }
 """Core's schedulers by name."""
 

@@ -61,11 +61,15 @@ def ksampler_levels(
         UnknownLevels: they cannot be computed.
     """
     if denoise > 0.9999:
-        return _ksampler_table(model, sampler, scheduler, steps)
-    return _ksampler_table(model, sampler, scheduler, _total(steps, denoise))[-(steps + 1) :] if denoise > 0 else []
+        return _schedule_ksampler(model, sampler, scheduler, steps)
+    return (
+        _schedule_ksampler(model, sampler, scheduler, _count_total_steps(steps, denoise))[-(steps + 1) :]
+        if denoise > 0
+        else []
+    )
 
 
-def _ksampler_table(model: ModelSampling, sampler: str, scheduler: str, steps: int) -> list[float]:
+def _schedule_ksampler(model: ModelSampling, sampler: str, scheduler: str, steps: int) -> list[float]:
     if sampler not in DROPS_PENULTIMATE:
         return schedule_levels(scheduler, steps, model)
     levels = schedule_levels(scheduler, steps + 1, model)
@@ -77,17 +81,17 @@ def basic_levels(model: ModelSampling, values: Values) -> list[float]:
     steps, denoise = int(values["steps"]), float(values["denoise"])
     if denoise <= 0:
         return []
-    total = _total(steps, denoise) if denoise < 1 else steps
+    total = _count_total_steps(steps, denoise) if denoise < 1 else steps
     return schedule_levels(str(values["scheduler"]), total, model)[-(steps + 1) :]
 
 
-def _total(steps: int, denoise: float) -> int:
+def _count_total_steps(steps: int, denoise: float) -> int:
     if steps / denoise > LONGEST:
         raise UnknownLevels(f"denoise {denoise:g} makes a schedule of more than {LONGEST} steps")
     return int(steps / denoise)
 
 
-def _sd_turbo(model: ModelSampling, values: Values) -> list[float]:
+def _schedule_sd_turbo(model: ModelSampling, values: Values) -> list[float]:
     start = 10 - int(10 * float(values["denoise"]))
     timesteps = [100 * i - 1 for i in range(10, 0, -1)][start : start + int(values["steps"])]
     return [model.sigma(t) for t in timesteps] + [0.0]
@@ -96,16 +100,16 @@ def _sd_turbo(model: ModelSampling, values: Values) -> list[float]:
 FROM_MODEL: dict[str, Callable[[ModelSampling, Values], list[float]]] = {
     "BasicScheduler": basic_levels,
     "BetaSamplingScheduler": lambda m, v: beta_levels(m, int(v["steps"]), float(v["alpha"]), float(v["beta"])),
-    "SDTurboScheduler": _sd_turbo,
+    "SDTurboScheduler": _schedule_sd_turbo,
 }
 """Nodes that read a model's table."""
 
 
-def _manual(values: Values) -> list[float]:
+def _parse_manual(values: Values) -> list[float]:
     return [float(found) for found in re.findall(r"[-+]?(?:\d*\.*\d+)", str(values["sigmas"]))]
 
 
-def _published(table: Mapping[str, tuple[float, ...]], values: Values) -> list[float]:
+def _schedule_published(table: Mapping[str, tuple[float, ...]], values: Values) -> list[float]:
     levels, steps = table.get(str(values["model_type"])), int(values["steps"])
     if levels is None:
         raise UnknownLevels(f"model_type {values['model_type']!r} is not one of {', '.join(table)}")
@@ -117,7 +121,7 @@ def _published(table: Mapping[str, tuple[float, ...]], values: Values) -> list[f
     return [*kept[:-1], 0.0]
 
 
-def _flux2(values: Values) -> list[float]:
+def _schedule_flux2(values: Values) -> list[float]:
     """Flux 2: the shift follows from the number of image tokens, and below 4300 of them from the steps."""
     steps, tokens = int(values["steps"]), round(int(values["width"]) * int(values["height"]) / 256)
     many = 0.00016927 * tokens + 0.45666666  # at 200 steps
@@ -130,7 +134,7 @@ def _shift_evenly(steps: int, mu: float) -> list[float]:
     return [math.exp(mu) / (math.exp(mu) + 1 / t - 1) if t else 0.0 for t in linspace(1, 0, steps + 1)]
 
 
-def _ltxv(values: Values) -> list[float]:
+def _schedule_ltxv(values: Values) -> list[float]:
     """LTX-Video without a latent: the shift of 4096 tokens, stretched to end at ``terminal``."""
     levels = _shift_evenly(int(values["steps"]), float(values["max_shift"]))
     if not values["stretch"]:
@@ -139,28 +143,30 @@ def _ltxv(values: Values) -> list[float]:
     return [1 - (1 - level) / scale if scale else level for level in levels[:-1]] + [0.0]
 
 
-def _numbers(*names: str) -> Callable[[Values], list[float]]:
+def _take_numbers(*names: str) -> Callable[[Values], list[float]]:
     return lambda values: [float(values[name]) for name in names]
 
 
 FROM_NUMBERS: dict[str, Callable[[Values], list[float]]] = {
-    "ManualSigmas": _manual,
-    "KarrasScheduler": lambda v: karras_levels(int(v["steps"]), *_numbers("sigma_min", "sigma_max", "rho")(v)),
-    "ExponentialScheduler": lambda v: exponential_levels(int(v["steps"]), *_numbers("sigma_min", "sigma_max")(v)),
+    "ManualSigmas": _parse_manual,
+    "KarrasScheduler": lambda v: karras_levels(int(v["steps"]), *_take_numbers("sigma_min", "sigma_max", "rho")(v)),
+    "ExponentialScheduler": lambda v: exponential_levels(int(v["steps"]), *_take_numbers("sigma_min", "sigma_max")(v)),
     "PolyexponentialScheduler": lambda v: polyexponential_levels(
-        int(v["steps"]), *_numbers("sigma_min", "sigma_max", "rho")(v)
+        int(v["steps"]), *_take_numbers("sigma_min", "sigma_max", "rho")(v)
     ),
-    "LaplaceScheduler": lambda v: laplace_levels(int(v["steps"]), *_numbers("sigma_min", "sigma_max", "mu", "beta")(v)),
-    "VPScheduler": lambda v: vp_levels(int(v["steps"]), *_numbers("beta_d", "beta_min", "eps_s")(v)),
-    "AlignYourStepsScheduler": lambda v: _published(ALIGN_YOUR_STEPS, v),
-    "OptimalStepsScheduler": lambda v: _published(OPTIMAL_STEPS, v),
-    "Flux2Scheduler": _flux2,
-    "LTXVScheduler": _ltxv,
+    "LaplaceScheduler": lambda v: laplace_levels(
+        int(v["steps"]), *_take_numbers("sigma_min", "sigma_max", "mu", "beta")(v)
+    ),
+    "VPScheduler": lambda v: vp_levels(int(v["steps"]), *_take_numbers("beta_d", "beta_min", "eps_s")(v)),
+    "AlignYourStepsScheduler": lambda v: _schedule_published(ALIGN_YOUR_STEPS, v),
+    "OptimalStepsScheduler": lambda v: _schedule_published(OPTIMAL_STEPS, v),
+    "Flux2Scheduler": _schedule_flux2,
+    "LTXVScheduler": _schedule_ltxv,
 }
 """Nodes that make levels of their widgets alone."""
 
 
-def _split(levels: list[float], values: Values, slot: int) -> list[float]:
+def _split_levels(levels: list[float], values: Values, slot: int) -> list[float]:
     step = int(values["step"])
     return levels[step:] if slot else levels[: step + 1]
 
@@ -170,7 +176,7 @@ def _split_denoise(levels: list[float], values: Values, slot: int) -> list[float
     return levels[-(kept + 1) :] if slot else levels[: len(levels) - kept] if kept else []
 
 
-def _flip(levels: list[float], values: Values, slot: int) -> list[float]:
+def _flip_levels(levels: list[float], values: Values, slot: int) -> list[float]:
     flipped = levels[::-1]
     return [0.0001, *flipped[1:]] if flipped and flipped[0] == 0 else flipped
 
@@ -186,7 +192,7 @@ SPACINGS: dict[str, Callable[[float], float]] = {
 }
 
 
-def _extend(levels: list[float], values: Values, slot: int) -> list[float]:
+def _extend_levels(levels: list[float], values: Values, slot: int) -> list[float]:
     start, end = float(values["start_at_sigma"]), float(values["end_at_sigma"])
     if int(values["steps"]) * len(levels) > LONGEST:
         raise UnknownLevels(f"there would be more than {LONGEST} levels")
@@ -200,10 +206,10 @@ def _extend(levels: list[float], values: Values, slot: int) -> list[float]:
 
 
 FROM_SIGMAS: dict[str, Callable[[list[float], Values, int], list[float]]] = {
-    "SplitSigmas": _split,
+    "SplitSigmas": _split_levels,
     "SplitSigmasDenoise": _split_denoise,
-    "FlipSigmas": _flip,
+    "FlipSigmas": _flip_levels,
     "SetFirstSigma": _set_first,
-    "ExtendIntermediateSigmas": _extend,
+    "ExtendIntermediateSigmas": _extend_levels,
 }
 """Nodes that change levels; the number is that of the output."""

@@ -24,12 +24,15 @@ def check_latents(case: Case) -> Iterator[Finding]:
     """Check what is decoded, encoded and conditioned with against the model that samples it."""
     found: dict[tuple[str, str], Finding] = {}
     by_node = {use.node.id: use for use in case.survey.samplers}
-    for finding in (*_decoders(case, by_node), *(f for use in case.survey.samplers for f in _of_sampler(case, use))):
+    for finding in (
+        *_check_decoders(case, by_node),
+        *(f for use in case.survey.samplers for f in _check_sampler(case, use)),
+    ):
         found.setdefault((finding.id, finding.node), finding)
     yield from found.values()
 
 
-def _decoders(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
+def _check_decoders(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
     for node in case.survey.graph.of_type(*DECODERS):
         source = case.survey.latents.latent(node, "samples")
         use = by_node.get(source.node.id) if source.node else None
@@ -38,7 +41,7 @@ def _decoders(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
             yield from _compare_vae(node, vae, use.model.family, "decodes latents of")
 
 
-def _of_sampler(case: Case, use: SamplerUse) -> Iterator[Finding]:
+def _check_sampler(case: Case, use: SamplerUse) -> Iterator[Finding]:
     family = use.model.family
     if family is None or not family.is_judged:
         return
@@ -46,9 +49,9 @@ def _of_sampler(case: Case, use: SamplerUse) -> Iterator[Finding]:
     if source.is_encoded and source.node is not None:
         vae = case.survey.latents.vae(source.node)
         yield from _compare_vae(source.node, vae, family, "encodes images for")
-    yield from _sizes(case, source, family)
+    yield from _check_sizes(case, source, family)
     if use.positive is not None:
-        yield from _text(case, use, family)
+        yield from _check_text(case, use, family)
         for maker in case.survey.latents.conditioning(*use.positive):
             if maker.link("vae") is not None:
                 yield from _compare_vae(maker, case.survey.latents.vae(maker), family, "encodes images for")
@@ -70,27 +73,27 @@ def _compare_vae(node: Node, vae: VaeTrace, family: Family, does: str) -> Iterat
     yield Finding("vae-mismatch", WRONG, node.id, node.title, message, CORE, remedy)
 
 
-def _sizes(case: Case, source: LatentTrace, family: Family) -> Iterator[Finding]:
+def _check_sizes(case: Case, source: LatentTrace, family: Family) -> Iterator[Finding]:
     node = source.node
     if node is None or source.is_sampled or source.is_encoded:
         return
-    frames = _typed(case, node, "length")
+    frames = _get_typed(case, node, "length")
     if frames is not None and (frames.value - 1) % family.frames:
-        yield _frames(node, frames, family)
+        yield _report_frames(node, frames, family)
     for side in ("width", "height"):
-        size = _typed(case, node, side)
+        size = _get_typed(case, node, side)
         if size is not None and size.value % family.cell:
-            yield _side(node, side, size, family)
+            yield _report_side(node, side, size, family)
 
 
-def _frames(node: Node, frames: Value, family: Family) -> Finding:
+def _report_frames(node: Node, frames: Value, family: Family) -> Finding:
     made = frames.value - (frames.value - 1) % family.frames
     message = f"{frames.value} frames are asked for; {family.id} makes {family.frames} n + 1: there will be {made}."
     changes = only(change_to(frames, made))
     return Finding("frames", DOUBTFUL, node.id, node.title, message, CORE, f"Set length to {made}.", changes)
 
 
-def _side(node: Node, side: str, size: Value, family: Family) -> Finding:
+def _report_side(node: Node, side: str, size: Value, family: Family) -> Finding:
     """Half a cell is padded inside the network; less than a latent is cut off."""
     cut = size.value % (family.cell // 2)
     near = max(round(size.value / family.cell), 1) * family.cell
@@ -101,14 +104,14 @@ def _side(node: Node, side: str, size: Value, family: Family) -> Finding:
     return Finding("sides", severity, node.id, node.title, message, CORE, f"Set {side} to {near}.", changes)
 
 
-def _typed(case: Case, node: Node, name: str) -> Value | None:
+def _get_typed(case: Case, node: Node, name: str) -> Value | None:
     """Return a whole number above 0 that was typed in, or None."""
     found = case.survey.follow.value(node, name)
     is_size = isinstance(found, Value) and type(found.value) is int and found.value > 0
     return found if isinstance(found, Value) and is_size else None
 
 
-def _text(case: Case, use: SamplerUse, family: Family) -> Iterator[Finding]:
+def _check_text(case: Case, use: SamplerUse, family: Family) -> Iterator[Finding]:
     assert use.positive is not None
     for clip in case.survey.latents.clips(*use.positive):
         if clip.type is None or not family.text or clip.type == family.text:

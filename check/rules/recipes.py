@@ -41,10 +41,10 @@ def find_recipe(run: Run, uses: Sequence[SamplerUse], training: Training) -> Rec
         other = "low" if training.role == "high" else "high"
         return Recipe((), (f"sample the levels beyond {show(training.boundary[0])} with the {other}-noise expert",))
     if core.get("scheduler") == "manual" or "scheduler" not in core:
-        return _manual(uses, training)
+        return _write_manual(uses, training)
     changes, by_hand = [], []
     for use in uses:
-        for found in (*_numbers(run, use, core), _shift(use, float(core["shift"]))):
+        for found in (*_list_number_changes(run, use, core), _change_shift(use, float(core["shift"]))):
             if isinstance(found, Change):
                 changes.append(found)
             elif found:
@@ -53,7 +53,7 @@ def find_recipe(run: Run, uses: Sequence[SamplerUse], training: Training) -> Rec
     return Recipe(tuple(unique.values()), tuple(dict.fromkeys(by_hand)))
 
 
-def _numbers(run: Run, use: SamplerUse, core: object) -> Iterator[Change | str]:
+def _list_number_changes(run: Run, use: SamplerUse, core: object) -> Iterator[Change | str]:
     """Steps, scheduler, denoise, and where two samplers share a run."""
     assert isinstance(core, dict)
     wanted: dict[str, object] = {"steps": core["steps"], "scheduler": core["scheduler"], "denoise": 1}
@@ -77,7 +77,7 @@ def _numbers(run: Run, use: SamplerUse, core: object) -> Iterator[Change | str]:
         yield change or f"make {name} of node {use.node.id} {value}"
 
 
-def _shift(use: SamplerUse, shift: float) -> Change | str | None:
+def _change_shift(use: SamplerUse, shift: float) -> Change | str | None:
     model = use.sigmas.model
     if model is None or model.unknown:
         return None
@@ -92,7 +92,7 @@ def _shift(use: SamplerUse, shift: float) -> Change | str | None:
     return change_to(patch.shift, shift) or f"make the shift of node {patch.node.id} {show(shift)}"
 
 
-def _manual(uses: Sequence[SamplerUse], training: Training) -> Recipe:
+def _write_manual(uses: Sequence[SamplerUse], training: Training) -> Recipe:
     """No scheduler of core has these levels: they are typed into ManualSigmas."""
     levels = [f"{level:.6g}" for level in training.levels]
     text = ", ".join([*levels, "0"])

@@ -29,16 +29,16 @@ def check_update(use: SamplerUse, way: Training) -> Iterator[Finding]:
     if rule is None or rule.ignores_levels:
         return
     if _needs_blocks(way) and rule.name != "ar_video":
-        yield _not_causal(use, rule, way)
+        yield _report_not_causal(use, rule, way)
     elif use.levels and rule.solver != way.solver:
-        yield _another_solver(use, rule, way)
+        yield _report_another_solver(use, rule, way)
 
 
 def _needs_blocks(way: Training) -> bool:
     return "causal" in way.fields and way.core.get("sampler") == "SamplerARVideo"
 
 
-def _not_causal(use: SamplerUse, rule: UpdateRule, way: Training) -> Finding:
+def _report_not_causal(use: SamplerUse, rule: UpdateRule, way: Training) -> Finding:
     message = (
         f"This sampler samples all frames at once with {rule.name}; {way.title} was trained in blocks of frames, each "
         "from the ones before."
@@ -47,16 +47,16 @@ def _not_causal(use: SamplerUse, rule: UpdateRule, way: Training) -> Finding:
     return finding_at(use, "causal-student", WRONG, message, source=way.source, remedy=remedy)
 
 
-def _another_solver(use: SamplerUse, rule: UpdateRule, way: Training) -> Finding:
+def _report_another_solver(use: SamplerUse, rule: UpdateRule, way: Training) -> Finding:
     wanted = way.core.get("sampler")
     severity = DOUBTFUL if rule.near == way.solver else WRONG
     message = f"This sampler steps with {rule.name}; {way.title} was trained for {name_solver(way)}."
-    changes = _sampler_changes(use, wanted)
+    changes = _make_sampler_change(use, wanted)
     remedy = f"Set the sampler to {wanted}." if wanted else f"Use Wan Lite's own solver ({way.solver})."
     return finding_at(use, "another-solver", severity, message, source=way.source, remedy=remedy, changes=changes)
 
 
-def _sampler_changes(use: SamplerUse, wanted: object) -> tuple[Change, ...]:
+def _make_sampler_change(use: SamplerUse, wanted: object) -> tuple[Change, ...]:
     if not isinstance(wanted, str) or wanted == "SamplerARVideo":
         return ()
     return only(change_to(use.values.get("sampler_name") or use.sampler_name, wanted))
@@ -69,12 +69,12 @@ def check_guidance(use: SamplerUse, way: Training) -> Iterator[Finding]:
         return
     severity = WRONG if wanted == 1 else DOUBTFUL
     yield finding_at(
-        use, "cfg-differs", severity, _guided(cfg, wanted, way), source=way.source,
+        use, "cfg-differs", severity, _describe_guidance(cfg, wanted, way), source=way.source,
         remedy=f"Set cfg to {show(wanted)}.", changes=only(change_to(use.cfg, plain(wanted))),
     )  # fmt: skip
 
 
-def _guided(cfg: float, wanted: float, way: Training) -> str:
+def _describe_guidance(cfg: float, wanted: float, way: Training) -> str:
     if wanted != 1:
         return f"This sampler runs with cfg {show(cfg)}; {way.title} is sampled with {show(wanted)}."
     return (

@@ -22,16 +22,21 @@ def check_shifts(case: Case) -> Iterator[Finding]:
     """Check every sampler's own MODEL against the one that its scheduler reads, and what was patched onto it."""
     seen: set[tuple[str, str, str]] = set()
     for use in case.survey.samplers:
-        for finding in (*_ineffective(use), *_check_replaced(use.model), *_multiplier(use), *_process(use)):
+        for finding in (
+            *_check_ineffective(use),
+            *_check_replaced(use.model),
+            *_check_multiplier(use),
+            *_check_process(use),
+        ):
             key = (finding.id, finding.node, finding.message)
             if key not in seen:
                 seen.add(key)
                 yield finding
 
 
-def _ineffective(use: SamplerUse) -> Iterator[Finding]:
+def _check_ineffective(use: SamplerUse) -> Iterator[Finding]:
     """A patch on the sampler's MODEL alone: levels come from the scheduler's, the timestep from the level."""
-    patch, scheduler = _last_patch(use), use.sigmas.scheduler
+    patch, scheduler = _get_last_patch(use), use.sigmas.scheduler
     if patch is None or patch.sampling is None or scheduler is None or scheduler is use.node:
         return
     other = use.sigmas.model
@@ -39,14 +44,14 @@ def _ineffective(use: SamplerUse) -> Iterator[Finding]:
         return
     sampling = other.sampling if other else None
     if not isinstance(sampling, CannotTell):
-        yield _does_nothing(use, patch, scheduler, sampling)
+        yield _report_ineffective(use, patch, scheduler, sampling)
 
 
-def _last_patch(use: SamplerUse) -> ShiftPatch | None:
+def _get_last_patch(use: SamplerUse) -> ShiftPatch | None:
     return use.model.patches[-1] if use.model.patches else None
 
 
-def _does_nothing(use: SamplerUse, patch: ShiftPatch, scheduler: Node, other: ModelSampling | None) -> Finding:
+def _report_ineffective(use: SamplerUse, patch: ShiftPatch, scheduler: Node, other: ModelSampling | None) -> Finding:
     """Say what the levels come from; it matters only where that is another shift."""
     assert patch.sampling is not None
     name, levels = f"node {scheduler.id} ({scheduler.type})", show_all(use.sigmas.levels or ())
@@ -58,13 +63,13 @@ def _does_nothing(use: SamplerUse, patch: ShiftPatch, scheduler: Node, other: Mo
     else:
         severity, remedy = WRONG, f"Link the MODEL of node {patch.node.id} to {name}."
         message = (
-            f"The shift {_shift(patch.sampling)} changes nothing: the levels come from {name}, which reads another "
-            f"branch of the model, with shift {_shift(other)} ({levels})."
+            f"The shift {_show_shift(patch.sampling)} changes nothing: the levels come from {name}, which reads "
+            f"another branch of the model, with shift {_show_shift(other)} ({levels})."
         )
     return Finding("shift-ineffective", severity, patch.node.id, patch.node.title, message, CORE, remedy)
 
 
-def _shift(sampling: ModelSampling) -> str:
+def _show_shift(sampling: ModelSampling) -> str:
     shift = getattr(sampling, "shift", getattr(sampling, "mu", None))
     return show(shift) if shift is not None else "of another kind"
 
@@ -75,16 +80,16 @@ def _check_replaced(model: ModelTrace) -> Iterator[Finding]:
         if first.sampling is None or last.sampling is None or first.sampling == last.sampling:
             continue
         message = (
-            f"The shift {_shift(first.sampling)} of this node is replaced by {_shift(last.sampling)} of node "
+            f"The shift {_show_shift(first.sampling)} of this node is replaced by {_show_shift(last.sampling)} of node "
             f"{last.node.id}: patches of the sampling do not multiply, the last one counts."
         )
         remedy = f"Keep one of nodes {first.node.id} and {last.node.id}."
         yield Finding("shift-twice", DOUBTFUL, first.node.id, first.node.title, message, CORE, remedy)
 
 
-def _multiplier(use: SamplerUse) -> Iterator[Finding]:
+def _check_multiplier(use: SamplerUse) -> Iterator[Finding]:
     """AuraFlow's patch feeds the level itself, SD3's a thousand times that."""
-    patch = _last_patch(use)
+    patch = _get_last_patch(use)
     family = use.model.family
     if patch is None or family is None or not family.is_judged:
         return
@@ -100,16 +105,16 @@ def _multiplier(use: SamplerUse) -> Iterator[Finding]:
     yield Finding("wrong-multiplier", WRONG, patch.node.id, patch.node.title, message, CORE, remedy)
 
 
-def _process(use: SamplerUse) -> Iterator[Finding]:
+def _check_process(use: SamplerUse) -> Iterator[Finding]:
     """Levels or formulas of another noise process than the model's."""
     family = use.model.family
     if family is not None and family.is_judged:
-        yield from _patched_process(use, family)
-        yield from _levels_above_one(use, family)
+        yield from _check_patched_process(use, family)
+        yield from _check_levels_above_one(use, family)
 
 
-def _patched_process(use: SamplerUse, family: Family) -> Iterator[Finding]:
-    patch = _last_patch(use)
+def _check_patched_process(use: SamplerUse, family: Family) -> Iterator[Finding]:
+    patch = _get_last_patch(use)
     if patch is None or patch.sampling is None or patch.sampling.process == family.sampling.process:
         return
     message = f"Samples {family.id} in another noise process ({patch.node.type}); it was trained as a flow."
@@ -117,7 +122,7 @@ def _patched_process(use: SamplerUse, family: Family) -> Iterator[Finding]:
     yield Finding("another-process", WRONG, patch.node.id, patch.node.title, message, CORE, remedy)
 
 
-def _levels_above_one(use: SamplerUse, family: Family) -> Iterator[Finding]:
+def _check_levels_above_one(use: SamplerUse, family: Family) -> Iterator[Finding]:
     largest, scheduler = max(use.sigmas.levels or (0.0,)), use.sigmas.scheduler
     if largest <= 1 + 1e-6 or scheduler is None or scheduler is use.node:
         return

@@ -28,25 +28,25 @@ def check_stages(case: Case) -> Iterator[Finding]:
     for use in case.survey.samplers:
         before = previous_of(use, by_node)
         if before is not None:
-            yield from _handover(before, use)
-            yield from _noise(before, use)
+            yield from _check_handover(before, use)
+            yield from _check_noise(before, use)
         if use.low_expert is not None:
-            yield from _guider(use, use.low_expert)
+            yield from _check_guider(use, use.low_expert)
     yield from _check_decoders(case, by_node)
     for run in case.runs:
-        yield from _experts(case, run)
+        yield from _check_experts(case, run)
 
 
-def _takes_x0(use: SamplerUse) -> bool:
+def _is_from_x0(use: SamplerUse) -> bool:
     """Whether it continues the second output of the one before: its estimate of the image, without noise."""
     return use.latent.slot == 1
 
 
-def _handover(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
+def _check_handover(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
     """The level at which one sampler stops and the next one goes on."""
     if before.last_level is None or not use.sigmas.levels or use.adds_noise is None or len(use.sigmas.levels) < 2:
         return
-    left, first = 0.0 if _takes_x0(use) else before.last_level, use.sigmas.levels[0]
+    left, first = 0.0 if _is_from_x0(use) else before.last_level, use.sigmas.levels[0]
     if use.adds_noise and left > NEAR:
         yield _report_doubled_noise(before, use, left, first)
     elif not use.adds_noise and left <= NEAR < first:
@@ -60,7 +60,7 @@ def _report_doubled_noise(before: SamplerUse, use: SamplerUse, left: float, firs
         f"This sampler adds its own noise to a latent in which node {before.node.id} has left noise of level "
         f"{show(left)}: there is more of it than at its first level, {show(first)}."
     )
-    return finding_at(use, "noise-doubled", WRONG, message, source=CORE, **_no_noise(use))
+    return finding_at(use, "noise-doubled", WRONG, message, source=CORE, **_suggest_no_noise(use))
 
 
 def _report_lost_noise(before: SamplerUse, use: SamplerUse, first: float) -> Finding:
@@ -68,7 +68,7 @@ def _report_lost_noise(before: SamplerUse, use: SamplerUse, first: float) -> Fin
         f"This sampler adds no noise and starts at level {show(first)}, but node {before.node.id} has taken all noise "
         "out: it will see a clean latent where it expects a noisy one."
     )
-    return finding_at(use, "noise-lost", WRONG, message, source=CORE, **_keep_noise(before))
+    return finding_at(use, "noise-lost", WRONG, message, source=CORE, **_suggest_keeping_noise(before))
 
 
 def _report_gap(before: SamplerUse, use: SamplerUse, left: float, first: float) -> Finding:
@@ -77,23 +77,23 @@ def _report_gap(before: SamplerUse, use: SamplerUse, left: float, first: float) 
         f"{'more' if first > left else 'less'} noise than there is, by {show(abs(first - left))}."
     )
     severity = WRONG if abs(first - left) > FAR else DOUBTFUL
-    return finding_at(use, "level-gap", severity, message, source=CORE, **_same_step(before, use))
+    return finding_at(use, "level-gap", severity, message, source=CORE, **_suggest_same_step(before, use))
 
 
-def _no_noise(use: SamplerUse) -> dict[str, object]:
+def _suggest_no_noise(use: SamplerUse) -> dict[str, object]:
     change = change_to(use.values.get("add_noise"), "disable" if use.node.type == "KSamplerAdvanced" else False)
     by_hand = "Give it DisableNoise." if change is None else ""
     return {"remedy": by_hand or f"Set add_noise of node {use.node.id} to disable.", "changes": only(change)}
 
 
-def _keep_noise(before: SamplerUse) -> dict[str, object]:
+def _suggest_keeping_noise(before: SamplerUse) -> dict[str, object]:
     change = change_to(before.values.get("return_with_leftover_noise"), "enable")
     remedy = f"Set return_with_leftover_noise of node {before.node.id} to enable."
     by_hand = f"Let node {before.node.id} stop at this level, or let this sampler add noise."
     return {"remedy": remedy if change else by_hand, "changes": only(change)}
 
 
-def _same_step(before: SamplerUse, use: SamplerUse) -> dict[str, object]:
+def _suggest_same_step(before: SamplerUse, use: SamplerUse) -> dict[str, object]:
     end, start = before.values.get("end_at_step"), use.values.get("start_at_step")
     same_grid = before.whole is not None and before.whole == use.whole
     change = change_to(start, end.value) if end is not None and same_grid else None
@@ -102,7 +102,7 @@ def _same_step(before: SamplerUse, use: SamplerUse) -> dict[str, object]:
     return {"remedy": remedy, "changes": only(change)}
 
 
-def _noise(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
+def _check_noise(before: SamplerUse, use: SamplerUse) -> Iterator[Finding]:
     """Two stochastic samplers with one seed draw the same noises."""
     both = before.rule and use.rule and before.rule.is_stochastic and use.rule.is_stochastic
     if not both or before.seed is None or use.seed is None or before.seed.value != use.seed.value:
@@ -139,7 +139,7 @@ def _check_decoders(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Find
         yield finding_at(use, "noise-decoded", WRONG, message, source=CORE, remedy=remedy, changes=only(change))
 
 
-def _experts(case: Case, run: Run) -> Iterator[Finding]:
+def _check_experts(case: Case, run: Run) -> Iterator[Finding]:
     """Two experts by the names of their files: their order, and for the teacher the boundary between them."""
     for first, second in zip(run.samplers, run.samplers[1:], strict=False):
         files = first.model.file, second.model.file
@@ -149,14 +149,14 @@ def _experts(case: Case, run: Run) -> Iterator[Finding]:
         if swapped and first.levels and second.levels and first.levels[0] > second.levels[0]:
             yield finding_at(first, "experts-swapped", WRONG, swapped, source=WAN, remedy="Exchange the two MODELs.")
         elif not swapped and not any(True for use in (first, second) for _ in case.trainings(use.model)):
-            yield from _teacher_boundary(first, second)
+            yield from _check_teacher_boundary(first, second)
         yield from _check_lora_roles(first)
     yield from _check_lora_roles(run.samplers[-1])
 
 
-def _teacher_boundary(first: SamplerUse, second: SamplerUse) -> Iterator[Finding]:
-    boundary = _boundary(first.model)
-    if boundary is None or not first.levels or not second.levels or expert_role(_name(first.model)) != "high":
+def _check_teacher_boundary(first: SamplerUse, second: SamplerUse) -> Iterator[Finding]:
+    boundary = _find_boundary(first.model)
+    if boundary is None or not first.levels or not second.levels or expert_role(_get_file_name(first.model)) != "high":
         return
     early, late = [x for x in first.levels if x < boundary - NEAR], [x for x in second.levels if x >= boundary + NEAR]
     if not early and not late:
@@ -178,28 +178,31 @@ def _teacher_boundary(first: SamplerUse, second: SamplerUse) -> Iterator[Finding
 
 def _check_lora_roles(use: SamplerUse) -> Iterator[Finding]:
     """A LoRA of one expert on the other expert's checkpoint."""
-    role = expert_role(_name(use.model)) if use.model.file else None
+    role = expert_role(_get_file_name(use.model)) if use.model.file else None
     for lora in use.model.loras:
         of_lora = expert_role(lora.name)
         if role and of_lora and role != of_lora:
-            message = f"{lora.name} is for the {of_lora}-noise expert, but is added to {_name(use.model)}."
+            message = f"{lora.name} is for the {of_lora}-noise expert, but is added to {_get_file_name(use.model)}."
             yield Finding(
                 "experts-swapped", WRONG, lora.node.id, lora.node.title, message, WAN,
                 f"Add the LoRA of the {role}-noise expert.",
             )  # fmt: skip
 
 
-def _guider(use: SamplerUse, low: ModelTrace) -> Iterator[Finding]:
+def _check_guider(use: SamplerUse, low: ModelTrace) -> Iterator[Finding]:
     """The guider of two experts: their order, and the level at which they change."""
-    swapped = find_swapped_experts(_name(use.model), _name(low)) if use.model.file and low.file else None
+    swapped = (
+        find_swapped_experts(_get_file_name(use.model), _get_file_name(low)) if use.model.file and low.file else None
+    )
     if swapped:
         yield finding_at(use, "experts-swapped", WRONG, swapped, source=WAN, remedy="Exchange the two MODELs.")
-    wanted = _boundary(use.model)
+    wanted = _find_boundary(use.model)
     boundary = use.boundary.value if use.boundary else None
     if wanted is None or not isinstance(boundary, int | float) or abs(boundary - wanted) < NEAR:
         return
     message = (
-        f"The experts change at {show(boundary)}; Wan's own code changes at {show(wanted)} for {_name(use.model)}."
+        f"The experts change at {show(boundary)}; Wan's own code changes at {show(wanted)} for "
+        f"{_get_file_name(use.model)}."
     )
     change = change_to(use.boundary, wanted)
     yield finding_at(
@@ -208,12 +211,12 @@ def _guider(use: SamplerUse, low: ModelTrace) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _boundary(model: ModelTrace) -> float | None:
-    name = _name(model).lower()
+def _find_boundary(model: ModelTrace) -> float | None:
+    name = _get_file_name(model).lower()
     found = [boundary for word, boundary in BOUNDARIES.items() if f"_{word}_" in name.replace("-", "_")]
     is_a14b = model.family is not None and model.family.id == "Wan 2.2 A14B"
     return found[0] if len(found) == 1 and is_a14b else None
 
 
-def _name(model: ModelTrace) -> str:
+def _get_file_name(model: ModelTrace) -> str:
     return model.file.name if model.file else ""

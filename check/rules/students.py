@@ -35,12 +35,12 @@ class _Part:
 def check_students(case: Case) -> Iterator[Finding]:
     """Compare every run with the students on its models."""
     for run in case.runs:
-        for part, candidates in _parts(case, run):
+        for part, candidates in _list_parts(case, run):
             yield from _judge_best(part, candidates)
-        yield from _several(case, run)
+        yield from _check_several(case, run)
 
 
-def _parts(case: Case, run: Run) -> Iterator[tuple[_Part, list[list[Training]]]]:
+def _list_parts(case: Case, run: Run) -> Iterator[tuple[_Part, list[list[Training]]]]:
     """Yield the students of a run; the two experts' files are one student."""
     found: dict[tuple[str, ...], list[tuple[SamplerUse, LoadedFile, list[list[Training]]]]] = {}
     for use in run.samplers:
@@ -55,7 +55,7 @@ def _parts(case: Case, run: Run) -> Iterator[tuple[_Part, list[list[Training]]]]
 def _judge_best(part: _Part, candidates: list[list[Training]]) -> list[Finding]:
     """Return the findings of that way of training which the run contradicts least."""
     judged = [(list(_judge(part, way)), way) for ways in candidates for way in ways]
-    best, way = min(judged, key=lambda pair: _weight(pair[0]))
+    best, way = min(judged, key=lambda pair: _count_severities(pair[0]))
     ways = [other for options in candidates for other in options if other is not way]
     if len(candidates) > 1:
         names = ", ".join(options[0].family for options in candidates)
@@ -67,63 +67,63 @@ def _judge_best(part: _Part, candidates: list[list[Training]]) -> list[Finding]:
     return best
 
 
-def _weight(findings: list[Finding]) -> tuple[int, int, int]:
+def _count_severities(findings: list[Finding]) -> tuple[int, int, int]:
     severities = [finding.severity for finding in findings]
     return severities.count(WRONG), severities.count(DOUBTFUL), len(findings)
 
 
 def _judge(part: _Part, way: Training) -> Iterator[Finding]:
-    yield from _levels(part, way)
-    yield from _experts(part, way)
+    yield from _check_levels(part, way)
+    yield from _check_experts(part, way)
     for use, file in zip(part.uses, part.files, strict=True):
         yield from check_update(use, way)
         yield from check_guidance(use, way)
         yield from check_strength(use, file, way)
 
 
-def _levels(part: _Part, way: Training) -> Iterator[Finding]:
+def _check_levels(part: _Part, way: Training) -> Iterator[Finding]:
     use = part.uses[0]
     visited = _list_visited(part)
-    trained = _trained(part, way)
+    trained = _list_trained(part, way)
     if visited is None or not visited or not trained:
         return
     if use.rule is not None and use.rule.ignores_levels:
         return
     if not way.is_few_step:
-        yield from _other_shift(part, way)
+        yield from _check_shift(part, way)
         return
     severity = _compare(visited, trained)[1]
     if severity is None:
-        yield from _timesteps(part, way)
+        yield from _check_timesteps(part, way)
         return
-    yield _off(part, way, visited, severity)
+    yield _report_levels(part, way, visited, severity)
 
 
-def _off(part: _Part, way: Training, visited: Sequence[float], severity: str) -> Finding:
+def _report_levels(part: _Part, way: Training, visited: Sequence[float], severity: str) -> Finding:
     """Say which levels are visited, which were trained, and what to change."""
-    trained = _trained(part, way)
+    trained = _list_trained(part, way)
     worst = _compare(visited, trained)[0]
     count = "" if len(visited) == len(trained) else f"{len(visited)} levels instead of {len(trained)}, "
     message = (
-        f"{_stages(part)} visits {show_all(visited)} (timesteps {show_all(1000 * level for level in visited)}), but "
-        f"{way.title} was trained at {show_all(trained)} ({show_all(way.timesteps_at(trained))}): {count}up to "
+        f"{_name_samplers(part)} visits {show_all(visited)} (timesteps {show_all(1000 * level for level in visited)}), "
+        f"but {way.title} was trained at {show_all(trained)} ({show_all(way.timesteps_at(trained))}): {count}up to "
         f"{show(worst)} off."
     )
-    return _with_recipe(part, way, _kind_of_levels(part, way, visited), severity, message)
+    return _report_with_recipe(part, way, _name_kind(part, way, visited), severity, message)
 
 
-def _with_recipe(part: _Part, way: Training, id: str, severity: str, message: str) -> Finding:
+def _report_with_recipe(part: _Part, way: Training, id: str, severity: str, message: str) -> Finding:
     recipe = find_recipe(part.run, part.uses, way)
     return finding_at(
         part.uses[0], id, severity, message, source=way.source, remedy=recipe.text, changes=recipe.value_changes
     )
 
 
-def _trained(part: _Part, way: Training) -> list[float]:
-    return way.levels_of({_role(way, file) for file in part.files})
+def _list_trained(part: _Part, way: Training) -> list[float]:
+    return way.levels_of({_find_role(way, file) for file in part.files})
 
 
-def _other_shift(part: _Part, way: Training) -> Iterator[Finding]:
+def _check_shift(part: _Part, way: Training) -> Iterator[Finding]:
     """A contract that leaves the steps to the user still has a shift."""
     use, wanted = part.uses[0], float(way.fields.get("shift", 1.0))
     typed = use.values.get("shift")
@@ -131,7 +131,7 @@ def _other_shift(part: _Part, way: Training) -> Iterator[Finding]:
     shift = typed.value if typed else getattr(sampling, "shift", None)
     if not isinstance(shift, int | float) or abs(shift - wanted) < 1e-6 or use.sigmas.contract is not None:
         return
-    message = f"{_stages(part)} has shift {show(shift)}; {way.title} says {show(wanted)}."
+    message = f"{_name_samplers(part)} has shift {show(shift)}; {way.title} says {show(wanted)}."
     yield finding_at(
         use, "levels-differ", WRONG, message, source=way.source, remedy=f"Set shift to {show(wanted)}.",
         changes=only(change_to(typed, plain(wanted))),
@@ -147,10 +147,10 @@ def _compare(visited: Sequence[float], trained: Sequence[float]) -> tuple[float,
     return worst, WRONG if worst > FAR else DOUBTFUL
 
 
-def _kind_of_levels(part: _Part, way: Training, visited: Sequence[float]) -> str:
+def _name_kind(part: _Part, way: Training, visited: Sequence[float]) -> str:
     """Say which widget is the reason, where one is."""
     values = part.uses[0].sigmas.values
-    if _denoise(part) < 1 and visited[0] < way.levels[0] - SAME:
+    if _get_denoise(part) < 1 and visited[0] < way.levels[0] - SAME:
         return "denoise-below-one"
     wanted = way.core.get("scheduler")
     scheduler = values.get("scheduler")
@@ -160,12 +160,12 @@ def _kind_of_levels(part: _Part, way: Training, visited: Sequence[float]) -> str
     return "levels-differ"
 
 
-def _denoise(part: _Part) -> float:
+def _get_denoise(part: _Part) -> float:
     found = number_of(part.uses[0].sigmas.values.get("denoise"))
     return 1.0 if found is None else found
 
 
-def _timesteps(part: _Part, way: Training) -> Iterator[Finding]:
+def _check_timesteps(part: _Part, way: Training) -> Iterator[Finding]:
     """The levels are right; say where the network is still fed other timesteps than in training."""
     fed = [t for use in part.uses for t in use.timesteps or []]
     trained = dict(zip(way.levels, way.timesteps, strict=True))
@@ -178,29 +178,34 @@ def _timesteps(part: _Part, way: Training) -> Iterator[Finding]:
         message = f"feeds {show_all(fed)} where training fed {show_all(expected)}; core feeds 1000 times the level."
         remedy = "Sample through Wan Lite Contract Sampling, which feeds the trained timesteps."
         yield finding_at(
-            part.uses[0], "integer-timesteps", NOTE, f"{_stages(part)} {message}", source=way.source, remedy=remedy
+            part.uses[0],
+            "integer-timesteps",
+            NOTE,
+            f"{_name_samplers(part)} {message}",
+            source=way.source,
+            remedy=remedy,
         )
 
 
-def _experts(part: _Part, way: Training) -> Iterator[Finding]:
+def _check_experts(part: _Part, way: Training) -> Iterator[Finding]:
     """Levels on the wrong side of the boundary between two experts."""
     if way.boundary is None or len(part.run.samplers) < 2:
         return
     for use, file in zip(part.uses, part.files, strict=True):
-        role = _role(way, file)
-        beyond = _beyond(use, role, way.boundary)
+        role = _find_role(way, file)
+        beyond = _measure_beyond(use, role, way.boundary)
         if role is not None and beyond:
-            yield _wrong_side(part, use, role, beyond, way)
+            yield _report_wrong_side(part, use, role, beyond, way)
 
 
-def _beyond(use: SamplerUse, role: str | None, edge: tuple[float, float]) -> list[float]:
+def _measure_beyond(use: SamplerUse, role: str | None, edge: tuple[float, float]) -> list[float]:
     """Return how far the levels of an expert lie on the other one's side."""
     if role == "high":
         return [edge[0] - level for level in use.levels or () if level < edge[0] - SAME]
     return [level - edge[1] for level in use.levels or () if level > edge[1] + SAME]
 
 
-def _wrong_side(part: _Part, use: SamplerUse, role: str, beyond: list[float], way: Training) -> Finding:
+def _report_wrong_side(part: _Part, use: SamplerUse, role: str, beyond: list[float], way: Training) -> Finding:
     assert way.boundary is not None
     side = "below" if role == "high" else "above"
     message = (
@@ -208,11 +213,11 @@ def _wrong_side(part: _Part, use: SamplerUse, role: str, beyond: list[float], wa
         f"{show(way.boundary[0])}: {len(beyond)} of its levels lie {side} it, by up to {show(max(beyond))}."
     )
     severity = WRONG if max(beyond) > FAR else DOUBTFUL
-    found = _with_recipe(part, way, "expert-boundary", severity, message)
+    found = _report_with_recipe(part, way, "expert-boundary", severity, message)
     return replace(found, node=use.node.id, title=use.node.title)
 
 
-def _several(case: Case, run: Run) -> Iterator[Finding]:
+def _check_several(case: Case, run: Run) -> Iterator[Finding]:
     for use in run.samplers:
         found = [ways[0] for _, candidates in case.trainings(use.model) for ways in candidates[:1]]
         if len({way.family for way in found}) > 1:
@@ -221,7 +226,7 @@ def _several(case: Case, run: Run) -> Iterator[Finding]:
             yield finding_at(use, "several-students", DOUBTFUL, message, remedy="Keep one of them.")
 
 
-def _role(way: Training, file: LoadedFile) -> str | None:
+def _find_role(way: Training, file: LoadedFile) -> str | None:
     from ...models.known_students import expert_role
 
     return expert_role(file.name) if way.boundary else None
@@ -232,7 +237,7 @@ def _list_visited(part: _Part) -> list[float] | None:
     return None if None in found else [level for levels in found if levels for level in levels]
 
 
-def _stages(part: _Part) -> str:
+def _name_samplers(part: _Part) -> str:
     return (
         "The run of nodes " + " and ".join(use.node.id for use in part.uses) if len(part.uses) > 1 else "This sampler"
     )

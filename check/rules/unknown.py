@@ -20,14 +20,14 @@ def check_unknown(case: Case) -> Iterator[Finding]:
     for use in case.survey.samplers:
         if use.sigmas.levels is None:
             yield finding_at(use, "cannot-tell", NOTE, f"The levels cannot be told: {use.sigmas.reason}.")
-        yield from _ignored(case, use)
+        yield from _check_ignored_sigmas(case, use)
     for node in case.survey.unknown:
         message = f"{node.type} is not a node that is known here; what it samples cannot be told."
         yield Finding("cannot-tell", NOTE, node.id, node.title, message)
-    yield from _not_runnable(case)
+    yield from _check_students(case)
 
 
-def _ignored(case: Case, use: SamplerUse) -> Iterator[Finding]:
+def _check_ignored_sigmas(case: Case, use: SamplerUse) -> Iterator[Finding]:
     if use.rule is None or not use.rule.ignores_levels:
         return
     is_student = any(True for _ in case.trainings(use.model))
@@ -41,24 +41,24 @@ def _ignored(case: Case, use: SamplerUse) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _not_runnable(case: Case) -> Iterator[Finding]:
+def _check_students(case: Case) -> Iterator[Finding]:
     """Students of which core has no network, and few-step files of which nothing is known."""
     files = {file.node.id: file for use in case.survey.samplers for file in use.model.files}
     for file in files.values():
         found = case.knowledge.students.recognise(file.name).students
         if len(found) == 1 and found[0].cannot_run:
-            yield _cannot_run(file, found[0])
+            yield _report_cannot_run(file, found[0])
         elif not found:
-            yield from _nothing_known(case, file)
+            yield from _report_unknown(case, file)
 
 
-def _cannot_run(file: LoadedFile, student: KnownStudent) -> Finding:
+def _report_cannot_run(file: LoadedFile, student: KnownStudent) -> Finding:
     source = "; ".join(map(str, student.sources[:2]))
     message = f"{file.name}: {student.cannot_run}"
     return Finding("cannot-run", WRONG, file.node.id, file.node.title, message, source)
 
 
-def _nothing_known(case: Case, file: LoadedFile) -> Iterator[Finding]:
+def _report_unknown(case: Case, file: LoadedFile) -> Iterator[Finding]:
     why = case.knowledge.students.explain_unknown(file.name)
     if why:
         yield Finding("unknown-student", NOTE, file.node.id, file.node.title, f"{file.name}: {why}")

@@ -78,7 +78,7 @@ class Follower:
         self._open.add((node.id, name))
         try:
             found = self.origin(node, name)
-            return found if isinstance(found, CannotTell) else self._computed(found)
+            return found if isinstance(found, CannotTell) else self._compute(found)
         finally:
             self._open.discard((node.id, name))
 
@@ -108,7 +108,7 @@ class Follower:
         known = find_type(node.type)
         return {entry.name: self.widget(node, entry) for entry in (known.inputs if known else ()) if entry.widgets}
 
-    def _computed(self, origin: Origin | None) -> Value | CannotTell:
+    def _compute(self, origin: Origin | None) -> Value | CannotTell:
         if origin is None:
             return CannotTell("the file does not hold")
         node, slot = origin
@@ -118,10 +118,10 @@ class Follower:
             number = self.number(node, "value")
             return number if isinstance(number, CannotTell) else Value(int(number) if slot else number)
         if node.type == "ComfyMathExpression":
-            return self._expression(node, slot)
+            return self._compute_expression(node, slot)
         return CannotTell(f"node {node.id} ({node.type}) computes")
 
-    def _expression(self, node: Node, slot: int) -> Value | CannotTell:
+    def _compute_expression(self, node: Node, slot: int) -> Value | CannotTell:
         names: dict[str, float] = {}
         for name in node.inputs:
             if name.startswith("values."):

@@ -97,13 +97,15 @@ class LatentTracer:
 
     def vae(self, node: Node, name: str = "vae") -> VaeTrace:
         """Return the VAE of an input."""
-        origin = self._through(node, name, "VAE")
+        origin = self._follow_through(node, name, "VAE")
         if origin is None:
             return VaeTrace(None)
         loader, slot = origin
         if loader.type in VAE_LOADERS:
             file = self.follow.value(loader, "vae_name")
-            return VaeTrace(None, "", loader) if isinstance(file, CannotTell) else _vae_file(str(file.value), loader)
+            return (
+                VaeTrace(None, "", loader) if isinstance(file, CannotTell) else _trace_vae_file(str(file.value), loader)
+            )
         if loader.type in LOADERS and slot == 2:
             file = self.follow.value(loader, LOADERS[loader.type])
             family = None if isinstance(file, CannotTell) else find_family(str(file.value))
@@ -113,8 +115,8 @@ class LatentTracer:
     def clips(self, node: Node, name: str) -> Iterator[ClipTrace]:
         """Yield the text encoders behind a CONDITIONING input."""
         for maker in self.conditioning(node, name):
-            for socket in _sockets(maker, "CLIP"):
-                origin = self._through(maker, socket, "CLIP")
+            for socket in _list_sockets(maker, "CLIP"):
+                origin = self._follow_through(maker, socket, "CLIP")
                 if origin and origin[0].type in CLIP_LOADERS:
                     kind = self.follow.value(origin[0], "type")
                     value = kind if isinstance(kind, Value) else None
@@ -128,16 +130,16 @@ class LatentTracer:
             if origin is None or isinstance(origin, CannotTell) or origin[0].id in found:
                 continue
             found[origin[0].id] = origin[0]
-            waiting += [(origin[0], socket) for socket in _sockets(origin[0], "CONDITIONING")]
+            waiting += [(origin[0], socket) for socket in _list_sockets(origin[0], "CONDITIONING")]
         return list(found.values())
 
-    def _through(self, node: Node, name: str, kind: str) -> Origin | None:
+    def _follow_through(self, node: Node, name: str, kind: str) -> Origin | None:
         """Follow a link through nodes that take and give the same type."""
         for _ in range(1000):
             origin = self.follow.origin(node, name)
             if origin is None or isinstance(origin, CannotTell):
                 return None
-            sockets = _sockets(origin[0], kind)
+            sockets = _list_sockets(origin[0], kind)
             if not sockets:
                 return origin
             if len(sockets) > 1:
@@ -146,10 +148,10 @@ class LatentTracer:
         return None
 
 
-def _vae_file(file: str, loader: Node) -> VaeTrace:
+def _trace_vae_file(file: str, loader: Node) -> VaeTrace:
     return VaeTrace(find_vae(file), file, loader)
 
 
-def _sockets(node: Node, kind: str) -> list[str]:
+def _list_sockets(node: Node, kind: str) -> list[str]:
     known = find_type(node.type)
     return known.sockets(kind) if known else []

@@ -175,7 +175,7 @@ class ModelTracer:
 Patched = tuple[ModelSampling | CannotTell, Value | None]
 
 
-def _flow(multiplier: float, name: str = "shift") -> Callable[[Follower, Node], Patched]:
+def _make_flow_patch(multiplier: float, name: str = "shift") -> Callable[[Follower, Node], Patched]:
     def patch(follow: Follower, node: Node) -> Patched:
         number, value = follow.number(node, name), follow.value(node, name)
         known = value if isinstance(value, Value) else None
@@ -186,7 +186,7 @@ def _flow(multiplier: float, name: str = "shift") -> Callable[[Follower, Node], 
     return patch
 
 
-def _flux(follow: Follower, node: Node) -> Patched:
+def _patch_flux(follow: Follower, node: Node) -> Patched:
     """The shift of Flux grows with the image's size, linearly between 256 and 4096 tokens."""
     names = ("max_shift", "base_shift", "width", "height")
     numbers = [follow.number(node, name) for name in names]
@@ -198,7 +198,7 @@ def _flux(follow: Follower, node: Node) -> Patched:
     return FluxFlow(width * height / 256 * slope + least - slope * 256), None
 
 
-def _discrete(follow: Follower, node: Node) -> Patched:
+def _patch_discrete(follow: Follower, node: Node) -> Patched:
     kind, zsnr = follow.value(node, "sampling"), follow.value(node, "zsnr")
     plain = isinstance(kind, Value) and kind.value in ("eps", "v_prediction", "x0", "img_to_img")
     if plain and isinstance(zsnr, Value) and not zsnr.value:
@@ -206,7 +206,7 @@ def _discrete(follow: Follower, node: Node) -> Patched:
     return CannotTell(f"node {node.id} ({node.type}) has settings whose levels are not computed here"), None
 
 
-def _continuous(follow: Follower, node: Node) -> Patched:
+def _patch_continuous(follow: Follower, node: Node) -> Patched:
     low, high = follow.number(node, "sigma_min"), follow.number(node, "sigma_max")
     kind = follow.value(node, "sampling")
     for found in (low, high, kind):
@@ -221,13 +221,13 @@ def _continuous(follow: Follower, node: Node) -> Patched:
 
 
 PATCHES: dict[str, Callable[[Follower, Node], Patched]] = {
-    "ModelSamplingSD3": _flow(1000.0),
-    "ModelSamplingAuraFlow": _flow(1.0),
-    "MiniMaxH3SigmaShift": _flow(1000.0, "shift_video"),
-    "ModelSamplingFlux": _flux,
-    "ModelSamplingDiscrete": _discrete,
-    "ModelSamplingContinuousEDM": _continuous,
-    "ModelSamplingContinuousV": _continuous,
+    "ModelSamplingSD3": _make_flow_patch(1000.0),
+    "ModelSamplingAuraFlow": _make_flow_patch(1.0),
+    "MiniMaxH3SigmaShift": _make_flow_patch(1000.0, "shift_video"),
+    "ModelSamplingFlux": _patch_flux,
+    "ModelSamplingDiscrete": _patch_discrete,
+    "ModelSamplingContinuousEDM": _patch_continuous,
+    "ModelSamplingContinuousV": _patch_continuous,
 }
 """Nodes that replace a model's sampling."""
 

@@ -50,23 +50,23 @@ class ContractTracer:
         origin = self.follow.origin(node, "contract")
         if isinstance(origin, CannotTell):
             return origin
-        declared = self._of_model(node) if origin is None else self._of_maker(origin[0])
+        declared = self._find_of_model(node) if origin is None else self._find_of_maker(origin[0])
         return declared if isinstance(declared, CannotTell) else self._apply_widgets(node, declared)
 
-    def _of_maker(self, node: Node) -> Fields | CannotTell:
+    def _find_of_maker(self, node: Node) -> Fields | CannotTell:
         if node.type == "WanLiteMakeContract":
             preset = self.follow.value(node, "preset")
-            fields = None if isinstance(preset, CannotTell) else _preset(str(preset.value))
+            fields = None if isinstance(preset, CannotTell) else _find_preset(str(preset.value))
             return CannotTell("the preset is not known") if fields is None else self._apply_widgets(node, fields)
         if node.type == "WanLiteStudentLoader":
             file = self.models.of_output((node, 0)).file
-            return self._of_files(() if file is None else (file,))
+            return self._find_of_files(() if file is None else (file,))
         return CannotTell(f"node {node.id} ({node.type}) makes the contract when it runs")
 
-    def _of_model(self, node: Node) -> Fields | CannotTell:
-        return self._of_files(self.models.of_input(node).files)
+    def _find_of_model(self, node: Node) -> Fields | CannotTell:
+        return self._find_of_files(self.models.of_input(node).files)
 
-    def _of_files(self, files: tuple[LoadedFile, ...]) -> Fields | CannotTell:
+    def _find_of_files(self, files: tuple[LoadedFile, ...]) -> Fields | CannotTell:
         for file in reversed(files):
             found = self.contracts(file)
             if found is not None:
@@ -96,7 +96,7 @@ def change_rule(fields: dict[str, Any]) -> Fields | CannotTell:
     return fields
 
 
-def _preset(name: str) -> Fields | None:
+def _find_preset(name: str) -> Fields | None:
     from ...samplers.contract import PRESETS
 
     contract = PRESETS.get(name)

@@ -25,8 +25,8 @@ class Run:
 def find_runs(samplers: tuple[SamplerUse, ...]) -> list[Run]:
     """Return the runs of a graph; a sampler that two others continue is in both."""
     by_node = {use.node.id: use for use in samplers}
-    continued = {before.node.id for use in samplers if (before := previous_of(use, by_node)) and not _starts_anew(use)}
-    return [Run(_chain(use, by_node)) for use in samplers if use.node.id not in continued]
+    continued = {before.node.id for use in samplers if (before := previous_of(use, by_node)) and not _is_start(use)}
+    return [Run(_list_chain(use, by_node)) for use in samplers if use.node.id not in continued]
 
 
 def previous_of(use: SamplerUse, by_node: dict[str, SamplerUse]) -> SamplerUse | None:
@@ -37,13 +37,13 @@ def previous_of(use: SamplerUse, by_node: dict[str, SamplerUse]) -> SamplerUse |
     return by_node.get(source.node.id)
 
 
-def _starts_anew(use: SamplerUse) -> bool:
+def _is_start(use: SamplerUse) -> bool:
     return use.adds_noise is not False
 
 
-def _chain(use: SamplerUse, by_node: dict[str, SamplerUse]) -> tuple[SamplerUse, ...]:
+def _list_chain(use: SamplerUse, by_node: dict[str, SamplerUse]) -> tuple[SamplerUse, ...]:
     chain = [use]
-    while not _starts_anew(chain[0]):
+    while not _is_start(chain[0]):
         before = previous_of(chain[0], by_node)
         if before is None or before in chain:
             break

@@ -96,10 +96,10 @@ def survey(graph: Graph, contracts: Contracts = lambda file: None) -> Survey:
     models, latents = ModelTracer(follow), LatentTracer(follow)
     reader = _Reader(follow, models, SigmasTracer(follow, models, ContractTracer(follow, models, contracts)), latents)
     found = tuple(READERS[node.type](reader, node) for node in graph if node.type in READERS)
-    return Survey(graph, follow, models, latents, found, tuple(_unknown_samplers(graph)))
+    return Survey(graph, follow, models, latents, found, tuple(_list_unknown_samplers(graph)))
 
 
-def _unknown_samplers(graph: Graph) -> Iterator[Node]:
+def _list_unknown_samplers(graph: Graph) -> Iterator[Node]:
     """Nodes of other packs that call themselves samplers and take a model or latents."""
     for node in graph:
         takes = {"model", "guider", "latent_image", "latent", "samples"} & set(node.inputs)
@@ -117,10 +117,10 @@ class _Reader:
     latents: LatentTracer
 
     def ksampler(self, node: Node) -> SamplerUse:
-        values, model = self._values(node), self.models.of_input(node)
-        levels = self._ksampler_levels(model, values)
+        values, model = self._read_values(node), self.models.of_input(node)
+        levels = self._find_ksampler_levels(model, values)
         whole = None if isinstance(levels, CannotTell) else tuple(levels)
-        found = levels if isinstance(levels, CannotTell) else _cut(tuple(levels), values)
+        found = levels if isinstance(levels, CannotTell) else _cut_levels(tuple(levels), values)
         cut, reason = (None, found.reason) if isinstance(found, CannotTell) else (found, "")
         name = values.get("sampler_name")
         noise = values.get("add_noise")
@@ -138,11 +138,11 @@ class _Reader:
             whole=whole,
         )
 
-    def _values(self, node: Node) -> dict[str, Value]:
+    def _read_values(self, node: Node) -> dict[str, Value]:
         found = self.follow.widgets(node).items()
         return {name: value for name, value in found if isinstance(value, Value)}
 
-    def _ksampler_levels(self, model: ModelTrace, values: dict[str, Value]) -> list[float] | CannotTell:
+    def _find_ksampler_levels(self, model: ModelTrace, values: dict[str, Value]) -> list[float] | CannotTell:
         missing = [name for name in ("sampler_name", "scheduler", "steps") if name not in values]
         if missing:
             return CannotTell(f"{missing[0]} is computed by another node")
@@ -154,10 +154,10 @@ class _Reader:
         return compute(lambda: ksampler_levels(sampling, sampler, scheduler, steps, denoise), steps)
 
     def custom(self, node: Node) -> SamplerUse:
-        values, model = self._values(node), self.models.of_input(node)
+        values, model = self._read_values(node), self.models.of_input(node)
         noise = values.get("add_noise")
         trace = self.sigmas.of_input(node)
-        rule, name = self._rule(node)
+        rule, name = self._find_rule(node)
         return SamplerUse(
             node=node,
             sigmas=trace,
@@ -178,8 +178,8 @@ class _Reader:
         maker = noise[0] if isinstance(noise, tuple) else None
         seed = self.follow.value(maker, "noise_seed") if maker and "noise_seed" in maker.inputs else None
         trace = self.sigmas.of_input(node)
-        model, cfg, positive = self._guider(node)
-        rule, name = self._rule(node)
+        model, cfg, positive = self._trace_guider(node)
+        rule, name = self._find_rule(node)
         experts = positive[0] if positive and positive[0].type == "WanLiteExpertsGuider" else None
         boundary = self.follow.value(experts, "boundary") if experts else None
         return SamplerUse(
@@ -200,7 +200,7 @@ class _Reader:
 
     def ours(self, node: Node) -> SamplerUse:
         """Read a sampler of this pack, which makes its levels from its own widgets."""
-        values, model = self._values(node), self.models.of_input(node)
+        values, model = self._read_values(node), self.models.of_input(node)
         missing = [name for name in ("steps", "shift", "denoise") if name not in values]
         if missing:
             trace = SigmasTrace(reason=f"{missing[0]} is computed by another node", scheduler=node, values=values)
@@ -219,7 +219,7 @@ class _Reader:
             whole=trace.levels,
         )
 
-    def _guider(self, node: Node) -> tuple[ModelTrace, Value | None, tuple[Node, str] | None]:
+    def _trace_guider(self, node: Node) -> tuple[ModelTrace, Value | None, tuple[Node, str] | None]:
         origin = self.follow.origin(node, "guider")
         if not isinstance(origin, tuple):
             return ModelTrace(unknown=f"the guider of node {node.id} cannot be followed"), None, None
@@ -241,7 +241,7 @@ class _Reader:
         found = self.follow.value(guider, "cfg") if known.input("cfg") else None
         return model, found if isinstance(found, Value) else None, (guider, "positive")
 
-    def _rule(self, node: Node) -> tuple[UpdateRule | None, Value | None]:
+    def _find_rule(self, node: Node) -> tuple[UpdateRule | None, Value | None]:
         """Return the update of a SAMPLER input, and the widget that names it."""
         origin = self.follow.origin(node, "sampler")
         if not isinstance(origin, tuple):
@@ -260,7 +260,7 @@ class _Reader:
         return find_rule(name_of[maker.type]) if maker.type in name_of else None, None
 
 
-def _cut(levels: tuple[float, ...], values: dict[str, Value]) -> tuple[float, ...] | CannotTell:
+def _cut_levels(levels: tuple[float, ...], values: dict[str, Value]) -> tuple[float, ...] | CannotTell:
     """Apply KSamplerAdvanced's start, end and leftover noise."""
     if "start_at_step" not in values and "end_at_step" not in values:
         return levels

@@ -71,15 +71,15 @@ class SigmasTracer:
         if isinstance(values, CannotTell):
             return SigmasTrace(reason=values.reason, scheduler=node, nodes=(node.id,))
         if node.type in FROM_SIGMAS:
-            return self._changed(node, slot, values)
+            return self._trace_changed(node, slot, values)
         if node.type in OWN_SCHEDULES:
-            return self._own(node, values)
+            return self._trace_own(node, values)
         model = self.models.of_input(node) if node.type in FROM_MODEL else None
         found: list[float] | CannotTell
         plain = {name: value.value for name, value in values.items()}
         if model is not None:
             sampling = model.sampling
-            found = sampling if isinstance(sampling, CannotTell) else _from_model(node, sampling, plain)
+            found = sampling if isinstance(sampling, CannotTell) else _trace_from_model(node, sampling, plain)
         elif node.type in FROM_NUMBERS and not (node.type == "LTXVScheduler" and node.link("latent")):
             found = compute(lambda: FROM_NUMBERS[node.type](plain), int(plain.get("steps", 1)))
         else:
@@ -87,7 +87,7 @@ class SigmasTracer:
         levels, reason = (None, found.reason) if isinstance(found, CannotTell) else (tuple(found), "")
         return SigmasTrace(levels, reason, model, node, values, (node.id,))
 
-    def _own(self, node: Node, values: Mapping[str, Value]) -> SigmasTrace:
+    def _trace_own(self, node: Node, values: Mapping[str, Value]) -> SigmasTrace:
         """The levels of this pack's schedules and contracts."""
         from_contract = node.type == "WanLiteContractSampling"
         fields = self.contracts.of_node(node) if from_contract else schedule_fields(node, values)
@@ -98,7 +98,7 @@ class SigmasTracer:
         found = trace_own(node, fields, values)
         return replace(found, contract=fields) if from_contract else replace(found, timesteps=None)
 
-    def _changed(self, node: Node, slot: int, values: Mapping[str, Value]) -> SigmasTrace:
+    def _trace_changed(self, node: Node, slot: int, values: Mapping[str, Value]) -> SigmasTrace:
         inner = self.of_input(node)
         plain = {name: value.value for name, value in values.items()}
         if inner.levels is None:
@@ -131,7 +131,7 @@ def trace_own(node: Node, fields: Mapping[str, Any], values: Mapping[str, Value]
     return replace(found, levels=tuple(levels), timesteps=tuple(fed))
 
 
-def _from_model(node: Node, sampling: ModelSampling, values: Mapping[str, Any]) -> list[float] | CannotTell:
+def _trace_from_model(node: Node, sampling: ModelSampling, values: Mapping[str, Any]) -> list[float] | CannotTell:
     return compute(lambda: FROM_MODEL[node.type](sampling, values), int(values.get("steps", 1)))
 
 

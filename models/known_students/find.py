@@ -75,12 +75,12 @@ def find_contract(
     paths = [Path(file) for file in files]
     known = students or load_known_students()
     ranks: tuple[Callable[[], Iterator[FoundContract]], ...] = (
-        lambda: (found for found in _in_files(headers, paths) if _is_declared(found)),
-        lambda: (found for found in _in_files((), paths) if not _is_declared(found)),
-        lambda: _by_names(paths, known),
+        lambda: (found for found in _find_in_files(headers, paths) if _is_declared(found)),
+        lambda: (found for found in _find_in_files((), paths) if not _is_declared(found)),
+        lambda: _find_by_names(paths, known),
     )
     for rank in ranks:
-        found = _one(list(rank()))
+        found = _choose_one(list(rank()))
         if found is not None:
             return found
     return FoundContract()
@@ -89,15 +89,15 @@ def find_contract(
 def find_by_names(files: Iterable[str | os.PathLike[str]], students: KnownStudents | None = None) -> FoundContract:
     """Return what the names of files alone say; the files need not exist."""
     known = students or load_known_students()
-    return _one(list(_by_names([Path(file) for file in files], known))) or FoundContract()
+    return _choose_one(list(_find_by_names([Path(file) for file in files], known))) or FoundContract()
 
 
 def sample_alike(one: SamplingContract, other: SamplingContract) -> bool:
     """Whether two contracts ask for the same sampling: solver, sigmas, timesteps, guidance, experts, causal blocks."""
-    return _sampling(one) == _sampling(other)
+    return _get_sampling(one) == _get_sampling(other)
 
 
-def _sampling(contract: SamplingContract) -> tuple[object, ...]:
+def _get_sampling(contract: SamplingContract) -> tuple[object, ...]:
     schedule, boundary = contract.schedule(), contract.expert_boundary
     fed = [schedule.timestep_at(sigma) for sigma in schedule.sigma_values[:-1]]
     experts = None if boundary is None else [is_high_noise(timestep, boundary) for timestep in fed]
@@ -105,7 +105,7 @@ def _sampling(contract: SamplingContract) -> tuple[object, ...]:
     return *rule, schedule.sigma_values, tuple(fed), experts and tuple(experts)
 
 
-def _in_files(headers: Sequence[tuple[str, Mapping[str, Any]]], files: Sequence[Path]) -> Iterator[FoundContract]:
+def _find_in_files(headers: Sequence[tuple[str, Mapping[str, Any]]], files: Sequence[Path]) -> Iterator[FoundContract]:
     for name, metadata in headers:
         text = metadata.get(CONTRACT_KEY)
         if text is not None:
@@ -122,7 +122,7 @@ def _is_declared(found: FoundContract) -> bool:
     return found.contract is not None and found.contract.source == "declared"
 
 
-def _by_names(files: Sequence[Path], known: KnownStudents) -> Iterator[FoundContract]:
+def _find_by_names(files: Sequence[Path], known: KnownStudents) -> Iterator[FoundContract]:
     for file in files:
         seen = known.recognise(file)
         for student in seen.students:
@@ -130,15 +130,15 @@ def _by_names(files: Sequence[Path], known: KnownStudents) -> Iterator[FoundCont
             yield FoundContract(student.contract(seen.role), origin, student)
 
 
-def _one(found: list[FoundContract]) -> FoundContract | None:
+def _choose_one(found: list[FoundContract]) -> FoundContract | None:
     """Return the one of several that sample alike, all as candidates where they do not, None where there is none."""
-    if any(not _alike(found[0], other) for other in found[1:]):
+    if any(not _is_alike(found[0], other) for other in found[1:]):
         return FoundContract(candidates=tuple(found))
     origin = "; ".join(dict.fromkeys(one.origin for one in found))
     return replace(found[0], origin=origin) if found else None
 
 
-def _alike(one: FoundContract, other: FoundContract) -> bool:
+def _is_alike(one: FoundContract, other: FoundContract) -> bool:
     if one.contract is None or other.contract is None:
         return one.contract is other.contract and one.student == other.student
     return sample_alike(one.contract, other.contract)

@@ -26,18 +26,18 @@ class NameRule:
     def weigh_name(self, stem: str, folders: Sequence[str]) -> int:
         """Return how much this rule says of a telling name: 0 where it does not fit, 2 where its folder fits too."""
         if self.folder is None:
-            return int(_finds(self.name, stem))
-        return 2 if _finds(self.name, stem) and any(map(self.folder.search, folders)) else 0
+            return int(_is_match(self.name, stem))
+        return 2 if _is_match(self.name, stem) and any(map(self.folder.search, folders)) else 0
 
     def weigh_folder(self, stem: str, folder: str) -> int:
         """Return how much this rule says of a folder with a file whose name says nothing; 0 where it does not fit."""
         if self.folder is None:
-            return int(_finds(self.name, folder))
-        own = 1 if self.name is None else 2 * _finds(self.name, stem)
+            return int(_is_match(self.name, folder))
+        own = 1 if self.name is None else 2 * _is_match(self.name, stem)
         return own if self.folder.search(folder) else 0
 
 
-def _finds(pattern: re.Pattern[str] | None, text: str) -> bool:
+def _is_match(pattern: re.Pattern[str] | None, text: str) -> bool:
     return pattern is not None and pattern.search(text) is not None
 
 

@@ -54,7 +54,7 @@ def load_known_students(own: str | os.PathLike[str] | None = None) -> KnownStude
     """
     path = user_file() if own is None else Path(own)
     if path is None:
-        return _built_in()
+        return _read_built_in()
     built_in, content = _read(_OWN), _read(path)
     entries = {entry["id"]: entry for entry in built_in["students"]}
     for entry in content["students"]:
@@ -64,7 +64,7 @@ def load_known_students(own: str | os.PathLike[str] | None = None) -> KnownStude
 
 
 @cache
-def _built_in() -> KnownStudents:
+def _read_built_in() -> KnownStudents:
     content = _read(_OWN)
     return _make(content["students"], content, origin=_OWN.name)
 
@@ -92,39 +92,39 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _check_entry(entry: Any, origin: str) -> dict[str, Any]:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
-        raise KnownStudentsError(f'{origin}: an entry is {_short(entry)}; give an object with an "id".')
+        raise KnownStudentsError(f'{origin}: an entry is {_shorten(entry)}; give an object with an "id".')
     if unknown := sorted(set(entry) - _ENTRY_KEYS):
         raise KnownStudentsError(f"{origin}: {entry['id']} has {unknown}; allowed are {sorted(_ENTRY_KEYS)}.")
     return entry
 
 
 def _make(entries: Iterable[dict[str, Any]], *contents: Mapping[str, Any], origin: str) -> KnownStudents:
-    students = {entry["id"]: _student(entry, origin) for entry in entries if not entry.get("off")}
-    silent = tuple(_pattern(text, origin) for content in contents for text in content["silent"])
-    unknown = tuple(_unknown(rule, origin) for content in contents for rule in content["unknown"])
+    students = {entry["id"]: _read_student(entry, origin) for entry in entries if not entry.get("off")}
+    silent = tuple(_compile_pattern(text, origin) for content in contents for text in content["silent"])
+    unknown = tuple(_read_unknown(rule, origin) for content in contents for rule in content["unknown"])
     return KnownStudents(students, silent, unknown)
 
 
-def _unknown(rule: Any, origin: str) -> tuple[re.Pattern[str], str]:
+def _read_unknown(rule: Any, origin: str) -> tuple[re.Pattern[str], str]:
     if not isinstance(rule, dict) or not {"name", "why"} <= set(rule):
-        raise KnownStudentsError(f'{origin}: {_short(rule)} is under unknown; give objects with "name" and "why".')
-    return _pattern(rule["name"], origin), str(rule["why"])
+        raise KnownStudentsError(f'{origin}: {_shorten(rule)} is under unknown; give objects with "name" and "why".')
+    return _compile_pattern(rule["name"], origin), str(rule["why"])
 
 
-def _student(entry: Mapping[str, Any], origin: str) -> KnownStudent:
+def _read_student(entry: Mapping[str, Any], origin: str) -> KnownStudent:
     try:
         return KnownStudent(
             id=entry["id"],
             title=entry.get("title", entry["id"]),
             of=tuple(entry.get("of", ())),
             fields=entry.get("contract"),
-            names=tuple(_rule(rule, origin) for rule in entry.get("names", ())),
+            names=tuple(_read_rule(rule, origin) for rule in entry.get("names", ())),
             alternatives=tuple(Alternative(other["why"], other["changes"]) for other in entry.get("alternatives", ())),
             weights=entry.get("weights", ""),
             core=entry.get("core", {}),
             recipes=tuple(entry.get("recipes", ())),
             cannot_run=entry.get("cannot_run", ""),
-            sources=tuple(_source(source) for source in entry.get("sources", ())),
+            sources=tuple(_read_source(source) for source in entry.get("sources", ())),
             remarks=tuple(entry.get("remarks", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -134,24 +134,26 @@ def _student(entry: Mapping[str, Any], origin: str) -> KnownStudent:
         ) from None
 
 
-def _source(entry: Mapping[str, Any]) -> Source:
+def _read_source(entry: Mapping[str, Any]) -> Source:
     return Source(entry["repository"], entry["commit"], tuple(entry["paths"]), entry.get("says", ""))
 
 
-def _rule(entry: str | Mapping[str, str], origin: str) -> NameRule:
+def _read_rule(entry: str | Mapping[str, str], origin: str) -> NameRule:
     if isinstance(entry, str):
-        return NameRule(_pattern(entry, origin))
+        return NameRule(_compile_pattern(entry, origin))
     name, folder = entry.get("name"), entry.get("folder")
-    return NameRule(_pattern(name, origin) if name else None, _pattern(folder, origin) if folder else None)
+    return NameRule(
+        _compile_pattern(name, origin) if name else None, _compile_pattern(folder, origin) if folder else None
+    )
 
 
-def _pattern(text: Any, origin: str) -> re.Pattern[str]:
+def _compile_pattern(text: Any, origin: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except (re.error, TypeError) as error:
-        raise KnownStudentsError(f"{origin}: {_short(text)} is not a pattern ({error}); correct it.") from None
+        raise KnownStudentsError(f"{origin}: {_shorten(text)} is not a pattern ({error}); correct it.") from None
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

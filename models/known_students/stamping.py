@@ -54,14 +54,14 @@ def stamp_published(path: str | os.PathLike[str], contract: SamplingContract) ->
     try:
         entries = {CONTRACT_KEY: replace(contract, source="declared").to_json()}
         if contract.causal is not None and not is_lora(path):
-            entries[CORE_CONFIG_KEY] = _causal_config(path)
+            entries[CORE_CONFIG_KEY] = _format_causal_config(path)
         rewrite_metadata(path, entries)
     except CheckpointError as error:
         raise ContractError(str(error)) from None
     return path
 
 
-def _causal_config(path: Path) -> str:
+def _format_causal_config(path: Path) -> str:
     with open_safetensors(path) as file:
         text = (file.metadata() or {}).get(CORE_CONFIG_KEY, "{}")
     try:

@@ -86,7 +86,7 @@ class KnownStudent:
         from ...samplers.contract import ContractError, SamplingContract
 
         own = {**self.fields, **({"role": role} if role else {})}
-        others = [self._changed(own, other.changes) for other in self.alternatives]
+        others = [self._apply_changes(own, other.changes) for other in self.alternatives]
         text = json.dumps({"version": 2, **own, **({"alternatives": others} if others else {})})
         try:
             return SamplingContract.from_json(text, origin=f"known student {self.id!r}", source="recognised")
@@ -94,7 +94,7 @@ class KnownStudent:
             raise KnownStudentsError(str(error)) from None
 
     @staticmethod
-    def _changed(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    def _apply_changes(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in {**fields, **changes}.items() if value is not None}
 
 
@@ -128,10 +128,10 @@ class KnownStudents:
         stem, above = normal_name(name), [normal_name(folder) for folder in folders]
         if not any(pattern.search(stem) for pattern in self.silent):
             return Recognition(
-                self._fitting(partial(NameRule.weigh_name, stem=stem, folders=above)), expert_role(path), name
+                self._find_fitting(partial(NameRule.weigh_name, stem=stem, folders=above)), expert_role(path), name
             )
         for text, folder in zip(above, folders, strict=True):
-            found = self._fitting(partial(NameRule.weigh_folder, stem=stem, folder=text))
+            found = self._find_fitting(partial(NameRule.weigh_folder, stem=stem, folder=text))
             if found:
                 return Recognition(found, expert_role(path), folder)
         return Recognition()
@@ -141,7 +141,7 @@ class KnownStudents:
         stem = normal_name(name_parts(name)[-1])
         return next((why for pattern, why in self.unknown if pattern.search(stem)), None)
 
-    def _fitting(self, weight: Callable[[NameRule], int]) -> tuple[KnownStudent, ...]:
+    def _find_fitting(self, weight: Callable[[NameRule], int]) -> tuple[KnownStudent, ...]:
         """Return the students with the rule that says most about a name (a name and its folder say more than one)."""
         weights = {id: max(map(weight, student.names), default=0) for id, student in self.students.items()}
         most = max(weights.values(), default=0)

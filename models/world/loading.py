@@ -31,7 +31,7 @@ from .world import WORLD_CONFIG_KEY, WORLD_VERSION, World, save_world
 
 __all__ = ["convert_world", "identify_network", "load_world"]
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 FilePath = str | os.PathLike[str]
 
@@ -148,7 +148,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> World:
         )
     run = _choose_run(folder, find_runs(folder))
     parts = ", ".join(f"{stage} {path.name}" for stage, path in sorted(run.checkpoints.items()))
-    _log.info("world %s: run %s of %s: %s", folder.name, run.folder.name, run.time, parts)
+    log.info("world %s: run %s of %s: %s", folder.name, run.folder.name, run.time, parts)
     return _load_parts(run.checkpoints, dtype, source=folder.name)
 
 

@@ -113,7 +113,7 @@ class DDIM:
         x0, noise = self._predict(denoise, x, sigma, process)
         if target == 0:
             return Step(x0, x0, None)
-        fresh = self.eta * _posterior_std(process, sigma, target)
+        fresh = self.eta * _compute_posterior_std(process, sigma, target)
         moved = process.alpha(target) * x0
         moved += math.sqrt(max(target * target - fresh * fresh, 0.0)) * noise
         if fresh > 0:
@@ -147,7 +147,7 @@ class DDIM:
         return x0 if self.clip_x0 is None else x0.clamp(-self.clip_x0, self.clip_x0)
 
 
-def _posterior_std(process: NoiseProcess, sigma: float, target: float) -> float:
+def _compute_posterior_std(process: NoiseProcess, sigma: float, target: float) -> float:
     """Standard deviation of the latent at ``target`` given the one at ``sigma`` and x0: the noise of a DDPM step."""
     ratio = process.alpha(sigma) / process.alpha(target)
     return target / sigma * math.sqrt(max(sigma * sigma - (ratio * target) ** 2, 0.0))

@@ -112,11 +112,11 @@ class FlowUniPC:
         moved = torch.mul(x, target / sigma).add_(now.x0, alpha=-alpha * phi)
         if not nodes:
             return moved
-        slopes = [rho / node for rho, node in zip(_bh_weights(nodes, -h, scale), nodes, strict=True)]
-        return moved.add_(_slope(slopes, latents, now.x0), alpha=-alpha * scale)
+        slopes = [rho / node for rho, node in zip(_solve_bh_weights(nodes, -h, scale), nodes, strict=True)]
+        return moved.add_(_compute_slope(slopes, latents, now.x0), alpha=-alpha * scale)
 
 
-def _slope(weights: Sequence[float], latents: Sequence[Tensor], origin: Tensor) -> Tensor:
+def _compute_slope(weights: Sequence[float], latents: Sequence[Tensor], origin: Tensor) -> Tensor:
     """Return ``sum(weight * (latent - origin))``. Differences first: they are small, and stay exact in float32."""
     total = torch.sub(latents[0], origin).mul_(weights[0])
     for weight, latent in zip(weights[1:], latents[1:], strict=True):
@@ -124,7 +124,7 @@ def _slope(weights: Sequence[float], latents: Sequence[Tensor], origin: Tensor) 
     return total
 
 
-def _bh_weights(nodes: Sequence[float], hh: float, scale: float) -> list[float]:
+def _solve_bh_weights(nodes: Sequence[float], hh: float, scale: float) -> list[float]:
     """Solve the paper's order conditions ``R(h) a = phi(h) / B(h)`` for the weights at ``nodes`` (in units of h).
 
     One node has the weight 1/2 at any h, as the paper recommends and Wan does.

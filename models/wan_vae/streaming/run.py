@@ -27,7 +27,7 @@ _SMALLEST_CHUNK = 64
 _BUFFERS = 14  # tensors of the widest layer's channels and a chunk's pixels that are alive at once at most, measured
 _MIDDLE = 6  # the same around the middle attention, over the whole latent
 _FIXED = 24 * 2**20  # what the allocator and the convolutions' own buffers take on a CPU, measured
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
@@ -187,21 +187,21 @@ def choose_chunk_pixels(
     if tiling.mode == "off":
         return height * width
     most = _CPU_CHUNK if weight.device.type == "cpu" else height * width
-    free = _free_bytes(tiling, weight.device)
+    free = _measure_free_bytes(tiling, weight.device)
     if free is None:
         return most
     widest = max(*config.encoder_dims, *config.decoder_dims) * weight.dtype.itemsize
     latent = height * width // config.spatial_factor**2
     left = free - _FIXED - workspace - _MIDDLE * latent * widest - 3 * 4 * 2 * height * width
     if left < 0:
-        _log.warning(
+        log.warning(
             "the VAE has %.0f MB for an image of %dx%d, whose middle block alone needs more; "
             "using the smallest chunks", free / 2**20, width, height,
         )  # fmt: skip
     return min(most, max(_SMALLEST_CHUNK, int(left / (_BUFFERS * widest))))
 
 
-def _free_bytes(tiling: Tiling, device: torch.device) -> float | None:
+def _measure_free_bytes(tiling: Tiling, device: torch.device) -> float | None:
     if tiling.budget_mb is not None:
         return tiling.budget_mb * 2**20
     if device.type == "cuda":
@@ -229,7 +229,7 @@ def run_with_smaller_chunks(work: Callable[[int], Result], chunk_pixels: int) ->
             if chunk_pixels <= _SMALLEST_CHUNK:
                 raise MemoryError("not enough memory even in the smallest chunks; use a smaller image.") from error
         chunk_pixels = max(_SMALLEST_CHUNK, chunk_pixels // 2)
-        _log.warning("out of memory; the VAE continues in chunks of %d pixels", chunk_pixels)
+        log.warning("out of memory; the VAE continues in chunks of %d pixels", chunk_pixels)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -76,7 +76,7 @@ class Diagnosis:
     @property
     def cause(self) -> str:
         """One or two plain sentences: what limits this world."""
-        return _cause(self)
+        return _name_cause(self)
 
     def report(self) -> str:
         """Return the measurements as text, the cause first."""
@@ -86,19 +86,19 @@ class Diagnosis:
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
-def _cause(found: Diagnosis) -> str:
+def _name_cause(found: Diagnosis) -> str:
     """Name the largest part of the late error; parts are compared as squared errors, which add up, not as dB."""
     ceiling, step = found.mean("tokenizer"), found.mean("one step")
     late, pixels, tokens = (found.late(arm) for arm in ("one step", "pixels", "tokens"))
     rolled = max(pixels, tokens)
     blind, drift, again = ceiling - step, late - rolled, tokens - pixels
-    of_step, of_drift = _error(step) - _error(ceiling), _error(rolled) - _error(late)
+    of_step, of_drift = _measure_error(step) - _measure_error(ceiling), _measure_error(rolled) - _measure_error(late)
     if ceiling < _POOR and blind < _VISIBLE and drift < _VISIBLE:
         said = (
             f"The tokenizer is the limit: true frames that are only encoded and decoded reach {ceiling:.1f} dB; "
             "train the tokenizer longer or with more tokens."
         )
-    elif again >= _VISIBLE and _error(pixels) - _error(tokens) >= max(of_drift, of_step):
+    elif again >= _VISIBLE and _measure_error(pixels) - _measure_error(tokens) >= max(of_drift, of_step):
         said = (
             f"Re-tokenising is the main loss: feeding pixels back ends at {pixels:.1f} dB, feeding tokens back at "
             f"{tokens:.1f} dB, and {found.flip_rate:.0%} of a frame's tokens change on the way; set feedback to tokens."
@@ -125,7 +125,7 @@ def _cause(found: Diagnosis) -> str:
     return said
 
 
-def _error(decibel: float) -> float:
+def _measure_error(decibel: float) -> float:
     return 10 ** (-decibel / 10)
 
 

@@ -273,7 +273,7 @@ class SpaceTimeTransformer(nn.Module):
         """Run a whole window."""
         frames = x.shape[1]
         x = x + temporal_position_embedding(0, frames, self.embed_dim, like=x)
-        for block in self._blocks():
+        for block in self._list_blocks():
             x, _ = block(x, block.compute_modulation(actions, frames))
         return x
 
@@ -282,7 +282,7 @@ class SpaceTimeTransformer(nn.Module):
         cached = context.shape[1]
         x = context + temporal_position_embedding(0, cached, self.embed_dim, like=context)
         keys_values, later = [], []
-        for index, block in enumerate(self._blocks()):
+        for index, block in enumerate(self._list_blocks()):
             modulation = block.compute_modulation(actions, cached + new_frames)
             now = _slice_frames(modulation, 0, cached)
             if index + 1 < len(self.blocks):
@@ -296,11 +296,11 @@ class SpaceTimeTransformer(nn.Module):
     def decode_step(self, x: Tensor, cache: KVCache) -> Tensor:
         """Run the frames (b, n, p, e) that follow the cached ones; equals the last n of the whole window."""
         x = x + temporal_position_embedding(cache.frames, x.shape[1], self.embed_dim, like=x)
-        for block, cached, modulation in zip(self._blocks(), cache.keys_values, cache.modulations, strict=True):
+        for block, cached, modulation in zip(self._list_blocks(), cache.keys_values, cache.modulations, strict=True):
             x, _ = block(x, modulation, cached)
         return x
 
-    def _blocks(self) -> list[SpaceTimeBlock]:
+    def _list_blocks(self) -> list[SpaceTimeBlock]:
         return cast("list[SpaceTimeBlock]", list(self.blocks))
 
 
