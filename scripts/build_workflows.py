@@ -1,4 +1,4 @@
-"""Write the workflows of ``workflow_plans.py``: nodes in columns, links by name, sizes by their widgets.
+"""Write the workflows of ``workflow_plans``: nodes in columns, links by name, sizes by their widgets.
 
     python scripts/build_workflows.py [--object-info FILE] [NAME ...]
 
