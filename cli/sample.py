@@ -100,7 +100,7 @@ def run_sample(options: argparse.Namespace) -> None:
             for seed, image in zip(run.seeds, sampling.sample(run, lambda *_: bar.update() and None), strict=True):
                 number += 1
                 path = targets.choose(_describe(run, seed) | {"number": number, "student": targets.stem}, images)
-                _save(path, image, run, seed, student.source)
+                _save(path, image, run, seed, student)
                 sheet.add(f"{run.job.caption}\nseed {seed}, {run.contract.steps} steps", image)
     _say_written(sheet.write())
 
@@ -194,13 +194,15 @@ def _describe(run: Run, seed: int) -> dict[str, object]:
     return {"caption": run.job.caption, "seed": seed, "steps": run.contract.steps}
 
 
-def _save(path: Path, image: Tensor, run: Run, seed: int, source: str) -> None:
+def _save(path: Path, image: Tensor, run: Run, seed: int, student: Student) -> None:
     from ..pipeline.generation import choose_rounding, save_png
-    from ..samplers.contract import CONTRACT_KEY
+    from ..samplers.contract import CHANGES_KEY, CONTRACT_KEY
+    from ..samplers.mismatch import list_changes
 
-    notes = {"student": source, "seed": seed, "caption": run.job.caption}
+    notes = {"student": student.source, "seed": seed, "caption": run.job.caption}
     texts = {CONTRACT_KEY: json.loads(run.contract.to_json())} | {f"wan_lite.{key}": notes[key] for key in notes}
-    save_png(image, path, texts, choose_rounding(run.contract))
+    changes = list_changes(student.contract, run.contract)
+    save_png(image, path, texts | ({CHANGES_KEY: changes} if changes else {}), choose_rounding(run.contract))
     say(path)
 
 

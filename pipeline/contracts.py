@@ -8,7 +8,7 @@ from typing import Any
 
 from ..models.student import Student, fit_contract
 from ..samplers.contract import PRESETS, SamplingContract
-from ..samplers.mismatch import check_on_mismatch, compare, drop_assumed, raise_or_warn
+from ..samplers.mismatch import check_on_mismatch, compare, drop_assumed, mark_changes, raise_or_warn
 from ..samplers.prediction import Prediction
 from ..samplers.solvers import SOLVERS
 
@@ -69,13 +69,12 @@ def resolve_contract(student: Student, overrides: Overrides, *, on_mismatch: str
     """
     check_on_mismatch(on_mismatch)
     wanted = _override(_find_base(student, overrides), overrides)
+    wanted = replace(wanted, latent=_find_latent(student, overrides.size, wanted))
     declared = student.contract
     mismatches = [] if declared is None else drop_assumed(declared, compare(declared, wanted))
     problem = f"{student.source}: {' '.join(map(str, mismatches))}" if mismatches else None
     raise_or_warn([problem], on_mismatch, way_out=" Leave these options out, or continue with --on-mismatch warn.")
-    if mismatches:
-        wanted = replace(wanted, source="assumed")
-    return replace(wanted, latent=_find_latent(student, overrides.size, wanted))
+    return mark_changes(declared, wanted)
 
 
 def find_preset(name: str, student: Student) -> SamplingContract:

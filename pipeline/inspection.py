@@ -27,7 +27,7 @@ from ..models.world.formats import STAGES
 from ..models.world.loading import identify_network
 from ..models.world.world import WORLD_CONFIG_KEY
 from ..printable import make_line
-from ..samplers.contract import CONTRACT_KEY, SamplingContract
+from ..samplers.contract import CHANGES_KEY, CONTRACT_KEY, SamplingContract
 from ..samplers.formatting import format_contract
 
 __all__ = ["Description", "inspect"]
@@ -192,15 +192,32 @@ def _list_image(path: Path) -> Facts:
     texts = {key: value for key, value in texts.items() if value is not None}
     facts = [("size", f"{size[0]}x{size[1]} pixels"), ("carries", ", ".join(sorted(texts)) or "nothing")]
     facts += [(name, str(texts[f"wan_lite.{name}"])) for name in _NOTES if f"wan_lite.{name}" in texts]
-    prompt = texts.get("prompt")
-    nodes = (
-        [node.get("_meta") for node in prompt.values() if isinstance(node, dict)] if isinstance(prompt, dict) else []
-    )
-    found = [texts.get(CONTRACT_KEY), *(meta.get(CONTRACT_KEY) for meta in nodes if isinstance(meta, dict))]
-    contracts = {json.dumps(item) for entry in found for item in _find_contracts(entry)}
-    return facts + [
+    contracts = {json.dumps(item) for entry in _find_entries(texts, CONTRACT_KEY) for item in _find_contracts(entry)}
+    facts += [
         ("contract", format_contract(SamplingContract.from_json(text, origin=path.name))) for text in sorted(contracts)
     ]
+    return facts + [("changed", line) for line in sorted(_list_changes(texts))]
+
+
+def _find_entries(texts: Mapping[str, object], key: str) -> list[object]:
+    """Return what an image holds under a key: in a text of its own, and in the nodes of its graph."""
+    prompt = texts.get("prompt")
+    nodes = prompt.values() if isinstance(prompt, dict) else ()
+    notes = [node.get("_meta") for node in nodes if isinstance(node, dict)]
+    return [texts.get(key), *(note.get(key) for note in notes if isinstance(note, dict))]
+
+
+def _list_changes(texts: Mapping[str, object]) -> set[str]:
+    """Return a line for each field in which an image's run differed from the checkpoint's contract."""
+    return {
+        f"{name} {change['used']} instead of {change['contract']}"
+        for entry in _find_entries(texts, CHANGES_KEY)
+        if isinstance(entry, dict)
+        for fields in (entry, *entry.values())
+        if isinstance(fields, dict)
+        for name, change in fields.items()
+        if isinstance(change, dict) and {"contract", "used"} <= change.keys()
+    }
 
 
 def _parse_note(text: str) -> object:

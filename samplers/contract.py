@@ -25,9 +25,11 @@ from .solver import Solver
 from .solvers import SOLVERS
 from .timesteps import TRAIN_TIMESTEPS
 
-__all__ = ["CONTRACT_KEY", "PRESETS", "Causal", "ContractError", "SamplingContract", "modelspec"]
+__all__ = ["CHANGES_KEY", "CONTRACT_KEY", "PRESETS", "Causal", "ContractError", "SamplingContract", "modelspec"]
 
 CONTRACT_KEY = "wan_lite.sampling_contract"
+CHANGES_KEY = "wan_lite.contract_changes"
+"""In an image, beside the contract: what its run changed of the checkpoint's own."""
 VERSIONS = (1, 2)
 _USUAL_STEPS = 20
 _RULE_FIELDS = (*RULES, "warp", "timesteps", "boundary", "boundary_step", "alternatives")
@@ -264,9 +266,10 @@ class SamplingContract:
 
     def to_json(self) -> str:
         """Return the record as JSON text that :meth:`from_json` reads, in the first version that has words for it."""
-        return json.dumps({**self._to_fields(), "version": self.version})
+        return json.dumps({**self.to_fields(), "version": self.version})
 
-    def _to_fields(self) -> dict[str, Any]:
+    def to_fields(self) -> dict[str, Any]:
+        """Return what :meth:`to_json` writes as text, without the version."""
         content: dict[str, Any] = {name: getattr(self, name) for name in VERSION_1_FIELDS}
         if self.latent is not None:
             content["latent"] = dict(zip(("channels", "height", "width"), self.latent, strict=True))
@@ -276,7 +279,7 @@ class SamplingContract:
         if self.causal is not None:
             content["causal"] = {"block": self.causal.block, "context_timestep": self.causal.context_timestep}
         if self.alternatives:
-            content["alternatives"] = [other._to_fields() for other in self.alternatives]
+            content["alternatives"] = [other.to_fields() for other in self.alternatives]
         return content
 
     @classmethod

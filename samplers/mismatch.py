@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -29,6 +30,8 @@ __all__ = [
     "check_on_mismatch",
     "compare",
     "drop_assumed",
+    "list_changes",
+    "mark_changes",
     "raise_or_warn",
 ]
 
@@ -109,7 +112,7 @@ _REMEDIES = {
     "timesteps": "Sample at the timesteps of training: WanLiteContractSampling does, and no other number of steps.",
     "num_train_timesteps": "Sample with timesteps out of {0}.",
     "timestep_cast": "Feed the timesteps as {0}.",
-    "cfg": "Set cfg to {0}: guidance is in the weights already.",
+    "cfg": "Set cfg to {0:g}, as in training.",
     "boundary_step": "Change from the high- to the low-noise expert before step {0} (counted from 0).",
     "role": "Put this file in the place of the {0}-noise expert.",
     "lora_strength": "Apply the LoRA at strength {0}.",
@@ -119,7 +122,7 @@ _REMEDIES = {
     "text_pool": "Pool the text as {0}.",
     "text_length": "Pad the text to {0} tokens before it is averaged.",
     "output_projection": "Load the checkpoint together with the output_proj that its contract speaks of.",
-    "latent": "Give latents of {0} channels.",
+    "latent": "Sample at the size of training, as WanLiteEmptyLatent takes it from the MODEL (channels x height x width).",
 }
 _IF_BOTH_SAY = ("role", "lora_strength", "frames", "causal", "text_length", "latent", "boundary_step")
 
@@ -127,10 +130,9 @@ _IF_BOTH_SAY = ("role", "lora_strength", "frames", "causal", "text_length", "lat
 def compare(contract: SamplingContract, requested: SamplingContract) -> list[Mismatch]:
     """Return the differences that change what the checkpoint samples from what training meant; empty when none.
 
-    Of a student of free choice, steps, guidance and the image's size are the user's and not compared. One that was
-    distilled to sigmas of its own (``has_fixed_sigmas``) knows only those and its own guidance. Of the latent only the
-    channels are compared. What only one of the two says is not. One of the contract's alternatives will do as well; if
-    none fits, the differences from the nearest are returned.
+    Of a student of free choice, the steps are the user's and not compared. One that was distilled to sigmas of its own
+    (``has_fixed_sigmas``) knows only those. What only one of the two says is not compared. One of the contract's
+    alternatives will do as well; if none fits, the differences from the nearest are returned.
 
     Args:
         contract: the checkpoint's.
@@ -155,7 +157,7 @@ def _compare_one(contract: SamplingContract, requested: SamplingContract) -> lis
 def _get_compared(contract: SamplingContract, name: str) -> Any:
     """Return what two contracts are compared by under a name of the remedies."""
     if name == "latent":
-        return contract.latent and contract.latent[0]
+        return contract.latent and "x".join(map(str, contract.latent))
     if name == "timesteps":
         return format_timesteps(contract.schedule())
     if name == "boundary_step" and contract.boundary is not None:
@@ -170,7 +172,43 @@ def _is_left_open(name: str, declared: Any, asked: Any, contract: SamplingContra
         return True
     if name == "shift":
         return contract.has_fixed_sigmas or math.isclose(declared, asked, rel_tol=1e-6)
-    return name in ("timesteps", "cfg", "boundary_step") and not contract.has_fixed_sigmas
+    return name in ("timesteps", "boundary_step") and not contract.has_fixed_sigmas
+
+
+# Records -------------------------------------------------------------------------------------------------------------
+
+
+def list_changes(contract: SamplingContract | None, used: SamplingContract) -> dict[str, dict[str, Any]]:
+    """Return what a run changed of the checkpoint's contract, by field: ``{"contract": ..., "used": ...}``.
+
+    Args:
+        contract: the checkpoint's, with its alternatives, of which the nearest counts; None has nothing to change.
+        used: what was sampled with.
+    """
+    if contract is None:
+        return {}
+    told = used.to_fields()
+    found = [_list_differences(one.to_fields(), told) for one in (contract, *contract.alternatives)]
+    return min(found, key=len)
+
+
+def _list_differences(declared: dict[str, Any], used: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    names = [name for name in {**declared, **used} if name not in ("source", "alternatives")]
+    return {
+        name: {"contract": declared.get(name), "used": used.get(name)}
+        for name in names
+        if declared.get(name) != used.get(name)
+    }
+
+
+def mark_changes(contract: SamplingContract | None, used: SamplingContract) -> SamplingContract:
+    """Return what was sampled with, as a record of it: "declared" and the like only where nothing was changed.
+
+    Args:
+        contract: the checkpoint's, or None.
+        used: what was sampled with.
+    """
+    return replace(used, source="assumed") if list_changes(contract, used) else used
 
 
 def check_experts(high: SamplingContract | None, low: SamplingContract | None) -> str | None:

@@ -182,8 +182,8 @@ def make_requested_contract(model: Any, inputs: SampleInputs, **asked: Any) -> S
         inputs: What is sampled.
         asked: Solver, prediction, steps and shift.
     """
-    latent = (model.get_model_object("latent_format").latent_channels, *inputs.latent["samples"].shape[-2:])
-    asked |= {"latent": latent, "cfg": inputs.cfg}
+    samples = fit_latent(model, inputs.latent)["samples"]
+    asked |= {"latent": (samples.shape[1], *samples.shape[-2:]), "cfg": inputs.cfg}
     declared = get_contract(model)
     return declared.with_plain_schedule(**asked) if declared else SamplingContract(**asked)
 

@@ -82,7 +82,7 @@ class WanLiteContractSampling(Node):
         declared = require_contract(found)
         used = override_contract(declared, steps=steps, shift=shift)
         report_problems([check_shift(model, used.shift), *check_contract(get_contract(model), declared)], on_mismatch)
-        record_contract(cls.hidden, used)
+        record_contract(cls.hidden, used, declared)
         show_text(cls.hidden, describe_found(found, used))
         sampler = make_contract_sampler(model, used, on_mismatch)
         return io.NodeOutput(apply_contract(model, used), sampler, to_sigmas(used.schedule(denoise=denoise)))

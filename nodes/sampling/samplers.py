@@ -11,6 +11,7 @@ from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, VE
 from ...samplers.schedule import ddim_schedule, flow_schedule
 from ...samplers.solvers import DDIM, FlowUniPC
+from ..host.checks import get_contract
 from ..host.contracts import record_contract
 from ..host.sampling_run import SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
 from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input
@@ -111,7 +112,7 @@ class WanLiteFlowUniPCSampler(Node):
         schedule = flow_schedule(steps, shift=shift, denoise=denoise)
         plan = SamplingPlan(schedule, FlowUniPC(), Prediction.VELOCITY, shift, denoise == 1.0)
         result = sample_plan(model, inputs, plan)
-        record_contract(cls.hidden, requested)
+        record_contract(cls.hidden, requested, get_contract(model))
         return io.NodeOutput(*result)
 
 
@@ -179,7 +180,7 @@ class WanLiteDDIMSampler(Node):
         solver = DDIM(eta=eta, clip_x0=clip_x0 or None, seed=seed)
         plan = SamplingPlan(schedule, solver, Prediction.EPSILON, shift, denoise == 1.0)
         result = sample_plan(model, inputs, plan)
-        record_contract(cls.hidden, requested)
+        record_contract(cls.hidden, requested, get_contract(model))
         return io.NodeOutput(*result)
 
 

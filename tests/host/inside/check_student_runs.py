@@ -5,10 +5,13 @@ import shutil
 from dataclasses import replace
 
 import torch
+from check_mismatch import Heard
 from safetensors.torch import load_file, save_file
 from students import STUDENTS, ddim, flow, load, record_timesteps, sample, text
 
 from harness import base, node, raises, run
+
+EMPTY = ("EmptyLatentImage", "WanLiteEmptyLatent")
 
 
 def check_saved_student_loads_back_bit_equal():
@@ -66,6 +69,56 @@ def check_mismatch_matrix():
                 else:
                     latent = sample(node_id, model, "student_16ch", **settings)[0]["samples"]
                     assert torch.isfinite(latent).all()
+
+
+def check_latent_size_and_guidance_belong_to_the_contract():
+    """Core's empty latent of another size, ours, and guidance with a negative: error, warn, ignore as for shift."""
+    model, _ = declared("student_4ch", "flow_unipc-20 shift 5")
+    sides = {"width": 512, "height": 256, "batch_size": 1}
+    cases = [({"latent_image": run(node_id, **sides)[0]}, "4x4x4", "4x32x64") for node_id in EMPTY]
+    cases += [({"cfg": 7.0, "negative": text("student_4ch")}, "1.0", "7.0")]
+    for changes, told, asked in cases:
+        given = {"steps": 1, "seed": 1} | changes
+        message = raises(ValueError, sample, "WanLiteFlowUniPCSampler", model, "student_4ch", **given)
+        assert told in message and asked in message, message
+        for on_mismatch, lines in (("warn", 1), ("ignore", 0)):
+            with Heard() as heard:
+                sample("WanLiteFlowUniPCSampler", model, "student_4ch", **given, on_mismatch=on_mismatch)
+            assert len([line for line in heard.lines if told in line and asked in line]) == lines, heard.lines
+
+
+def declared(name, preset):
+    """A student whose contract counts, and that contract."""
+    model = load(name, preset)
+    contract = replace(model.get_attachment("wan_lite.contract"), source="declared")
+    model.set_attachments("wan_lite.contract", contract)
+    return model, contract
+
+
+def check_a_record_says_declared_only_where_nothing_was_changed():
+    model, contract = declared("student_4ch", "flow_unipc-20 shift 5")
+
+    def record(node_id, call, **inputs):
+        extra = {}
+        hidden = {"extra_pnginfo": extra, "prompt": {"9": {}}, "unique_id": "9"}
+        call(node_id, **inputs, hidden=hidden)
+        return {key: entry["9"] for key, entry in extra.items()}
+
+    def sampled(node_id, **inputs):
+        sample(node_id, model, "student_4ch", **inputs)
+
+    whole = record("WanLiteFlowUniPCSampler", sampled, steps=20)
+    assert whole.keys() == {"wan_lite.sampling_contract"}, whole
+    assert whole["wan_lite.sampling_contract"]["source"] == "declared"
+    for changes in ({"steps": 3}, {"latent_image": run("EmptyLatentImage", width=64, height=32, batch_size=1)[0]}):
+        changed = record("WanLiteFlowUniPCSampler", sampled, on_mismatch="ignore", **changes)
+        assert changed["wan_lite.sampling_contract"]["source"] == "assumed", changed
+        (field,) = set(changed["wan_lite.contract_changes"]) - {"steps"} or {"steps"}
+        assert field == ("steps" if "steps" in changes else "latent"), changed
+    assert record("WanLiteContractSampling", run, model=model).keys() == {"wan_lite.sampling_contract"}
+    assert record("WanLiteContractSampling", run, model=model, steps=8)["wan_lite.contract_changes"] == {
+        "steps": {"contract": 20, "used": 8}
+    }
 
 
 def check_double_shift_is_refused():

@@ -123,9 +123,10 @@ def test_inspect_of_pictures_that_are_none(tmp_path: Path, capsys: pytest.Captur
 
 def test_inspect_of_a_picture_with_strange_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notes = {"prompt": {"1": 7, "2": {"_meta": []}}, "wan_lite.sampling_contract": [1]}
+    notes["wan_lite.contract_changes"] = {"steps": 7, "3": [], "4": {"cfg": {"used": 1}}}
     save_png(torch.zeros(2, 2, 3), tmp_path / "a.png", notes)
     assert main(["inspect", str(tmp_path / "a.png")]) == 0
-    assert "prompt, wan_lite.sampling_contract" in capsys.readouterr().out
+    assert "prompt, wan_lite.contract_changes, wan_lite.sampling_contract" in capsys.readouterr().out
 
 
 def test_inspect_shows_what_an_image_was_sampled_from(

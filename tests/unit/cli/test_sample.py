@@ -114,6 +114,30 @@ def test_a_stamped_student_needs_no_words_about_sampling(
         assert paint(f"{embeds}:0", tmp_path / "b.png", *arguments, student=folder) == 0
 
 
+def test_a_picture_of_another_size_or_guidance_does_not_claim_to_be_as_declared(
+    folder: Path, embeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stamp", str(folder), "--contract", FLOW, "--steps", "2"]) == 0
+    size, guidance = ("--size", "48x24"), ("--cfg", "4", "--negative", "a dog")
+    for asked, field in ((size, "latent: "), (guidance, "cfg: ")):
+        assert paint(f"{embeds}:0", tmp_path / "a.png", *asked, "--quiet", student=folder) == 2
+        assert field in sentence(capsys)
+    asked = (*size, *guidance, "--on-mismatch", "warn", "--quiet")
+    assert paint(f"{embeds}:0", tmp_path / "a.png", *asked, student=folder) == 0
+    with Image.open(tmp_path / "a.png") as image:
+        texts = {key: json.loads(value) for key, value in image.text.items()}
+    assert texts["wan_lite.sampling_contract"]["source"] == "assumed"
+    changes = texts["wan_lite.contract_changes"]
+    assert changes["cfg"] == {"contract": 1.0, "used": 4.0} and changes.keys() == {"cfg", "latent"}
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "a.png")]) == 0
+    assert "cfg 4.0 instead of 1.0" in capsys.readouterr().out
+    assert paint(f"{embeds}:0", tmp_path / "b.png", "--quiet", student=folder) == 0
+    with Image.open(tmp_path / "b.png") as image:
+        assert json.loads(image.text["wan_lite.sampling_contract"])["source"] == "declared"
+        assert "wan_lite.contract_changes" not in image.text
+
+
 def test_a_prompt_needs_a_text_encoder(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["sample", "--student", str(STUDENT), "--vae", VAE, "--sampler", "ddim", "--prompt", "a cat"]
     assert main(arguments) == 2

@@ -143,10 +143,27 @@ def test_without_wishes_the_contract_decides(student: Student) -> None:
     assert resolve_contract(declared(student, FLOW), Overrides()) == declared(student, FLOW).contract
 
 
-def test_steps_guidance_and_size_are_the_users(student: Student) -> None:
-    contract = resolve_contract(declared(student, FLOW), Overrides(steps=4, cfg=2.0, size="64x40"))
-    assert (contract.steps, contract.cfg, contract.latent) == (4, 2.0, (4, 5, 8))
-    assert contract.source == "declared"
+def test_the_number_of_steps_is_the_users(student: Student) -> None:
+    contract = resolve_contract(declared(student, FLOW), Overrides(steps=4))
+    assert (contract.steps, contract.source) == (4, "assumed"), "not all of it was declared"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (Overrides(size="64x40"), "latent: the checkpoint's contract says 4x4x4, but 4x5x8 was asked for"),
+        (Overrides(cfg=7.0), "cfg: the checkpoint's contract says 1.0, but 7.0 was asked for"),
+    ],
+)
+def test_another_size_or_guidance_than_declared_is_a_mismatch(
+    student: Student, overrides: Overrides, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ContractMismatch, match=message):
+        resolve_contract(declared(student, FLOW), overrides)
+    assert resolve_contract(declared(student, FLOW), overrides, on_mismatch="ignore").source == "assumed"
+    assert not caplog.records
+    resolve_contract(declared(student, FLOW), overrides, on_mismatch="warn")
+    assert message in caplog.text
 
 
 @pytest.mark.parametrize("own", [DDIM, FLOW])

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,8 +115,23 @@ def test_schedule_and_solver_are_the_named_ones() -> None:
 
 def test_a_contract_agrees_with_itself_and_with_free_choices() -> None:
     assert compare(FULL, FULL) == []
-    assert compare(FULL, replace(FULL, steps=8, cfg=3.0, latent=(4, 32, 48), source="assumed")) == []
+    assert compare(FULL, replace(FULL, steps=8, source="assumed")) == []
     assert compare(FULL, replace(FULL, latent=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "values"),
+    [
+        ({"latent": (4, 128, 64)}, "latent", ("4x64x64", "4x128x64")),
+        ({"latent": (16, 64, 64)}, "latent", ("4x64x64", "16x64x64")),
+        ({"cfg": 7.0}, "cfg", (1.0, 7.0)),
+    ],
+)
+def test_latent_size_and_guidance_belong_to_the_contract(
+    changes: dict[str, Any], field: str, values: tuple[object, object]
+) -> None:
+    (found,) = compare(FULL, replace(FULL, **changes))
+    assert (found.field, found.declared, found.requested) == (field, *values)
 
 
 def test_every_mismatch_names_both_values_and_a_remedy() -> None:
@@ -127,8 +143,8 @@ def test_every_mismatch_names_both_values_and_a_remedy() -> None:
         "Set shift to 5.0, and take out any other node that shifts."
     )
     assert "says velocity, but epsilon was asked for" in str(found["prediction"])
-    assert found["latent"].declared == 4
-    assert found["latent"].requested == 16
+    assert found["latent"].declared == "4x64x64"
+    assert found["latent"].requested == "16x64x64"
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

@@ -295,7 +295,8 @@ def test_a_contract_agrees_with_itself(name: str) -> None:
         ("rcm", {"sigma_max": 120.0}, ["timesteps"]),
         ("preview", {"text_pool": "mean_unpadded", "text_length": None}, ["text_pool"]),
         ("preview", {"text_length": 30}, ["text_length"]),
-        ("preview", {"steps": 20, "cfg": 4.0}, []),
+        ("preview", {"steps": 20}, []),
+        ("preview", {"steps": 20, "cfg": 4.0}, ["cfg"]),
     ],
 )
 def test_differences(name: str, changes: dict[str, Any], expected: list[str]) -> None:

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from wan_lite.samplers import ContractMismatch, Prediction, SamplingContract, flow_schedule, raise_or_warn
-from wan_lite.samplers.mismatch import ON_MISMATCH, check_few_steps, check_leftover, compare, drop_assumed
+from wan_lite.samplers.mismatch import (
+    ON_MISMATCH,
+    check_few_steps,
+    check_leftover,
+    compare,
+    drop_assumed,
+    list_changes,
+    mark_changes,
+)
 
 FEW = SamplingContract("flow_unipc", Prediction.VELOCITY, steps=4, shift=5.0)
 
@@ -79,3 +87,25 @@ def test_what_was_only_assumed_may_be_changed_with_a_line_in_the_log(caplog: pyt
         assert drop_assumed(contract, []) == []
     (line,) = [record.getMessage() for record in caplog.records]
     assert "solver flow_dpmpp instead of flow_unipc" in line and "shift 3.0 instead of 5.0" in line
+
+
+def test_a_record_says_declared_only_where_nothing_was_changed() -> None:
+    declared = replace(FEW, source="declared", latent=(4, 8, 8))
+    assert list_changes(declared, declared) == {} == list_changes(None, declared)
+    assert mark_changes(declared, declared) == declared
+    used = replace(declared, steps=2, latent=(4, 16, 8))
+    assert list_changes(declared, used) == {
+        "steps": {"contract": 4, "used": 2},
+        "latent": {
+            "contract": {"channels": 4, "height": 8, "width": 8},
+            "used": {"channels": 4, "height": 16, "width": 8},
+        },
+    }
+    assert mark_changes(declared, used) == replace(used, source="assumed")
+
+
+def test_a_run_by_an_alternative_has_changed_nothing() -> None:
+    other = replace(FEW, solver="flow_euler", source="declared")
+    declared = replace(FEW, source="declared", alternatives=(other,))
+    assert list_changes(declared, other) == {}
+    assert list(list_changes(declared, replace(other, cfg=2.0))) == ["cfg"]
