@@ -122,7 +122,7 @@ _REMEDIES = {
     "text_pool": "Pool the text as {0}.",
     "text_length": "Pad the text to {0} tokens before it is averaged.",
     "output_projection": "Load the checkpoint together with the output_proj that its contract speaks of.",
-    "latent": "Sample at the size of training, as WanLiteEmptyLatent takes it from the MODEL (channels x height x width).",
+    "latent": "Sample at the size of training (channels x height x width), as WanLiteEmptyLatent does with the MODEL.",
 }
 _IF_BOTH_SAY = ("role", "lora_strength", "frames", "causal", "text_length", "latent", "boundary_step")
 

@@ -73,7 +73,7 @@ def check_mismatch_matrix():
 
 def check_latent_size_and_guidance_belong_to_the_contract():
     """Core's empty latent of another size, ours, and guidance with a negative: error, warn, ignore as for shift."""
-    model, _ = declared("student_4ch", "flow_unipc-20 shift 5")
+    model = load_declared("student_4ch", "flow_unipc-20 shift 5")
     sides = {"width": 512, "height": 256, "batch_size": 1}
     cases = [({"latent_image": run(node_id, **sides)[0]}, "4x4x4", "4x32x64") for node_id in EMPTY]
     cases += [({"cfg": 7.0, "negative": text("student_4ch")}, "1.0", "7.0")]
@@ -87,16 +87,15 @@ def check_latent_size_and_guidance_belong_to_the_contract():
             assert len([line for line in heard.lines if told in line and asked in line]) == lines, heard.lines
 
 
-def declared(name, preset):
-    """A student whose contract counts, and that contract."""
+def load_declared(name, preset):
+    """A student whose contract counts."""
     model = load(name, preset)
-    contract = replace(model.get_attachment("wan_lite.contract"), source="declared")
-    model.set_attachments("wan_lite.contract", contract)
-    return model, contract
+    model.set_attachments("wan_lite.contract", replace(model.get_attachment("wan_lite.contract"), source="declared"))
+    return model
 
 
 def check_a_record_says_declared_only_where_nothing_was_changed():
-    model, contract = declared("student_4ch", "flow_unipc-20 shift 5")
+    model = load_declared("student_4ch", "flow_unipc-20 shift 5")
 
     def record(node_id, call, **inputs):
         extra = {}
