@@ -13,20 +13,15 @@ from functools import lru_cache
 from typing import Any
 
 from ..models.known_students import KnownStudent, KnownStudents
-from .levels.sampling import DiscreteFlow, to_float32
+from ..training_rules import DDIM_CLAMP, TRIGFLOW_ANGLES, WAN_FIRST_SIGMA, apply_shift, is_high_noise
+from .levels.sampling import DiscreteFlow, Float32, to_float32
 from .levels.schedulers import schedule_levels
 from .trace.models import LoadedFile
 
 __all__ = ["Training", "find_trainings", "make_declared_training", "trained_levels"]
 
-ANGLES = (1.5, 1.4, 1.0)
-"""Intermediate angles of rCM's schedule."""
-
-STARTS = dict.fromkeys(("flow_unipc", "ddim"), to_float32(0.999))
+STARTS = dict.fromkeys(("flow_unipc", "ddim"), WAN_FIRST_SIGMA)
 """First levels before the shift, of the solvers that do not start at 1 in the flow process."""
-
-DDIM_LEAST, DDIM_MOST = to_float32(0.001), to_float32(0.999)
-"""Between these the training loop clamps the signal's share."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ class Training:
         """Return how many steps the high-noise expert takes; of a boundary, as the fed timestep decides."""
         if "boundary" not in self.fields:
             return int(self.fields["boundary_step"])
-        return sum(timestep >= 1000 * float(self.fields["boundary"]) for timestep in self.timesteps)
+        return sum(is_high_noise(timestep, float(self.fields["boundary"])) for timestep in self.timesteps)
 
 
 def make_declared_training(file: LoadedFile, fields: Mapping[str, Any], origin: str) -> Training:
@@ -167,21 +162,18 @@ def trained_levels(fields: Mapping[str, Any], total: int | None = None) -> tuple
         total: steps of a longer run of which the contract's are the last; where ``steps`` and ``shift`` are the rule.
     """
     cast = str(fields.get("timestep_cast", "int64_trunc"))
-    steps, shift = int(fields.get("steps", 20)), float(fields.get("shift", 1.0))
+    steps, shift = _read_rule(fields)
     if "levels" in fields:
         levels = [float(level) for level in fields["levels"]]
         fed = [_cast_level(level, cast) for level in levels]
     elif "sigma_max" in fields:
-        angles = [math.atan(float(fields["sigma_max"])), *ANGLES[: steps - 1]]
+        angles = [math.atan(float(fields["sigma_max"])), *TRIGFLOW_ANGLES[: steps - 1]]
         levels = [math.sin(angle) / (math.cos(angle) + math.sin(angle)) for angle in angles]
         fed = [_cast_level(level, cast) for level in levels]
     elif "denoising_steps" in fields:
         levels, fed = _list_levels(fields["denoising_steps"], shift, fields.get("warp", True), cast)
-    elif fields.get("prediction") == "epsilon":
-        return _make_ddim_levels(total or steps, shift, steps)
     else:
-        start = STARTS.get(str(fields.get("solver")), 1.0)
-        levels, fed = (found[-steps:] for found in _space_levels(total or steps, shift, start, cast))
+        levels, fed = SPACINGS.get(str(fields.get("prediction")), _space_levels)(fields, total or steps)
     return levels, [float(t) for t in fields.get("timesteps") or fed]
 
 
@@ -197,31 +189,37 @@ def _list_levels(entries: Iterable[int], shift: float, warp: bool, cast: str) ->
 @lru_cache(maxsize=16)
 def _make_table(shift: float) -> tuple[float, ...]:
     """Return the shifted levels 1000/1000, 999/1000 .. 1/1000 as training has them: float32 at each operation."""
-    step, factor, rest = to_float32(-1 / 1000), to_float32(shift), to_float32(shift - 1)
+    step = to_float32(-1 / 1000)
     even = [to_float32(1 + step * i if i < 500 else -step * (1000 - i)) for i in range(1000)]
-    return tuple(to_float32(to_float32(factor * t) / to_float32(1 + to_float32(rest * t))) for t in even)
+    return tuple(float(apply_shift(Float32(t), shift)) for t in even)
 
 
-def _space_levels(steps: int, shift: float, start: float, cast: str) -> tuple[list[float], list[float]]:
-    """Even spacing from ``start`` down, shifted; kept in float32, but truncated before that."""
-    sampling = DiscreteFlow(shift, 1.0)
-    exact = [sampling.sigma(i * (-start / steps) + start) for i in range(steps)]
+def _read_rule(fields: Mapping[str, Any]) -> tuple[int, float]:
+    return int(fields.get("steps", 20)), float(fields.get("shift", 1.0))
+
+
+def _space_levels(fields: Mapping[str, Any], total: int) -> tuple[list[float], list[float]]:
+    """The last of ``total`` levels spaced evenly and shifted; kept in float32, but truncated before that."""
+    (kept, shift), cast = _read_rule(fields), str(fields.get("timestep_cast", "int64_trunc"))
+    start = STARTS.get(str(fields.get("solver")), 1.0)
+    exact = [apply_shift(i * (-start / total) + start, shift) for i in range(total)][-kept:]
     return [to_float32(level) for level in exact], [_cast_level(level, cast) for level in exact]
 
 
-def _make_ddim_levels(steps: int, shift: float, kept: int) -> tuple[list[float], list[float]]:
-    """Timesteps from 999 to 0, truncated, the last ``kept`` of them; ``abar = 1 - t / 1000``, clamped, in float32.
+def _make_ddim_levels(fields: Mapping[str, Any], steps: int) -> tuple[list[float], list[float]]:
+    """Timesteps from 999 to 0, truncated, the last of them kept; ``abar = 1 - t / 1000``, clamped, in float32.
 
     Equal levels count once.
     """
+    kept, shift = _read_rule(fields)
     positions = _space_evenly(1.0, steps)
     if shift == 1:
         timesteps = [int(t) for t in _space_evenly(999.0, steps)]
     else:
-        sampling = DiscreteFlow(shift, 1.0)
-        timesteps = [int(999 * sampling.sigma(u) + 1e-6) for u in positions]
+        timesteps = [int(999 * apply_shift(u, shift) + 1e-6) for u in positions]
     timesteps = timesteps[-kept:]
-    signals = [min(max(to_float32(1 - to_float32(t / 1000)), DDIM_LEAST), DDIM_MOST) for t in timesteps]
+    least, most = to_float32(DDIM_CLAMP), to_float32(1 - DDIM_CLAMP)
+    signals = [min(max(to_float32(1 - to_float32(t / 1000)), least), most) for t in timesteps]
     levels = [math.sqrt((1 - signal) / signal) for signal in signals]
     unequal = [i for i, level in enumerate(levels) if i + 1 == len(levels) or levels[i + 1] != level]
     return [levels[i] for i in unequal], [float(timesteps[i]) for i in unequal]
@@ -246,6 +244,9 @@ def _cast_level(level: float, cast: str) -> float:
     is_exact = cast in ("int64_trunc", "table")
     return CASTS[cast](1000 * level if is_exact else to_float32(1000 * to_float32(level)))
 
+
+SPACINGS = {"velocity": _space_levels, "epsilon": _make_ddim_levels}
+"""How the levels of a contract follow from steps and shift, by what its network predicts."""
 
 CASTS = {
     "float": to_float32,

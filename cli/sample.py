@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..on_mismatch import ON_MISMATCH
 from .arguments import add_machine_arguments, torch_device, torch_dtype
 from .image_output import Sheet, Targets
 from .prompts import add_text_arguments, read_jobs, use_teacher
@@ -68,7 +69,7 @@ def _add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--clip-x0", type=float, metavar="X", help="limit ddim's clean latent to [-X, X]")
     group.add_argument(
         "--on-mismatch",
-        choices=["error", "warn", "ignore"],
+        choices=ON_MISMATCH,
         default="error",
         help="what to do where these contradict the student's contract (default: error)",
     )

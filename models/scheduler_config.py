@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..samplers.prediction import Prediction
+from ..samplers.process import FLOW
 from ..samplers.solvers import SOLVERS
 
 __all__ = ["read_scheduler_config"]
@@ -40,7 +41,7 @@ def read_scheduler_config(path: Path) -> dict[str, Any]:
             "UniPC, DPM++ and Euler on flow, DDIM on epsilon); name a preset instead."
         )
     found = {"solver": solver, "prediction": prediction, "num_train_timesteps": config.get("num_train_timesteps", 1000)}
-    if prediction is Prediction.VELOCITY:
+    if prediction.process == FLOW:
         return {**found, "shift": _read_flow_shift(config, path)}
     if "beta_schedule" in config:
         log.warning("%s: its betas are not used; DDIM here is the training loop's, alpha^2 = 1 - t / 1000.", path)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..models.student import Student, fit_contract
+from ..on_mismatch import check_on_mismatch, raise_or_warn
 from ..samplers.contract import PRESETS, SamplingContract
-from ..samplers.mismatch import check_on_mismatch, compare, drop_assumed, mark_changes, raise_or_warn
+from ..samplers.mismatch import compare, drop_assumed, mark_changes
 from ..samplers.prediction import Prediction
 from ..samplers.solvers import SOLVERS
 
@@ -26,8 +27,7 @@ __all__ = [
 def _default_contract(solver: str) -> SamplingContract:
     """Return a solver with its own process and default schedule as a contract; its source is ``assumed``."""
     process, schedule = next(iter(SOLVERS[solver].schedules.items()))
-    prediction = next(kind for kind in (Prediction.EPSILON, Prediction.VELOCITY) if kind.process == process)
-    return SamplingContract(solver, prediction, steps=schedule.steps, shift=schedule.shift)
+    return SamplingContract(solver, Prediction.of_process(process), steps=schedule.steps, shift=schedule.shift)
 
 
 SAMPLERS = {name.replace("_", "-"): _default_contract(name) for name in SOLVERS}

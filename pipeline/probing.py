@@ -226,7 +226,7 @@ def _measure_denoising(
 ) -> float:
     """Return the error of denoising ``latent`` at ``timestep`` over that of a Wiener filter of its variance."""
     share = timestep / 1000
-    sigma = math.sqrt(share) if process.name == "vp" else share
+    sigma = process.from_time(share)
     alpha = process.alpha(sigma)
     noise = per_item_noise(latent.shape, seed + _RENOISE_SEED).to(latent)
     x = process.add_noise(latent, noise, sigma)
@@ -285,9 +285,9 @@ def _summarise(ranking: Sequence[Evidence]) -> str:
     best = ranking[0]
     if not best.score < math.inf:
         return "Every candidate ran off to infinity: the weights are damaged or none of these samplings is right."
-    process = "the DDIM process" if best.prediction == "epsilon" else "the flow process"
     doubt = "" if best.score < GOOD else " None of them gives latents like Wan's, so do not trust this ranking much."
-    return f"The output looks like {best.prediction} in {process}, {_compare(ranking)}. {_choose(ranking)}{doubt}"
+    kind = f"{best.prediction} in {best.contract.process.label}"
+    return f"The output looks like {kind}, {_compare(ranking)}. {_choose(ranking)}{doubt}"
 
 
 def _compare(ranking: Sequence[Evidence]) -> str:

@@ -1,11 +1,13 @@
 """Schedules, noise processes, predictions, solvers and the sampling contract. Needs torch only."""
 
+from ..on_mismatch import ContractMismatch, raise_or_warn
+from ..training_rules import is_high_noise
 from . import solvers
 from .contract import PRESETS, Causal, ContractError, SamplingContract
 from .few_step import explicit_schedule, few_step_schedule, trigflow_schedule
 from .formatting import format_contract
-from .guidance import apply_guidance, combine_experts, is_high_noise
-from .mismatch import ContractMismatch, compare, raise_or_warn
+from .guidance import apply_guidance, combine_experts
+from .mismatch import compare
 from .noise import per_item_noise, step_noise
 from .prediction import Prediction, from_x0, to_x0
 from .process import FLOW, VE, VP, NoiseProcess

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
+from ..training_rules import TRAIN_TIMESTEPS
 from .contract_fields import (
     RULES,
     VERSION_1_FIELDS,
@@ -23,7 +24,6 @@ from .process import NoiseProcess
 from .schedule import Schedule
 from .solver import Solver
 from .solvers import SOLVERS
-from .timesteps import TRAIN_TIMESTEPS
 
 __all__ = ["CHANGES_KEY", "CONTRACT_KEY", "PRESETS", "Causal", "ContractError", "SamplingContract", "modelspec"]
 

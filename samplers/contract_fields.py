@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..printable import SentenceError
-from .guidance import is_high_noise
-from .prediction import Prediction
+from ..training_rules import TIMESTEP_CASTS, TRAIN_TIMESTEPS, is_high_noise
+from .prediction import STUDENT_PREDICTIONS, Prediction
+from .process import FLOW
 from .schedule import LARGEST_SHIFT, MOST_STEPS, Schedule
 from .solvers import SOLVERS
-from .timesteps import TIMESTEP_CASTS, TRAIN_TIMESTEPS
 
 if TYPE_CHECKING:
     from .contract import SamplingContract
@@ -25,7 +25,7 @@ _LARGEST_COUNT = 2**16  # of frames, of tokens
 _LARGEST_STRENGTH = 100.0
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "solver": tuple(SOLVERS),
-    "prediction": tuple(kind.value for kind in (Prediction.EPSILON, Prediction.VELOCITY)),
+    "prediction": tuple(kind.value for kind in STUDENT_PREDICTIONS),
     "num_train_timesteps": (TRAIN_TIMESTEPS,),
     "timestep_cast": TIMESTEP_CASTS,
     "vae": ("wan2.1", "wan2.2", "qwen-image"),
@@ -191,7 +191,7 @@ def _check_process(contract: SamplingContract) -> None:
     solver, prediction = contract.solver, Prediction(contract.prediction)
     own = SOLVERS[solver].schedules
     others = [name for name, other in SOLVERS.items() if prediction.process in other.schedules]
-    fitting = [kind.value for kind in (Prediction.EPSILON, Prediction.VELOCITY) if kind.process in own]
+    fitting = [kind.value for kind in STUDENT_PREDICTIONS if kind.process in own]
     _require(
         prediction.process in own,
         f"solver is '{solver}', which works in the {' and '.join(process.name for process in own)} process, but "
@@ -219,10 +219,10 @@ def _check_rule(contract: SamplingContract) -> None:
 
 
 def _check_flow(name: str, contract: SamplingContract) -> None:
-    value = getattr(contract, name)
-    good = value in (None, "int64_trunc") or contract.prediction != Prediction.EPSILON
-    remedy = "set prediction to 'velocity' or leave it out"
-    _require(good, f"{name} is {value!r}, which belongs to the flow process, but prediction is 'epsilon'; {remedy}")
+    value, prediction = getattr(contract, name), Prediction(contract.prediction)
+    good = value in (None, "int64_trunc") or prediction.process == FLOW
+    found = f"{name} is {value!r}, which belongs to {FLOW.label}, but prediction is '{prediction}'"
+    _require(good, f"{found}; set prediction to '{Prediction.of_process(FLOW)}' or leave it out")
 
 
 def _check_length(name: str, length: int, steps: int) -> None:

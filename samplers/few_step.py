@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..training_rules import TRAIN_TIMESTEPS, TRIGFLOW_ANGLES
 from .process import FLOW
 from .schedule import Schedule, shift_sigma
-from .timesteps import TRAIN_TIMESTEPS, cast_timesteps, timesteps_at
+from .timesteps import cast_timesteps, timesteps_at
 
 __all__ = ["explicit_schedule", "few_step_schedule", "trigflow_schedule"]
 
-_TRIGFLOW_ANGLES = (1.5, 1.4, 1.0)  # between the first and the last 0
 _LARGEST_SIGMA_MAX = 1e6
 
 
@@ -68,10 +68,10 @@ def trigflow_schedule(steps: int, *, sigma_max: float, timestep_cast: str = "bf1
 
     Source: NVlabs/rcm at 5b41aa9, rcm/inference; tests/vectors/few_step.
     """
-    most = len(_TRIGFLOW_ANGLES) + 1
+    most = len(TRIGFLOW_ANGLES) + 1
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
         raise ValueError(f"steps is {steps!r}; a TrigFlow student has from 1 to {most} steps; a usual value is 4.")
-    least = math.tan(_TRIGFLOW_ANGLES[0])
+    least = math.tan(TRIGFLOW_ANGLES[0])
     if not least < sigma_max <= _LARGEST_SIGMA_MAX:
         raise ValueError(
             f"sigma_max is {sigma_max!r}; allowed are numbers above {least:.4g} up to {_LARGEST_SIGMA_MAX:g}; usual "
@@ -79,7 +79,7 @@ def trigflow_schedule(steps: int, *, sigma_max: float, timestep_cast: str = "bf1
         )
     if timestep_cast == "table":
         raise ValueError("timestep_cast is 'table', but TrigFlow has no table of timesteps; use 'bf16' or 'float'.")
-    angles = torch.tensor([math.atan(sigma_max), *_TRIGFLOW_ANGLES[: steps - 1]], dtype=torch.float64, device="cpu")
+    angles = torch.tensor([math.atan(sigma_max), *TRIGFLOW_ANGLES[: steps - 1]], dtype=torch.float64, device="cpu")
     sigmas = angles.sin() / (angles.cos() + angles.sin())
     return _make(sigmas, timesteps_at(sigmas, timestep_cast), timestep_cast, scales_noise=True)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..training_rules import TRAIN_TIMESTEPS
 from .contract import SamplingContract
 from .schedule import Schedule
-from .timesteps import TRAIN_TIMESTEPS
 
 __all__ = ["format_contract", "format_timesteps"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..training_rules import TEACHER_BOUNDARIES, is_high_noise
 from .solver import Network
-from .timesteps import TRAIN_TIMESTEPS
 
-__all__ = ["apply_guidance", "combine_experts", "is_high_noise"]
+__all__ = ["apply_guidance", "combine_experts"]
 
 
 def apply_guidance(positive: Network, negative: Network, cfg: float) -> Network:
@@ -34,19 +34,7 @@ def apply_guidance(positive: Network, negative: Network, cfg: float) -> Network:
     return network
 
 
-def is_high_noise(timestep: float, boundary: float) -> bool:
-    """Return whether the high-noise expert of an A14B pair takes ``timestep``.
-
-    Args:
-        timestep: 0 to 1000, as the network is fed it.
-        boundary: share of the training timesteps, 0 to 1.
-
-    Source: Wan2.2 at 42bf4cf, text2video: ``t >= boundary * 1000``.
-    """
-    return timestep >= boundary * TRAIN_TIMESTEPS
-
-
-def combine_experts(high: Network, low: Network, *, boundary: float = 0.875) -> Network:
+def combine_experts(high: Network, low: Network, *, boundary: float = TEACHER_BOUNDARIES["t2v"]) -> Network:
     """Return Wan A14B's pair of experts as one network: ``high`` from timestep ``1000 * boundary`` up, ``low`` below.
 
     The timestep decides, as it is fed (:func:`is_high_noise`). Give each expert its own guidance with
@@ -64,7 +52,8 @@ def combine_experts(high: Network, low: Network, *, boundary: float = 0.875) -> 
     """
     if not 0 <= boundary <= 1:
         raise ValueError(
-            f"boundary is {boundary!r}; allowed are numbers from 0 to 1; Wan's A14B models use 0.875 or 0.9."
+            f"boundary is {boundary!r}; allowed are numbers from 0 to 1; Wan's A14B models use "
+            f"{' or '.join(map(str, TEACHER_BOUNDARIES.values()))}."
         )
 
     def network(x: Tensor, timestep: Tensor) -> Tensor:

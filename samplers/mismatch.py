@@ -1,78 +1,38 @@
-"""Where a sampling differs from its contract or cannot give an image, in sentences, and what is done about them.
+"""Where a sampling differs from its contract or cannot give an image, in sentences.
 
-Each check returns a sentence with both values and the remedy, or None where all is well; :func:`raise_or_warn` raises,
-logs or drops the sentences as the user's ``on_mismatch`` says.
+Each check returns a sentence with both values and the remedy, or None where all is well; what becomes of the sentences
+is said in ``on_mismatch``.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..training_rules import TRAIN_TIMESTEPS, is_high_noise
 from .contract import SamplingContract
 from .formatting import format_timesteps
-from .guidance import is_high_noise
-from .process import FLOW, VP
-from .timesteps import TRAIN_TIMESTEPS
+from .process import FLOW
 
 __all__ = [
-    "ON_MISMATCH",
-    "ContractMismatch",
     "Mismatch",
     "check_experts",
     "check_few_steps",
     "check_leftover",
-    "check_on_mismatch",
     "compare",
     "drop_assumed",
     "list_changes",
     "mark_changes",
-    "raise_or_warn",
 ]
 
 log = logging.getLogger(__name__)
 
-ON_MISMATCH = ("error", "warn", "ignore")
 FEW_STEPS = 8  # a model distilled to this many steps or fewer knows those timesteps only
 _SAME_SIGMA = 2e-3
-_PROCESS_NAMES = {VP: "the DDIM process", FLOW: "the flow process"}
-
-
-class ContractMismatch(ValueError):
-    """A sampling that is not what the checkpoint's contract says; each difference is one line of the message."""
-
-
-def check_on_mismatch(on_mismatch: str) -> None:
-    """Raise ValueError where ``on_mismatch`` is not one of ``ON_MISMATCH``."""
-    if on_mismatch not in ON_MISMATCH:
-        raise ValueError(f"on_mismatch is {on_mismatch!r}; allowed: {', '.join(ON_MISMATCH)}.")
-
-
-def raise_or_warn(problems: Iterable[str | None], on_mismatch: str = "error", *, way_out: str = "") -> None:
-    """Raise (``error``), log (``warn``) or drop (``ignore``) the sentences that are not None.
-
-    Args:
-        problems: the sentences of the checks.
-        on_mismatch: one of ``ON_MISMATCH``.
-        way_out: added to an error.
-
-    Raises:
-        ContractMismatch: with every sentence on its own line.
-        ValueError: ``on_mismatch`` is none of the three.
-    """
-    check_on_mismatch(on_mismatch)
-    found = [problem for problem in problems if problem]
-    if not found or on_mismatch == "ignore":
-        return
-    if on_mismatch == "error":
-        raise ContractMismatch("\n".join(found) + way_out)
-    for problem in found:
-        log.warning("Wan Lite: %s", problem)
 
 
 def drop_assumed(contract: SamplingContract, mismatches: list[Mismatch]) -> list[Mismatch]:
@@ -143,7 +103,7 @@ def compare(contract: SamplingContract, requested: SamplingContract) -> list[Mis
 
 
 def _compare_one(contract: SamplingContract, requested: SamplingContract) -> list[Mismatch]:
-    process = _PROCESS_NAMES[contract.process]
+    process = contract.process.label
     found: list[Mismatch] = []
     for name, remedy in _REMEDIES.items():
         if name == "boundary_step" and any(mismatch.field == "timesteps" for mismatch in found):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .process import FLOW, VP, NoiseProcess
 
-__all__ = ["Prediction", "from_x0", "own_noise", "to_x0"]
+__all__ = ["STUDENT_PREDICTIONS", "Prediction", "from_x0", "own_noise", "to_x0"]
 
 
 class Prediction(str, Enum):
@@ -44,6 +44,15 @@ class Prediction(str, Enum):
         if self is Prediction.X0:
             raise ValueError("prediction is x0, which belongs to no one process; name the schedule's process instead.")
         return VP if self is Prediction.EPSILON else FLOW
+
+    @classmethod
+    def of_process(cls, process: NoiseProcess) -> Prediction:
+        """Return what students trained in a noise process predict: velocity in FLOW, the noise in VP and VE."""
+        return cls.VELOCITY if process == FLOW else cls.EPSILON
+
+
+STUDENT_PREDICTIONS = (Prediction.EPSILON, Prediction.VELOCITY)
+"""What a student is trained to predict; each belongs to one process."""
 
 
 def to_x0(output: Tensor, x: Tensor, sigma: float, prediction: Prediction, process: NoiseProcess) -> Tensor:

@@ -25,6 +25,7 @@ class NoiseProcess:
 
     Args:
         name: "flow", "vp" or "ve".
+        label: what it is called in a sentence.
         max_sigma: the sigma of pure noise: 1, or infinity for VE. Sigma 0 is clean.
         _alpha: sigma -> the weight of the clean image.
         _from_ratio: ``sigma / alpha`` -> sigma.
@@ -33,6 +34,7 @@ class NoiseProcess:
     """
 
     name: str
+    label: str
     max_sigma: float
     _alpha: Callable[[Any], Any] = field(repr=False, compare=False)
     _from_ratio: Callable[[Any], Any] = field(repr=False, compare=False)
@@ -98,11 +100,14 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-FLOW = NoiseProcess("flow", 1.0, lambda sigma: 1 - sigma, lambda r: r / (1 + r), lambda t: t, lambda alpha: 1.0)
+FLOW = NoiseProcess(
+    "flow", "the flow process", 1.0, lambda sigma: 1 - sigma, lambda r: r / (1 + r), lambda t: t, lambda alpha: 1.0
+)
 """Flow matching, ``alpha = 1 - sigma``: Wan, Flux, SD3, and students that predict velocity."""
 
 VP = NoiseProcess(
     "vp",
+    "the DDIM process",
     1.0,
     lambda sigma: (1 - sigma * sigma) ** 0.5,
     lambda ratio: ratio / (1 + ratio * ratio) ** 0.5,
@@ -112,6 +117,11 @@ VP = NoiseProcess(
 """Variance preserving, ``alpha^2 = 1 - sigma^2``: the DDIM of WanDistiller's training, students that predict noise."""
 
 VE = NoiseProcess(
-    "ve", math.inf, lambda sigma: sigma * 0 + 1, lambda ratio: ratio, lambda time: (time / (1 - time)) ** 0.5
+    "ve",
+    "the variance-exploding process",
+    math.inf,
+    lambda sigma: sigma * 0 + 1,
+    lambda ratio: ratio,
+    lambda time: (time / (1 - time)) ** 0.5,
 )
 """Variance exploding, ``alpha = 1``: what ComfyUI gives a sampler for every model that is not a flow model."""

@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..training_rules import TRAIN_TIMESTEPS, WAN_FIRST_SIGMA, apply_shift
 from .process import FLOW, VP, NoiseProcess, Number
-from .timesteps import TRAIN_TIMESTEPS, ddim_sigma, ddim_timestep, timesteps_at, wan_timestep
+from .timesteps import ddim_sigma, ddim_timestep, timesteps_at, wan_timestep
 
 __all__ = [
     "LARGEST_SHIFT",
@@ -33,8 +34,6 @@ MOST_STEPS = 10_000
 LARGEST_SHIFT = 1e6
 _SAME_SIGMA = 1e-6
 _LONGEST_TABLE = 1_000_000  # that ``denoise`` may keep the end of
-# Wan builds its training table in float32 and reads the first sigma back: 0.999 as float32 stores it.
-_WAN_SIGMA_MAX = float(torch.tensor(0.999, dtype=torch.float32))
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ def flow_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule
 
     Source: Wan2.2 at 42bf4cf, FlowUniPC schedule; tests/vectors/samplers.
     """
-    return _make_flow_table(steps, shift, denoise, _WAN_SIGMA_MAX)
+    return _make_flow_table(steps, shift, denoise, WAN_FIRST_SIGMA)
 
 
 def dpmpp_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule:
@@ -285,7 +284,8 @@ def shift_sigma(sigma: Number, shift: float) -> Number:
         ValueError: shift is not above 0 and at most a million.
     """
     _check_shift(shift)
-    return shift * sigma / (1 + (shift - 1) * sigma)
+    shifted: Number = apply_shift(sigma, shift)
+    return shifted
 
 
 def infer_shift(sigmas: Tensor) -> float | None:

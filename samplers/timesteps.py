@@ -7,20 +7,15 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from ..training_rules import DDIM_CLAMP, TIMESTEP_CASTS, TRAIN_TIMESTEPS
+
 __all__ = [
-    "TIMESTEP_CASTS",
-    "TRAIN_TIMESTEPS",
     "cast_timesteps",
     "ddim_sigma",
     "ddim_timestep",
     "timesteps_at",
     "wan_timestep",
 ]
-
-TRAIN_TIMESTEPS = 1000
-TIMESTEP_CASTS = ("int64_trunc", "float", "bf16", "table")
-"""How ``1000 * sigma`` is fed: truncated to an integer, as float32, rounded to bfloat16, or from a table of its own."""
-_DDIM_CLAMP = 1e-3
 
 
 @overload
@@ -77,5 +72,5 @@ def ddim_timestep(ratio: float) -> int:
 
 def ddim_sigma(timesteps: Tensor) -> Tensor:
     """Return the VP sigma of training timesteps 0..999, float64: alpha^2 = 1 - t / 1000, float32, clamped as there."""
-    signal = (1 - timesteps.float() / TRAIN_TIMESTEPS).clamp(_DDIM_CLAMP, 1 - _DDIM_CLAMP)
+    signal = (1 - timesteps.float() / TRAIN_TIMESTEPS).clamp(DDIM_CLAMP, 1 - DDIM_CLAMP)
     return (1 - signal.double()).sqrt()

@@ -17,8 +17,10 @@ from itertools import accumulate
 from operator import mul
 from typing import Protocol
 
+from ...training_rules import apply_shift
+
 __all__ = ["ContinuousEDM", "ContinuousV", "CosmosFlow", "DiscreteEpsilon", "DiscreteFlow", "FluxFlow", "ModelSampling"]
-__all__ += ["ContinuousSampling", "to_float32"]
+__all__ += ["ContinuousSampling", "Float32", "to_float32"]
 
 
 class ModelSampling(Protocol):
@@ -78,7 +80,8 @@ class DiscreteFlow:
         return 1.0 if percent <= 0 else 0.0 if percent >= 1 else self._shift(1 - percent)
 
     def _shift(self, t: float) -> float:
-        return self.shift * t / (1 + (self.shift - 1) * t)
+        shifted: float = apply_shift(t, self.shift)
+        return shifted
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,25 @@ def to_float32(value: float) -> float:
     """Round a number as float32 does."""
     rounded: float = struct.unpack("f", struct.pack("f", value))[0]
     return rounded
+
+
+class Float32(float):
+    """A number of which every operation rounds as float32 does; a Python number beside it is rounded first."""
+
+    def __new__(cls, value: float) -> Float32:
+        """Round a number."""
+        return super().__new__(cls, to_float32(value))
+
+    def __add__(self, other: float) -> Float32:
+        return Float32(float(self) + to_float32(other))
+
+    def __mul__(self, other: float) -> Float32:
+        return Float32(float(self) * to_float32(other))
+
+    def __truediv__(self, other: float) -> Float32:
+        return Float32(float(self) / to_float32(other))
+
+    __radd__, __rmul__ = __add__, __mul__
 
 
 class CosmosFlow(ContinuousSampling):

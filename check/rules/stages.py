@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...models.known_students import expert_role, find_swapped_experts
+from ...training_rules import TEACHER_BOUNDARIES
 from ..report import DOUBTFUL, NOTE, WRONG, Finding, show, show_all
 from ..trace.models import ModelTrace
 from ..trace.runs import Run, previous_of
@@ -16,8 +17,6 @@ __all__ = ["check_stages"]
 CORE = "ComfyUI 0.33.0 nodes.py (KSamplerAdvanced), comfy/samplers.py, comfy/k_diffusion/sampling.py"
 WAN = "Wan-Video/Wan2.2@42bf4cf wan/configs/wan_t2v_A14B.py, wan_i2v_A14B.py, wan/text2video.py"
 NEAR, FAR = 0.002, 0.05
-BOUNDARIES = {"t2v": 0.875, "i2v": 0.9}
-"""The teacher's own, by what the file's name says."""
 
 DECODERS = ("VAEDecode", "VAEDecodeTiled", "WanLiteVAEDecode")
 
@@ -213,7 +212,7 @@ def _check_guider(use: SamplerUse, low: ModelTrace) -> Iterator[Finding]:
 
 def _find_boundary(model: ModelTrace) -> float | None:
     name = _get_file_name(model).lower()
-    found = [boundary for word, boundary in BOUNDARIES.items() if f"_{word}_" in name.replace("-", "_")]
+    found = [boundary for word, boundary in TEACHER_BOUNDARIES.items() if f"_{word}_" in name.replace("-", "_")]
     is_a14b = model.family is not None and model.family.id == "Wan 2.2 A14B"
     return found[0] if len(found) == 1 and is_a14b else None
 

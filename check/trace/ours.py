@@ -34,6 +34,15 @@ OWN_SAMPLERS = {"WanLiteFlowUniPCSampler": "flow_unipc", "WanLiteDDIMSampler": "
 FIXED = frozenset({"denoising_steps", "levels", "sigma_max", "timesteps"})
 """Fields of a contract whose levels are those of training and no others."""
 
+_FLOW, _DDIM = {"solver": "flow_unipc", "prediction": "velocity"}, {"solver": "ddim", "prediction": "epsilon"}
+MADE_FOR = {
+    "WanLiteFlowSchedule": _FLOW,
+    "WanLiteFlowUniPCSampler": _FLOW,
+    "WanLiteDDIMSchedule": _DDIM,
+    "WanLiteDDIMSampler": _DDIM,
+}
+"""Nodes that make a schedule of widgets, and what of a contract is settled by the node."""
+
 OWN_SCHEDULES = ("WanLiteFlowSchedule", "WanLiteDDIMSchedule", "WanLiteContractSampling")
 
 
@@ -132,12 +141,11 @@ def contract_levels(fields: Fields, denoise: float) -> tuple[list[float], list[f
 
 def schedule_fields(node: Node, values: Mapping[str, Value]) -> Fields:
     """Return a schedule node's widgets as the fields of a contract."""
-    is_flow = node.type in ("WanLiteFlowSchedule", "WanLiteFlowUniPCSampler")
     made_for = values.get("made_for")
-    solver = "flow_dpmpp" if made_for is not None and made_for.value == "FlowDPM++" else "flow_unipc"
+    changed = {"solver": "flow_dpmpp"} if made_for is not None and made_for.value == "FlowDPM++" else {}
     return {
-        "solver": solver if is_flow else "ddim",
-        "prediction": "velocity" if is_flow else "epsilon",
+        **MADE_FOR[node.type],
+        **changed,
         "steps": int(values["steps"].value),
         "shift": float(values["shift"].value),
         "timestep_cast": "int64_trunc",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...samplers.contract import CONTRACT_KEY, ContractError, SamplingContract
-from ...samplers.guidance import is_high_noise
+from ...training_rules import is_high_noise
 from ..contract_files import read_contract
 from .reading import load_known_students
 from .student import KnownStudent, KnownStudents

@@ -15,8 +15,9 @@ import torch
 from comfy_api.latest import io
 
 from ...models.known_students.find import FoundContract
+from ...on_mismatch import ON_MISMATCH, raise_or_warn
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import ON_MISMATCH, Mismatch, compare, drop_assumed, raise_or_warn
+from ...samplers.mismatch import Mismatch, compare, drop_assumed
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import infer_shift
@@ -170,10 +171,9 @@ def check_solver(contract: SamplingContract | None, model: Any, solver: str, sig
     """Find what a solver alone can see of a broken contract: itself, the MODEL's process, the shift in the SIGMAS."""
     if contract is None:
         return []
-    is_flow = get_process(model.get_model_object("model_sampling")) is FLOW
-    prediction = Prediction.VELOCITY if is_flow else Prediction.EPSILON
-    shift = infer_shift(sigmas) if is_flow and not contract.has_fixed_sigmas else None
-    seen: dict[str, object] = {"solver": solver, "prediction": prediction}
+    process = get_process(model.get_model_object("model_sampling"))
+    shift = infer_shift(sigmas) if process is FLOW and not contract.has_fixed_sigmas else None
+    seen: dict[str, object] = {"solver": solver, "prediction": Prediction.of_process(process)}
     if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
         seen["shift"] = round(shift, 3)
     remedy = (

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ...samplers.contract import SamplingContract
-from ...samplers.guidance import is_high_noise
 from ...samplers.mismatch import check_experts
+from ...training_rules import is_high_noise
 from .checks import check_sigmas_shift, get_contract, report_problems
 from .model_sampling import TruncatedFlow, make_contract_sampling, patch_sampling
 from .progress import show_refusals

@@ -27,10 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from ...samplers.contract import SamplingContract
-from ...samplers.prediction import Prediction, to_x0
+from ...samplers.prediction import Prediction, own_noise, to_x0
 from ...samplers.process import FLOW, VE, VP, NoiseProcess
 from ...samplers.schedule import Schedule, shift_sigma
-from ...samplers.timesteps import TRAIN_TIMESTEPS, ddim_sigma, wan_timestep
+from ...samplers.timesteps import ddim_sigma, wan_timestep
+from ...training_rules import TRAIN_TIMESTEPS
 
 SAME_SIGMA = 1e-6
 """How far float32 may carry a level from the contract's."""
@@ -130,16 +131,14 @@ class FixedSchedule(nn.Module):
         """Return x0 from the network's output, both (b, c, t, h, w)."""
         level = self.schedule.sigma_values[self.find_step(sigma)]
         x0 = to_x0(model_output, model_input, level, self.prediction, self.schedule.process)
-        self._last = (x0, model_output)
+        noise = own_noise(model_output, model_input, self.prediction)
+        self._last = None if noise is None else (x0, noise)
         return x0
 
     def take_noise(self, x0: Tensor) -> Tensor | None:
-        """Return the output that ``x0`` was read from, where the output is noise and nothing has changed x0 since."""
-        if self._last is None or self.prediction is not Prediction.EPSILON:
-            return None
-        own_x0, output = self._last
-        self._last = None
-        return output if torch.equal(own_x0, x0) else None
+        """Return the network's own noise, where its output is that and nothing has changed ``x0`` since."""
+        last, self._last = self._last, None
+        return last[1] if last is not None and torch.equal(last[0], x0) else None
 
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
         """Add noise to an image's latent up to ``sigma``: for masks, and for the start of an image-to-image run."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ...training_rules import TEACHER_BOUNDARIES
 from ..host.checks import mismatch_input
 from ..host.experts_guider import Guidance, make_experts
 from ..host.schema import CATEGORY, Node, float_input, make_schema
@@ -43,10 +44,10 @@ class WanLiteExpertsGuider(Node):
                 io.Conditioning.Input("negative", tooltip="What to avoid. The teacher has a long text of its own."),
                 float_input(
                     "boundary",
-                    0.875,
+                    TEACHER_BOUNDARIES["t2v"],
                     (0.0, 1.0),
-                    "The high-noise model runs while the truncated timestep is at least this times 1000. 0.875 for "
-                    "text to video, 0.9 for image to video.",
+                    "The high-noise model runs while the truncated timestep is at least this times 1000. "
+                    f"{TEACHER_BOUNDARIES['t2v']} for text to video, {TEACHER_BOUNDARIES['i2v']} for image to video.",
                     step=0.001,
                     round=0.001,
                 ),
@@ -64,7 +65,7 @@ class WanLiteExpertsGuider(Node):
         model_low_noise: Any,
         positive: list[Any],
         negative: list[Any],
-        boundary: float = 0.875,
+        boundary: float = TEACHER_BOUNDARIES["t2v"],
         cfg_high_noise: float = 4.0,
         cfg_low_noise: float = 3.0,
         on_mismatch: str = "error",

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...samplers.mismatch import ON_MISMATCH
+from ...on_mismatch import ON_MISMATCH
 from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, VE
 from ...samplers.schedule import ddim_schedule, flow_schedule

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from PIL import Image
 from torch import Tensor
 
-from ...samplers.timesteps import TRAIN_TIMESTEPS
+from ...training_rules import TRAIN_TIMESTEPS
 from .charts import Axes, draw_line_chart
 
 __all__ = ["draw_schedule_chart", "format_schedules"]

@@ -20,9 +20,8 @@ from wan_lite.check.training import CASTS, STARTS, find_trainings, make_declared
 from wan_lite.models.known_students import KnownStudents, Recognition, load_known_students
 from wan_lite.samplers import FLOW, VE, Prediction, SamplingContract, flow_schedule, shift_sigma
 from wan_lite.samplers.contract import PRESETS, ContractError
-from wan_lite.samplers.guidance import is_high_noise
 from wan_lite.samplers.solvers import SOLVERS
-from wan_lite.samplers.timesteps import TIMESTEP_CASTS
+from wan_lite.training_rules import TIMESTEP_CASTS, is_high_noise
 
 SAME = 1e-7
 FLOAT32 = 2**-23

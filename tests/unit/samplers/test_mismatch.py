@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from wan_lite.on_mismatch import ON_MISMATCH
 from wan_lite.samplers import ContractMismatch, Prediction, SamplingContract, flow_schedule, raise_or_warn
 from wan_lite.samplers.mismatch import (
-    ON_MISMATCH,
     check_few_steps,
     check_leftover,
     compare,
