@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-__all__ = ["LONGEST_LINE", "SentenceError", "make_line", "make_printable"]
+__all__ = ["LONGEST_LINE", "SentenceError", "make_file_name", "make_line", "make_printable"]
 
 LONGEST_LINE = 400
+_LONGEST_NAME = 80
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories that steer a terminal, reorder text or cannot be encoded: they are shown as their code."""
@@ -34,6 +36,12 @@ def make_line(text: str, longest: int = LONGEST_LINE) -> str:
         return line
     end = longest // 3
     return f"{line[: longest - end - 5]} ... {line[-end:]}"
+
+
+def make_file_name(text: str) -> str:
+    """Return a text as a part of a file name: no separators, nothing that some file system refuses, not too long."""
+    name = "".join(" " if unicodedata.category(c)[0] == "C" or c in '/\\:*?"<>|' else c for c in text)
+    return re.sub(r"\s+", " ", name).strip(" .")[:_LONGEST_NAME].strip(" .") or "_"
 
 
 def _show_code(character: str) -> str:

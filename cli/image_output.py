@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..printable import make_file_name
 from .arguments import check_folder, check_sheet_name
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ __all__ = ["Sheet", "Targets"]
 FIELDS = ("caption", "number", "seed", "steps", "student")
 _EXAMPLE = ("", 0, 0, 0, "")
 _OTHER_IMAGES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -89,11 +87,7 @@ def _list_numbered(folder: Path, stem: str) -> Iterator[Path]:
 
 
 def _clean_part(value: object) -> object:
-    """Make a text a part of a file name: no separators, nothing that some file system refuses, not too long."""
-    if not isinstance(value, str):
-        return value
-    text = "".join(" " if unicodedata.category(c)[0] == "C" or c in '/\\:*?"<>|' else c for c in value)
-    return re.sub(r"\s+", " ", text).strip(" .")[:_LONGEST_NAME].strip(" .") or "_"
+    return make_file_name(value) if isinstance(value, str) else value
 
 
 @dataclass

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ("samplers", "models", "pipeline", "check", "cli", "nodes", "demo")
+PACKAGE = ("samplers", "models", "pipeline", "check", "batches", "cli", "nodes", "demo")
 TOOLS = ("benchmarks", "scripts")
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "latent_preview", "server"}
 """Modules of ComfyUI."""
@@ -29,7 +29,8 @@ INSIDE = {
     "models": {"samplers"},
     "pipeline": {"samplers", "models"},
     "check": {"samplers", "models"},
-    "cli": {"samplers", "models", "pipeline", "check"},
+    "batches": {"check"},
+    "cli": {"samplers", "models", "pipeline", "check", "batches"},
     "nodes": {"samplers", "models", "pipeline", "check"},
     "demo": {"samplers", "models", "pipeline"},
     "benchmarks": {"samplers", "models"},
@@ -43,6 +44,7 @@ OUTSIDE = {
     "models": {"torch", "einops", "safetensors"},
     "pipeline": {"torch", "einops", "numpy", "PIL", "kornia", "sentencepiece", "transformers", "ftfy"},
     "check": {"PIL", "av", "scipy"},
+    "batches": {"aiohttp", "filelock"},
     "cli": {"torch", "einops", "numpy", "PIL", "av", "h5py", "safetensors", "shtab", "tqdm"},
     "nodes": {"torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .graph import Graph, Link, Node, Path, WorkflowError
+from .node_table import NodeTypes
 from .ui import BYPASSED, DEEPEST, INPUT_NODE, MUTED, OUTPUT_NODE, Definition, RawLink, RawNode, Slot, read_ui
 
 __all__ = ["flatten"]
@@ -160,13 +161,13 @@ class _Flattener:
         return None
 
 
-def flatten(document: Mapping[str, Any]) -> Graph:
+def flatten(document: Mapping[str, Any], types: NodeTypes) -> Graph:
     """Return the graph of the nodes that run.
 
     Raises:
         WorkflowError: the document is damaged, a subgraph contains itself, or links run in a circle.
     """
-    root, subgraphs = read_ui(document)
+    root, subgraphs = read_ui(document, types)
     return _Flattener(subgraphs).flatten(root)
 
 

@@ -7,13 +7,16 @@ A workflow file stores widget values by position and often without names; withou
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["Input", "NodeType", "find_type"]
+__all__ = ["Input", "NodeType", "NodeTypes", "find_type", "make_row", "make_type"]
 
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "COLOR"}
+SEEDS = ("seed", "noise_seed")
 TABLE = FilePath(__file__).with_name("node_table.json")
 
 
@@ -46,16 +49,55 @@ class NodeType:
         return [entry.name for entry in self.inputs if entry.type == kind]
 
 
+NodeTypes: TypeAlias = Mapping[str, NodeType]
+"""Types by name."""
+
+
 def find_type(name: str) -> NodeType | None:
     """Return a node's type, or None for a node that the table does not have."""
     entry = _read_table().get(name)
     return None if entry is None else _read_node_type(name)
 
 
+def make_type(entry: Mapping[str, Any]) -> NodeType:
+    """Return a node's type from what a server's ``/object_info`` says of it."""
+    return _parse_row(make_row(entry))
+
+
+def make_row(entry: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return one node's inputs and outputs, as the table holds them, from ``/object_info``."""
+    return {"in": list(_list_inputs(entry["input"])), "out": list(map(str, entry["output"]))}
+
+
+def _list_inputs(inputs: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Yield [name, type, stored values, choices]; what is zero or empty at the end is left out."""
+    for part in ("required", "optional"):
+        for name, (kind, *options) in (inputs.get(part) or {}).items():
+            settings = options[0] if options else {}
+            kind = kind if isinstance(kind, str) else "COMBO"
+            stored = _count_stored(name, kind, settings)
+            if kind == "COMFY_DYNAMICCOMBO_V3":
+                yield [name, kind, 1, {o["key"]: list(_list_inputs(o["inputs"])) for o in settings["options"]}]
+            else:
+                yield [name, kind, stored] if stored else [name, kind]
+
+
+def _count_stored(name: str, kind: str, settings: Mapping[str, Any]) -> int:
+    """Return how many values of an input a saved node holds."""
+    if settings.get("widgetType", kind) not in WIDGETS or settings.get("forceInput"):
+        return 0
+    has_control = settings.get("control_after_generate", kind == "INT" and name in SEEDS)
+    has_upload = any(settings.get(f"{what}_upload") for what in ("image", "video", "audio"))
+    return 1 + bool(has_control) + has_upload
+
+
 @cache
 def _read_node_type(name: str) -> NodeType:
-    entry = _read_table()[name]
-    return NodeType(tuple(map(_read_input, entry["in"])), tuple(entry["out"]))
+    return _parse_row(_read_table()[name])
+
+
+def _parse_row(row: Mapping[str, Any]) -> NodeType:
+    return NodeType(tuple(map(_read_input, row["in"])), tuple(row["out"]))
 
 
 def _read_input(entry: list[Any]) -> Input:

@@ -7,18 +7,23 @@ from typing import Any
 
 from .flatten import MOST_NODES, flatten
 from .graph import Graph, Link, Node, NoWorkflowError, WorkflowError
+from .node_table import NodeTypes
 
 __all__ = ["read_graph"]
 
 
-def read_graph(document: Mapping[str, Any]) -> Graph:
+def read_graph(document: Mapping[str, Any], types: NodeTypes | None = None) -> Graph:
     """Return the nodes that run, from the page's own format or from the API format.
+
+    Args:
+        document: the workflow.
+        types: what a server says of its nodes, which goes before the shipped table; None is nothing.
 
     Raises:
         WorkflowError: the document is neither, or is damaged.
     """
     if isinstance(document.get("nodes"), list):
-        return flatten(document)
+        return flatten(document, types or {})
     if isinstance(document.get("prompt"), Mapping):  # what is posted to a server
         return _read_api(document["prompt"], ("prompt",))
     return _read_api(document, ())

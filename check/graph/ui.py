@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from .graph import Path, WorkflowError
-from .node_table import NodeType, find_type
+from .node_table import NodeType, NodeTypes, find_type
 from .widgets import name_widgets
 
 __all__ = ["BYPASSED", "DEEPEST", "INPUT_NODE", "MUTED", "OUTPUT_NODE", "Definition", "RawLink", "RawNode", "Slot"]
@@ -77,8 +77,8 @@ class Definition:
         return raw is not None and any(slot.link == number and slot.is_widget for slot in raw.slots)
 
 
-def read_ui(document: Mapping[str, Any]) -> tuple[Definition, dict[str, Definition]]:
-    """Return the root graph and the subgraphs by id.
+def read_ui(document: Mapping[str, Any], types: NodeTypes) -> tuple[Definition, dict[str, Definition]]:
+    """Return the root graph and the subgraphs by id; ``types`` go before the shipped table of types.
 
     Raises:
         WorkflowError: parts of the document have another form than the page writes.
@@ -86,10 +86,10 @@ def read_ui(document: Mapping[str, Any]) -> tuple[Definition, dict[str, Definiti
     try:
         stored = (document.get("definitions") or {}).get("subgraphs") or []
         subgraphs = {
-            str(entry["id"]): _read_definition(entry, ("definitions", "subgraphs", index))
+            str(entry["id"]): _read_definition(entry, ("definitions", "subgraphs", index), types)
             for index, entry in enumerate(stored)
         }
-        root = _read_definition(document, ())
+        root = _read_definition(document, (), types)
         _renumber(root, subgraphs.values(), int(document.get("last_node_id") or 0))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise WorkflowError(f"a node or link has an unknown form ({type(error).__name__}: {error}).") from None
@@ -138,8 +138,8 @@ def _rename_link(link: RawLink, names: Mapping[str, str]) -> RawLink:
     return link._replace(origin=names.get(link.origin, link.origin), target=names.get(link.target, link.target))
 
 
-def _read_definition(stored: Mapping[str, Any], path: Path) -> Definition:
-    nodes = [_read_node(entry, (*path, "nodes", index)) for index, entry in enumerate(stored["nodes"])]
+def _read_definition(stored: Mapping[str, Any], path: Path, types: NodeTypes) -> Definition:
+    nodes = [_read_node(entry, (*path, "nodes", index), types) for index, entry in enumerate(stored["nodes"])]
     links = dict(map(_read_link, stored.get("links") or []))
     outputs = list(map(_find_first_link, stored.get("outputs") or [])) if path else []
     inputs = {str(entry["name"]): _find_first_link(entry) for entry in stored.get("inputs") or []} if path else {}
@@ -161,9 +161,9 @@ def _read_link(stored: Any) -> tuple[int, RawLink]:
     return int(number), RawLink(str(origin), int(slot), str(target), int(target_slot))
 
 
-def _read_node(stored: Mapping[str, Any], path: Path) -> RawNode:
+def _read_node(stored: Mapping[str, Any], path: Path, types: NodeTypes) -> RawNode:
     kind = str(stored["type"])
-    known, slots = find_type(kind), stored.get("inputs") or []
+    known, slots = types.get(kind) or find_type(kind), stored.get("inputs") or []
     values = stored.get("widgets_values")
     return RawNode(
         id=str(stored["id"]),

@@ -87,7 +87,7 @@ def isolation_arguments(base: Path, *, api_nodes: bool = False) -> list[str]:
 
 
 class Server:
-    """One ComfyUI process on a free port; use as a context manager."""
+    """One ComfyUI process on a free port, or on the one that is given; use as a context manager."""
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class Server:
         arguments: tuple[str, ...] = (),
         api_nodes: bool = False,
         environment: Mapping[str, str] | None = None,
+        port: int = 0,
     ) -> None:
         self.comfyui, self.base = comfyui, base
         self.environment = host_environment() | dict(environment or {})
@@ -104,12 +105,17 @@ class Server:
         self.log_path = base / "server.log"
         self.seconds_to_ready = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
+        self._port = port
 
     @property
     def url(self) -> str:
         """Address of the server, without a slash at its end."""
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """Port of the server; 0 before it has one."""
+        return self._port
 
     @property
     def pid(self) -> int:
@@ -118,7 +124,7 @@ class Server:
         return self._process.pid
 
     def __enter__(self) -> Server:
-        self._port = _free_port()
+        self._port = self._port or _free_port()
         started = time.monotonic()
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(

@@ -1,0 +1,1 @@
+"""Rows through ComfyUI servers: a workflow with values from each row, posted, followed, and its results fetched."""
