@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -81,11 +82,17 @@ def find_model(kind: str, name: str, what: str) -> Path:
     )
 
 
-def fingerprint(path: Path) -> str:
-    """Return a text that changes when the file, or a file in the folder, changes: for the host's cache."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
-    return f"{path}{stats}"
+def fingerprint(path: Path | None) -> str:
+    """Return a text that changes with the file, or with any file in the folder: for the host's cache.
+
+    The host writes it into every image. So it is a digest, which tells nobody where the models lie, and it is the same
+    on every machine that holds the same files with the same times.
+    """
+    if path is None:
+        return ""
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
+    stats = [(file.relative_to(path.parent).as_posix(), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return hashlib.sha256(repr(stats).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def make_save_path(filename_prefix: str, extension: str) -> tuple[Path, str, str]:

@@ -148,14 +148,6 @@ def read_clip_beside(path: Path | None) -> Clip | None:
     return Clip(tensors["frames"][0].float() / 255.0, ActionChoice(tensors["actions"][:1].tolist()))
 
 
-def fingerprint_checkpoint(path: Path | None) -> str:
-    """Return a text that changes with any file of a checkpoint, for the host's cache."""
-    if path is None:
-        return ""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return str([(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()])
-
-
 # Frames --------------------------------------------------------------------------------------------------------------
 
 

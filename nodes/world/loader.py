@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..host.folders import fingerprint
 from ..host.progress import show_text
 from ..host.schema import CATEGORY, PRECISIONS, Node, choice_input, make_schema
 from ..host.world_model import (
@@ -12,7 +13,6 @@ from ..host.world_model import (
     WorldActions,
     WorldModel,
     find_parts,
-    fingerprint_checkpoint,
     list_worlds,
     open_world,
     read_clip_beside,
@@ -81,7 +81,7 @@ class WanLiteWorldLoader(Node):
         precision: str = "auto",
     ) -> str:
         paths = find_parts(world_name, actions_name, dynamics_name)
-        return precision + "".join(fingerprint_checkpoint(path) for path in paths.values())
+        return precision + "".join(fingerprint(path) for path in paths.values())
 
     @classmethod
     def execute(

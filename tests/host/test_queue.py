@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -88,12 +89,12 @@ def test_a_server_killed_and_started_again_loses_nothing(
     rows = write_rows(tmp_path, count)
     alone = make_plan(tmp_path, "alone", rows, [comfy.url])
     assert run_queue(alone).done == count
-    second = Server(comfyui, make_base(tmp_path / "second"))
-    restarted: list[Server] = []
+    second = Server(comfyui, _copy_base(comfy, tmp_path / "second"))
     with second:
         plan = make_plan(tmp_path, "both", rows, [comfy.url, second.url])
         seen = threading.Event()
-        watcher = threading.Thread(target=lambda: restarted.append(_kill_and_start(second, seen, tmp_path, comfyui)))
+        third = Server(comfyui, _copy_base(comfy, tmp_path / "third"), port=second.port)
+        watcher = threading.Thread(target=_kill_and_start, args=(second, third, seen))
         watcher.start()
 
         def on_row(*_: object) -> None:
@@ -102,19 +103,31 @@ def test_a_server_killed_and_started_again_loses_nothing(
 
         summary = run_queue(plan, on_row)
         watcher.join()
-    for server in restarted:
-        server.stop()
+    third.stop()
     assert summary == QueueSummary(done=count)
     assert hashes(plan.folder) == hashes(alone.folder)
     assert {record.about["server"] for record in read_records(plan.folder)} == {comfy.url, second.url}
     assert len(list(plan.folder.glob("*.png"))) == count
 
 
-def _kill_and_start(server: Server, when: threading.Event, folder: Path, comfyui: ComfyUI) -> Server:
+def _copy_base(comfy: Client, base: Path) -> Path:
+    """A base directory of its own, with the same model files of the same times: what servers that share them have."""
+    make_base(base, with_models=False)
+    shutil.copytree(comfy.server.base / "models", base / "models", dirs_exist_ok=True)
+    return base
+
+
+def _kill_and_start(server: Server, again: Server, when: threading.Event) -> None:
     """SIGKILL the server in the middle, and start another at the same address."""
     assert when.wait(300)
     os.kill(server.pid, signal.SIGKILL)
     time.sleep(0.5)
-    again = Server(comfyui, make_base(folder / "third"), port=server.port)
     again.__enter__()
-    return again
+
+
+def test_an_image_does_not_tell_where_the_models_lie(tmp_path: Path, comfy: Client) -> None:
+    plan = make_plan(tmp_path, "out", write_rows(tmp_path, 1), [comfy.url])
+    run_queue(plan)
+    content = next(plan.folder.glob("*.png")).read_bytes()
+    assert b"is_changed" in content
+    assert str(comfy.server.base).encode() not in content
