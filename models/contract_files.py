@@ -10,6 +10,7 @@ from ..samplers.contract import CONTRACT_KEY, ContractError, SamplingContract, m
 from .checkpoint import WEIGHT_NAMES, CheckpointError
 from .metadata import read_metadata, rewrite_metadata
 from .scheduler_config import read_scheduler_config
+from .text_files import read_text
 
 __all__ = ["read_contract", "stamp"]
 
@@ -76,9 +77,7 @@ def _read_sidecar(path: Path) -> SamplingContract | None:
     folder = path if path.is_dir() else path.parent if path.name in WEIGHT_NAMES else None
     own = path.with_name(f"{path.stem}.{_CONTRACT_NAME}") if folder is None else folder / _CONTRACT_NAME
     if own.is_file():
-        # what is not UTF-8 is not JSON either, and from_json says so
-        text = own.read_text("utf-8", errors="replace")
-        return SamplingContract.from_json(text, origin=own.name, source="sidecar")
+        return SamplingContract.from_json(_read_text(own), origin=own.name, source="sidecar")
     configs = [] if folder is None else [folder / name for name in _SCHEDULER_NAMES]
     config = next((file for file in configs if file.is_file()), None)
     if config is None:
@@ -88,6 +87,13 @@ def _read_sidecar(path: Path) -> SamplingContract | None:
     except ContractError as error:
         raise ContractError(f"{config.name}: {error}") from None
     except ValueError as error:
+        raise ContractError(str(error)) from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except CheckpointError as error:
         raise ContractError(str(error)) from None
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from ..samplers.prediction import Prediction
 from ..samplers.process import FLOW
 from ..samplers.solvers import SOLVERS
+from .errors import CheckpointError
+from .text_files import read_text
 
 __all__ = ["read_scheduler_config"]
 
@@ -26,7 +28,9 @@ def read_scheduler_config(path: Path) -> dict[str, Any]:
         ValueError: it is not JSON, or names a sampling that none of the solvers here can follow.
     """
     try:
-        config = json.loads(path.read_text("utf-8"))
+        config = json.loads(read_text(path))
+    except CheckpointError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name}: is not JSON ({error}); repair or remove it.") from None
     if not isinstance(config, Mapping):

@@ -21,6 +21,7 @@ from ..models.model_kind import ModelKind, identify_model
 from ..models.student.loading import CONFIG_KEY, PROJECTION_NAME, StudentCheckpoint, read_student
 from ..models.student.student import VAES
 from ..models.text_embeds import CAPTIONS_KEY, read_text_embeds
+from ..models.text_files import read_text
 from ..models.wan_vae.loading import VAEFile
 from ..models.world import find_runs, load_world
 from ..models.world.formats import STAGES
@@ -280,4 +281,8 @@ def _is_student_config(path: Path) -> bool:
 
 
 def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    """Return a configuration's text, empty where there is none that can be read."""
+    try:
+        return read_text(path)
+    except CheckpointError:
+        return ""

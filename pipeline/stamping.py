@@ -13,6 +13,7 @@ from ..models.known_students import KnownStudents
 from ..models.known_students.find import FoundContract, find_by_names
 from ..models.known_students.stamping import is_lora, stamp_published
 from ..models.student import fit_contract, load_student
+from ..models.text_files import read_text
 from ..samplers.contract import PRESETS, SamplingContract
 from ..samplers.formatting import format_contract
 from .contracts import find_preset
@@ -41,7 +42,7 @@ def stamp_student(
         ValueError: the student, the preset or the file cannot be read, or there is another contract already and
             ``replace_existing`` is False.
     """
-    own = None if file is None else SamplingContract.from_json(_read_text(Path(file)), origin=Path(file).name)
+    own = None if file is None else SamplingContract.from_json(read_text(Path(file)), origin=Path(file).name)
     if own is not None and Path(path).suffix == ".safetensors" and is_lora(path):
         wanted = replace(own.with_changes(**changes), source="declared")
         _check_existing(Path(path), wanted, replace_existing)
@@ -109,10 +110,3 @@ def _check_existing(path: Path, wanted: SamplingContract, replace_existing: bool
     is_other = existing is not None and existing.source == "declared" and existing != wanted
     if existing is not None and is_other and not replace_existing:
         raise ValueError(f"{path.name}: has a contract already ({format_contract(existing)}); --replace replaces it.")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as text ({error}); give a JSON file with a contract.") from error

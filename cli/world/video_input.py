@@ -26,7 +26,7 @@ from .video_output import VIDEO_FILES, import_pyav
 __all__ = ["Excerpt", "Video", "open_video", "read_frames"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-MAX_PIXELS = 4096 * 4096
+MAX_PIXELS = 4096 * 2304  # of a frame: those of 4K video
 MAX_BYTES = 2**30
 """Of all frames that are read, as float32."""
 
@@ -118,20 +118,30 @@ def read_frames(video: Video, excerpt: Excerpt, fit: Callable[[Tensor], Tensor] 
         raise ValueError(
             f"{video.name}: has {video.count} frames, none from number {excerpt.start} on; choose a smaller start."
         )
-    frames: list[Tensor] = []
+    frames, done = torch.empty(0), 0
     for image in islice(video.decode(excerpt.start, excerpt.every), count):
         if image.shape[1::-1] != video.size:
-            raise ValueError(f"{video.name}: frame {len(frames)} has another size than the first; convert it anew.")
-        frames.append(fit(bytes_to_signed(rearrange(torch.from_numpy(image), "h w c -> 1 c h w"))))
-        if count * frames[0].nbytes > MAX_BYTES:
-            raise ValueError(
-                f"{video.name}: {count} frames of {video.size[0]}x{video.size[1]} pixels need "
-                f"{count * frames[0].nbytes / 2**30:.1f} GB of memory, and at most {MAX_BYTES / 2**30:g} is taken; "
-                "read fewer with --frames, or smaller ones with --resize."
-            )
-    if not frames:
+            raise ValueError(f"{video.name}: frame {done} has another size than the first; convert it anew.")
+        frame = fit(bytes_to_signed(rearrange(torch.from_numpy(image), "h w c -> 1 c h w")))[0]
+        if not done:
+            frames = _make_room(video, frame, count)
+        frames[done] = frame
+        done += 1
+    if not done:
         raise ValueError(f"{video.name}: no frame could be decoded from number {excerpt.start} on; copy it again.")
-    return torch.cat(frames)
+    return frames[:done]
+
+
+def _make_room(video: Video, frame: Tensor, count: int) -> Tensor:
+    """Return memory for ``count`` frames like the first one, if that is not too much."""
+    needed = count * frame.nbytes
+    if needed > MAX_BYTES:
+        raise ValueError(
+            f"{video.name}: {count} frames of {video.size[0]}x{video.size[1]} pixels need {needed / 2**30:.1f} GB of "
+            f"memory, and at most {MAX_BYTES / 2**30:g} is taken; read fewer with --frames, or smaller ones with "
+            "--resize."
+        )
+    return frame.new_empty(count, *frame.shape)
 
 
 # What a video may lie in ---------------------------------------------------------------------------------------------

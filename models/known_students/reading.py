@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..errors import CheckpointError
+from ..text_files import read_text
 from .names import NameRule
 from .student import Alternative, KnownStudent, KnownStudents, KnownStudentsError, Source
 
@@ -20,9 +22,9 @@ USER_FILE_VARIABLE = "WAN_LITE_KNOWN_STUDENTS"
 
 _FORMAT = 1
 _OWN = Path(__file__).with_name("known_students.json")
-_ENTRY_KEYS = {
-    "id", "title", "of", "contract", "names", "alternatives", "weights", "core", "recipes", "cannot_run", "sources",
-    "remarks", "off",
+_ENTRY_TYPES: dict[str, type | tuple[type, ...]] = {
+    "id": str, "title": str, "of": list, "contract": (dict, type(None)), "names": list, "alternatives": list,
+    "weights": str, "core": dict, "recipes": list, "cannot_run": str, "sources": list, "remarks": list, "off": bool,
 }  # fmt: skip
 
 
@@ -79,9 +81,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise KnownStudentsError(f"{path}: {error.strerror}; check the path and the permissions.") from None
+        content = json.loads(read_text(path))
+    except CheckpointError as error:
+        raise KnownStudentsError(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise KnownStudentsError(f"{path.name}: is not JSON ({error}); repair it.") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -93,8 +95,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _check_entry(entry: Any, origin: str) -> dict[str, Any]:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
         raise KnownStudentsError(f'{origin}: an entry is {_shorten(entry)}; give an object with an "id".')
-    if unknown := sorted(set(entry) - _ENTRY_KEYS):
-        raise KnownStudentsError(f"{origin}: {entry['id']} has {unknown}; allowed are {sorted(_ENTRY_KEYS)}.")
+    if unknown := sorted(set(entry) - set(_ENTRY_TYPES)):
+        raise KnownStudentsError(f"{origin}: {entry['id']} has {unknown}; allowed are {sorted(_ENTRY_TYPES)}.")
+    for key, value in entry.items():
+        if not isinstance(value, _ENTRY_TYPES[key]):
+            raise KnownStudentsError(
+                f"{origin}: {entry['id']} has {_shorten(value)} as {key}, a {type(value).__name__}; write it as "
+                f"{_OWN.name} does."
+            )
     return entry
 
 
@@ -119,7 +127,9 @@ def _read_student(entry: Mapping[str, Any], origin: str) -> KnownStudent:
             of=tuple(entry.get("of", ())),
             fields=entry.get("contract"),
             names=tuple(_read_rule(rule, origin) for rule in entry.get("names", ())),
-            alternatives=tuple(Alternative(other["why"], other["changes"]) for other in entry.get("alternatives", ())),
+            alternatives=tuple(
+                Alternative(other["why"], {**other["changes"]}) for other in entry.get("alternatives", ())
+            ),
             weights=entry.get("weights", ""),
             core=entry.get("core", {}),
             recipes=tuple(entry.get("recipes", ())),

@@ -17,6 +17,7 @@ from ..contract_files import read_contract
 from ..fitting import check_fit, load_into
 from ..model_kind import ModelKind, identify_model
 from ..precision import choose_dtype
+from ..text_files import read_text
 from .network import StudentConfig, StudentNetwork
 from .student import VAES, Student, check_projection, fit_contract
 
@@ -179,7 +180,7 @@ def _find_in_folder(folder: Path, weights: TensorFile | None = None) -> _Files:
             f"{folder.name}: has no config.json, so it is not a student as WanDistiller saves it; "
             "choose the folder that holds config.json and the weights, or a single file made by Wan Lite."
         )
-    config = StudentConfig.from_json(_read_text(config_file), source=f"{folder.name}/config.json")
+    config = StudentConfig.from_json(read_text(config_file), source=f"{folder.name}/config.json")
     weights = weights or TensorFile(_find_weights(folder))
     source = f"{folder.name}/{weights.path.name}"
     beside = folder / PROJECTION_NAME
@@ -245,15 +246,6 @@ def _check_projection_fits(
             f"[16, {channels}, 1, 1]; take the {PROJECTION_NAME} of the same training run."
         )
     return projection
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            f"{path.parent.name}/{path.name}: cannot be read as text ({error}); take the file that training saved."
-        ) from error
 
 
 def _describe_foreign(path: Path, tensors: Mapping[str, Tensor]) -> str:

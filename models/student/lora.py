@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import CheckpointError, read_tensors
+from ..finite import is_finite
 from .network import StudentNetwork
 
 __all__ = ["merge_lora"]
@@ -32,8 +33,8 @@ def merge_lora(network: StudentNetwork, path: str | os.PathLike[str], strength: 
         The number of changed weights.
 
     Raises:
-        CheckpointError: The file cannot be read, is not a LoRA, or has a layer that the network lacks or of another
-            shape; nothing is changed then.
+        CheckpointError: The file cannot be read, is not a LoRA, holds NaN or infinity, or has a layer that the network
+            lacks or of another shape; nothing is changed then.
     """
     path = Path(path)
     tensors, layers = read_tensors(path), _name_layers(network)
@@ -43,6 +44,7 @@ def merge_lora(network: StudentNetwork, path: str | os.PathLike[str], strength: 
         name = key.partition(".lora_")[0].removesuffix(".alpha")
         down, up = _take_factors(tensors, name, path)
         alpha = tensors.pop(f"{name}.alpha", torch.tensor(float(down.shape[0])))
+        _check_values(path, name, down, up, alpha)
         weight = layers.get(name)
         if weight is None or up.shape[0] * down.flatten(1).shape[1] != weight.numel() or up.shape[0] != weight.shape[0]:
             found = "no such layer" if weight is None else f"a weight of {list(weight.shape)}"
@@ -59,6 +61,15 @@ def merge_lora(network: StudentNetwork, path: str | os.PathLike[str], strength: 
     return len(changes)
 
 
+def _check_values(path: Path, name: str, down: Tensor, up: Tensor, alpha: Tensor) -> None:
+    """Refuse factors and an alpha that would leave no usable weight."""
+    if alpha.numel() != 1 or not all(map(is_finite, (down, up, alpha))):
+        found = f"an alpha of {alpha.numel()} numbers" if alpha.numel() != 1 else "NaN or infinite values"
+        raise CheckpointError(
+            f"{path.name}: {name} has {found}; the file is damaged or its training diverged, use another one."
+        )
+
+
 def _name_layers(network: StudentNetwork) -> dict[str, Tensor]:
     """Return the weights that a LoRA may change, under every name that their layers go by."""
     found: dict[str, Tensor] = {}
@@ -73,7 +84,7 @@ def _take_factors(tensors: dict[str, Tensor], name: str, path: Path) -> tuple[Te
     for down, up in _ENDINGS:
         if f"{name}.{down}" in tensors and f"{name}.{up}" in tensors:
             factors = tensors.pop(f"{name}.{down}"), tensors.pop(f"{name}.{up}")
-            if min(factor.ndim for factor in factors) >= 2 and factors[1].shape[1] == factors[0].shape[0]:
+            if min(factor.ndim for factor in factors) >= 2 and factors[1].shape[1] == factors[0].shape[0] > 0:
                 return factors
     raise CheckpointError(
         f"{path.name}: {name} has no pair of lora_down and lora_up (or lora_A and lora_B) weights that fit each other; "

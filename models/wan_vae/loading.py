@@ -18,6 +18,7 @@ from ..finite import is_finite
 from ..fitting import check_fit, load_into
 from ..model_kind import identify_model
 from ..precision import choose_dtype
+from ..text_files import read_text
 from .config import WanVAEConfig
 from .key_map import build_diffusers_config, infer_config, is_diffusers, map_official_names, to_diffusers
 from .vae import WanVAE
@@ -45,6 +46,12 @@ class VAEFile:
         shapes = {name: tuple(spec.shape) for name, spec in self._file.specs.items()}
         self.layout = "diffusers" if is_diffusers(shapes) else "official"
         self._names = map_official_names(list(shapes))
+        if len(self._names) != len(shapes):
+            twice = sorted(set(shapes) - set(self._names.values()))[0]
+            raise CheckpointError(
+                f"{self.path.name}: {twice} and another tensor are the same one of a Wan VAE; the file was put "
+                "together from several, take the original."
+            )
         self.shapes = {name: shapes[inside] for name, inside in self._names.items()}
         self.config = self._read_config()
 
@@ -112,8 +119,10 @@ def _replace_statistics(config: WanVAEConfig, sidecar: Path) -> WanVAEConfig:
     name = f"{sidecar.parent.name}/{sidecar.name}"
     remedy = "take the config.json of the same repository as the weights, or remove it."
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_text(sidecar))
+    except CheckpointError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name}: is not valid JSON ({error}); {remedy}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a mapping; {remedy}")

@@ -58,7 +58,7 @@ def to_signed(image: Tensor) -> Tensor:
 
 def bytes_to_signed(values: Tensor) -> Tensor:
     """Map 8 bits to [-1, 1] in float32."""
-    return values.float() / 127.5 - 1.0
+    return values.to(torch.float32, copy=True).div_(127.5).sub_(1.0)
 
 
 def to_pil(image: Tensor, rounding: Rounding = "truncate") -> Image.Image:

@@ -13,7 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wan_lite.models import load_student, load_world, read_contract, save_student, stamp
+from wan_lite.models import (
+    load_known_students,
+    load_student,
+    load_wan_vae,
+    load_world,
+    read_contract,
+    save_student,
+    stamp,
+)
 from wan_lite.models.checkpoint import read_tensors, write_tensors
 from wan_lite.models.metadata import read_metadata
 from wan_lite.models.text_embeds import read_text_embeds, save_text_embeds
@@ -241,3 +249,46 @@ def test_an_impossible_place_leaves_nothing_behind(tmp_path: Path) -> None:
         save_student(student, tmp_path / "file" / "s.safetensors")
     assert raised.value.filename.endswith("s.safetensors")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def enlarge(path: Path) -> Path:
+    """Make a file of 40 MB without writing it."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(40_000_000)
+    return path
+
+
+@pytest.mark.parametrize("name", ["config.json", "sampling_contract.json", "scheduler_config.json"])
+def test_a_configuration_that_is_larger_than_any_real_one_is_not_read(student: Path, name: str) -> None:
+    enlarge(student / name)
+    assert "has 40 MB, and at most 8 MB" in refusal(load_student, student, name)
+
+
+def test_large_configurations_of_other_kinds_are_not_read_either(tmp_path: Path) -> None:
+    source = VECTORS / "wan_vae" / "wan21_tiny_diffusers.safetensors"
+    shutil.copy(source, tmp_path / "diffusion_pytorch_model.safetensors")
+    enlarge(tmp_path / "config.json")
+    assert "has 40 MB" in refusal(load_wan_vae, tmp_path, "config.json")
+    assert "tensors" in str(inspect(tmp_path)) or "folder" in str(inspect(tmp_path))
+    assert "has 40 MB" in refusal(load_known_students, enlarge(tmp_path / "known.json"))
+
+
+def test_two_names_of_one_tensor_in_a_vae_are_not_taken_for_one(tmp_path: Path) -> None:
+    tensors = load_file(VECTORS / "wan_vae" / "wan21_tiny_diffusers.safetensors")
+    name = next(name for name in tensors if "up_blocks.1.upsamplers.0." in name)
+    layers = {int(key.split(".")[4]) for key in tensors if key.startswith("decoder.up_blocks.1.resnets.")}
+    other = name.replace("upsamplers.0", f"resnets.{max(layers) + 1}")
+    assert other != name and other not in tensors
+    save_file(tensors | {other: torch.zeros(1)}, tmp_path / "vae.safetensors")
+    assert "are the same one of a Wan VAE" in refusal(load_wan_vae, tmp_path / "vae.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("contract", []), ("core", "x"), ("alternatives", {}), ("alternatives", [{"why": "x", "changes": None}]),
+     ("names", None), ("title", 7), ("of", 3), ("off", "no"), ("sources", [1])],
+)  # fmt: skip
+def test_known_students_of_a_wrong_form(tmp_path: Path, key: str, value: object) -> None:
+    (tmp_path / "own.json").write_text(json.dumps({"format": 1, "students": [{"id": "mine", key: value}]}))
+    assert "mine" in refusal(load_known_students, tmp_path / "own.json")

@@ -77,3 +77,31 @@ def test_what_does_not_belong_is_refused_and_nothing_is_changed(
     with pytest.raises(CheckpointError, match=said):
         merge_lora(student.network, tmp_path / "lora.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in student.network.state_dict().items())
+
+
+@pytest.mark.parametrize("which", ["down", "up", "alpha"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_values_that_are_not_finite_are_refused_and_nothing_is_changed(
+    which: str, value: float, student: Student, tmp_path: Path
+) -> None:
+    before = student.network.text_proj.weight.clone()
+    down, up = factors(before)
+    parts = {"down": down, "up": up, "alpha": torch.tensor(ALPHA)}
+    parts[which].reshape(-1)[0] = value
+    names = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}
+    save_file({f"text_proj.{names[part]}": tensor for part, tensor in parts.items()}, tmp_path / "lora.safetensors")
+    with pytest.raises(CheckpointError, match="text_proj has NaN or infinite values"):
+        merge_lora(student.network, tmp_path / "lora.safetensors")
+    assert torch.equal(student.network.text_proj.weight, before)
+
+
+@pytest.mark.parametrize(("rank", "alphas", "said"), [(0, 1, "has no pair"), (2, 3, "has an alpha of 3 numbers")])
+def test_a_rank_or_an_alpha_that_gives_no_scale_is_refused(
+    rank: int, alphas: int, said: str, student: Student, tmp_path: Path
+) -> None:
+    rows, columns = student.network.text_proj.weight.shape
+    tensors = {"lora_down.weight": torch.ones(rank, columns), "lora_up.weight": torch.ones(rows, rank)}
+    tensors["alpha"] = torch.ones(alphas)
+    save_file({f"text_proj.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "lora.safetensors")
+    with pytest.raises(CheckpointError, match=said):
+        merge_lora(student.network, tmp_path / "lora.safetensors")

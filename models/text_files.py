@@ -1,0 +1,34 @@
+"""Configurations beside weights: small files of text, whose size is known before they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import CheckpointError
+
+__all__ = ["MAX_TEXT", "read_text"]
+
+MAX_TEXT = 8_000_000
+"""Bytes; as many as a header may have. Real configurations have some kilobytes, an index of weights 200."""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a small file in UTF-8.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        CheckpointError: it cannot be opened, is larger than any real one, or is not text.
+    """
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        size = path.stat().st_size
+        if size <= MAX_TEXT:
+            return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{name}: cannot be read as text ({error}); copy or save it again.") from error
+    raise CheckpointError(
+        f"{name}: has {size / 1e6:.0f} MB, and at most {MAX_TEXT / 1e6:.0f} MB of a configuration are read; take the "
+        "original file."
+    )

@@ -1,0 +1,31 @@
+"""Mutated files of every kind that a loader takes: loaded or refused in one sentence, quickly and in little memory.
+
+`make test` loads some hundred of them, `make soak` 50,000; ``WAN_LITE_FUZZ_SEED`` chooses others.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from fuzz.run import SHARES, fuzz, share_out
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+SHORT, LONG = 400, 50_000
+SEED = int(os.environ.get("WAN_LITE_FUZZ_SEED", "0"))
+
+
+@pytest.mark.parametrize("target", SHARES)
+def test_some_mutants(target: str) -> None:
+    report = fuzz(target, SEED, share_out(SHORT, list(SHARES))[target])
+    assert not report.findings, "\n".join([str(report), *report.findings])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("target", SHARES)
+def test_many_mutants(target: str) -> None:
+    report = fuzz(target, SEED + 1, share_out(LONG, list(SHARES))[target])
+    assert not report.findings, "\n".join([str(report), *report.findings])
