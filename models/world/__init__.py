@@ -8,6 +8,7 @@ from .loading import convert_world, load_world
 from .networks.dynamics import DynamicsConfig, DynamicsModel
 from .networks.latent_actions import LatentActionModel, LatentActionsConfig
 from .networks.tokenizer import TokenizerConfig, VideoTokenizer
+from .play import SessionRecord, WorldSession, replay
 from .rollout import Rollout, RolloutProgress, RolloutState, rollout
 from .rollout_config import RolloutConfig
 from .world import World, save_world
@@ -24,9 +25,11 @@ __all__ = [
     "RolloutProgress",
     "RolloutState",
     "Run",
+    "SessionRecord",
     "TokenizerConfig",
     "VideoTokenizer",
     "World",
+    "WorldSession",
     "convert_world",
     "diagnose",
     "find_checkpoints",
@@ -35,6 +38,7 @@ __all__ = [
     "infer_actions",
     "load_world",
     "parse_actions",
+    "replay",
     "rollout",
     "save_world",
 ]

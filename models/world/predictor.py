@@ -38,6 +38,10 @@ class Window:
             return Window(moved)
         return Window(moved, torch.cat([self.cached, cached], dim=1)[:, -size:])
 
+    def to(self, device: torch.device) -> Window:
+        """Return the window on a device."""
+        return Window(self.frames.to(device), None if self.cached is None else self.cached.to(device))
+
     def crop(self, size: int) -> Window:
         """Return the last ``size`` frames of the window (0: all)."""
         return Window(self.frames[:, -size:], None if self.cached is None else self.cached[:, -size:])

@@ -16,27 +16,12 @@ from .actions import ActionPolicy, Actions, choose_action, list_explicit_actions
 from .frames import check_context
 from .predictor import Window
 from .rollout_config import RolloutConfig, check_minimum, check_range, override_config
+from .stepper import FrameStepper, RolloutState, make_generators
 from .world import World
 
 __all__ = ["Rollout", "RolloutProgress", "RolloutState", "rollout"]
 
 _MOST_STEPS = 100_000
-_TOKEN_SEED_OFFSET = 0x9E3779B97F4A7C15  # keeps the tokens' seeds away from the actions' seeds of other items
-
-
-@dataclass(frozen=True)
-class RolloutState:
-    """Where a rollout stopped, to resume it from.
-
-    Attributes:
-        window: the last frames.
-        history: for each rollout, its actions so far.
-        generators: for each rollout, the states of the generators for actions and for tokens.
-    """
-
-    window: Window
-    history: tuple[tuple[int, ...], ...]
-    generators: tuple[tuple[Tensor, Tensor], ...]
 
 
 @dataclass(frozen=True)
@@ -122,22 +107,25 @@ def rollout(  # noqa: PLR0913 - what a caller changes from call to call; the res
     if isinstance(context, RolloutState):
         start = _resume(world, context, config)
     else:
-        start = _start(check_context(world, context, config, steps), explicit, seed, batch, config)
+        start = _start(world, check_context(world, context, config, steps), explicit, _Items(seed, batch), config)
     rule = actions if isinstance(actions, str) else None
-    policy = _Policy(explicit or rule, world.n_actions, config)
-    with torch.no_grad():
-        return _roll(world, start, policy, steps, config, on_progress)
+    return _roll(start, _Policy(explicit or rule, world.n_actions, config), steps, on_progress)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Start:
-    """Everything that changes while a rollout runs, as it stands at the beginning."""
+    """The frames that a rollout begins with (all true frames with teacher forcing), and what steps from there."""
 
     context: Tensor
-    window: Window | None
-    history: list[list[int]]
-    action_generators: list[Generator]
-    token_generators: list[Generator]
+    stepper: FrameStepper
+
+
+@dataclass(frozen=True)
+class _Items:
+    """The seeds of a batch, and its size where the caller gave one."""
+
+    seed: int | Sequence[int]
+    batch: int | None
 
 
 @dataclass(frozen=True)
@@ -165,42 +153,32 @@ class _Policy:
         return row[min(number, len(row) - 1)]
 
 
-def _roll(
-    world: World,
-    start: _Start,
-    policy: _Policy,
-    steps: int,
-    config: RolloutConfig,
-    on_progress: Callable[[RolloutProgress], None] | None,
-) -> Rollout:
-    predictor = world.make_predictor(config)
+def _roll(start: _Start, policy: _Policy, steps: int, on_progress: Callable[[RolloutProgress], None] | None) -> Rollout:
+    stepper, config = start.stepper, policy.config
     context = start.context[:, : config.context_window] if config.teacher_forced else start.context
-    window = start.window or predictor.make_window(context[:, -config.context_window :].to(world.device))
-    b, horizon, first = len(start.history), config.horizon, context.shape[1]
+    b, horizon, first = len(stepper.history), config.horizon, context.shape[1]
     frames = torch.empty(b, first + steps * horizon, *context.shape[2:])
     frames[:, :first] = context
     tokens: list[Tensor] = []
-    decoding_steps = world.count_decoding_steps(config)
+    decoding_steps = stepper.world.count_decoding_steps(config)
     for step in range(steps):
         new = slice(step * horizon, (step + 1) * horizon)
         if config.teacher_forced and step:
-            truth = start.context[:, new.start : new.start + config.context_window]
-            window = predictor.make_window(truth.to(world.device))
-        history = policy.extend(start.history, new.start, start.action_generators)
+            stepper.window = stepper.look_at(start.context[:, new.start : new.start + config.context_window])
+        history = policy.extend(stepper.history, new.start, stepper.generators.actions)
         report = None if on_progress is None else _make_reporter(on_progress, step, steps, decoding_steps)
-        history = None if history is None else history.to(world.device)
-        prediction = predictor.predict(window, history, start.token_generators, report)
-        window = prediction.window
+        prediction = stepper.step(history, report)
         newest = frames[:, first + new.start : first + new.stop].copy_(prediction.frames)
         tokens.append(prediction.tokens.cpu())
         if on_progress is not None:
             on_progress(RolloutProgress(step, steps, decoding_steps, decoding_steps, newest))
+    chosen = [own[-steps * horizon :] for own in stepper.history]
     return Rollout(
         frames=frames,
         context_frames=first,
-        actions=None if policy.actions is None else torch.tensor([own[-steps * horizon :] for own in start.history]),
+        actions=None if policy.actions is None else torch.tensor(chosen),
         tokens=torch.cat(tokens, dim=1),
-        state=_save_state(window, start),
+        state=stepper.save(),
     )
 
 
@@ -211,57 +189,28 @@ def _make_reporter(
 
 
 def _start(
-    frames: Tensor,
-    explicit: list[list[int]] | None,
-    seed: int | Sequence[int],
-    batch: int | None,
-    config: RolloutConfig,
+    world: World, frames: Tensor, explicit: list[list[int]] | None, items: _Items, config: RolloutConfig
 ) -> _Start:
+    seed = items.seed
     sizes = {
         "context": frames.shape[0],
         "actions": len(explicit or [()]),
         "seed": 1 if isinstance(seed, int) else len(seed),
-        "batch": 1 if batch is None else batch,
+        "batch": 1 if items.batch is None else items.batch,
     }
     rollouts = max(sizes.values())
     for name, size in sizes.items():
         if size not in (1, rollouts):
             raise ValueError(f"{name}: {size} rollouts, but another input has {rollouts}; give 1 or {rollouts}.")
     seeds = [seed + i for i in range(rollouts)] if isinstance(seed, int) else list(seed) * (rollouts // len(seed))
-    for_actions = [Generator().manual_seed(s % 2**64) for s in seeds]
-    # Tokens have generators of their own, so that a temperature does not change the actions; the original has one
-    # for both, and draw="all" reproduces it.
-    apart = [Generator().manual_seed((s + _TOKEN_SEED_OFFSET) % 2**64) for s in seeds]
-    for_tokens = for_actions if config.draw == "all" else apart
-    return _Start(frames.expand(rollouts, -1, -1, -1, -1), None, [[] for _ in seeds], for_actions, for_tokens)
+    frames = frames.expand(rollouts, -1, -1, -1, -1)
+    first = frames[:, : config.context_window] if config.teacher_forced else frames[:, -config.context_window :]
+    window = Window(first)
+    return _Start(frames, FrameStepper(world, window, config, [[] for _ in seeds], make_generators(seeds, config)))
 
 
 def _resume(world: World, state: RolloutState, config: RolloutConfig) -> _Start:
     if config.teacher_forced:
         raise ValueError("teacher_forced: a rollout that is resumed has no true frames; give frames as the context.")
-    available = state.window.frames.shape[1]
-    if config.context_window > available and not world.grows_window:
-        raise ValueError(
-            f"context_window: {config.context_window} frames wanted, but the earlier rollout kept {available}; "
-            f"use context_window={available} or less, or start from frames."
-        )
-    window = state.window.crop(config.context_window)
-    keeps_tokens = config.feedback == "tokens"
-    # An earlier rollout with the other feedback left no tokens: the predictor makes them from the frames.
-    start = None if keeps_tokens and window.cached is None else window if keeps_tokens else Window(window.frames)
-    for_actions = [_restore(saved) for saved, _ in state.generators]
-    for_tokens = for_actions if config.draw == "all" else [_restore(saved) for _, saved in state.generators]
-    return _Start(window.frames, start, [list(own) for own in state.history], for_actions, for_tokens)
-
-
-def _save_state(window: Window, start: _Start) -> RolloutState:
-    pairs = zip(start.action_generators, start.token_generators, strict=True)
-    generators = tuple((for_actions.get_state(), for_tokens.get_state()) for for_actions, for_tokens in pairs)
-    kept = Window(window.frames.cpu(), None if window.cached is None else window.cached.cpu())
-    return RolloutState(kept, tuple(tuple(own) for own in start.history), generators)
-
-
-def _restore(saved: Tensor) -> Generator:
-    generator = Generator()
-    generator.set_state(saved)
-    return generator
+    stepper = FrameStepper.resume(world, state, config)
+    return _Start(stepper.window.frames, stepper)

@@ -53,7 +53,7 @@ def attend_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     n, t = q.shape[1], k.shape[1]
     if t == 1:
         return v
-    if t > _ELEMENTWISE_FRAMES or (torch.is_grad_enabled() and q.requires_grad):
+    if t > _ELEMENTWISE_FRAMES:
         return _attend_fused_over_time(q, k, v, heads)
     frames = ((q[:, i], slice(t - n + i + 1)) for i in range(n))
     return torch.cat([_attend_from_one_frame(own, k[:, past], v[:, past], heads) for own, past in frames], 1)
