@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
     from .wan_vae import *  # noqa: F403
     from .world import *  # noqa: F403
 
+# A package below lists its own names as well: each list can be read, by people and type checkers, without an import.
 _EXPORTS = {
     "checkpoint": ("CheckpointError",),
     "contract_files": ("read_contract", "stamp"),

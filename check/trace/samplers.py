@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..graph.graph import Graph, Node
 from ..graph.node_table import find_type
@@ -156,46 +157,41 @@ class _Reader:
     def custom(self, node: Node) -> SamplerUse:
         values, model = self._read_values(node), self.models.of_input(node)
         noise = values.get("add_noise")
-        trace = self.sigmas.of_input(node)
-        rule, name = self._find_rule(node)
-        return SamplerUse(
-            node=node,
-            sigmas=trace,
+        return self._make_use(
+            node,
             model=model,
-            rule=rule,
-            sampler_name=name,
             cfg=values.get("cfg"),
             seed=values.get("noise_seed"),
             adds_noise=bool(noise.value) if noise else None,
-            latent=self.latents.latent(node, "latent_image"),
             values=values,
             positive=(node, "positive"),
-            whole=trace.levels,
         )
 
     def advanced(self, node: Node) -> SamplerUse:
         noise = self.follow.origin(node, "noise")
         maker = noise[0] if isinstance(noise, tuple) else None
         seed = self.follow.value(maker, "noise_seed") if maker and "noise_seed" in maker.inputs else None
-        trace = self.sigmas.of_input(node)
         model, cfg, positive = self._trace_guider(node)
-        rule, name = self._find_rule(node)
         experts = positive[0] if positive and positive[0].type == "WanLiteExpertsGuider" else None
         boundary = self.follow.value(experts, "boundary") if experts else None
-        return SamplerUse(
-            node=node,
-            sigmas=trace,
+        return self._make_use(
+            node,
             model=model,
-            rule=rule,
-            sampler_name=name,
             cfg=cfg,
             seed=seed if isinstance(seed, Value) else None,
             adds_noise=None if maker is None else maker.type != "DisableNoise",
-            latent=self.latents.latent(node, "latent_image"),
             positive=positive,
-            whole=trace.levels,
             low_expert=self.models.of_input(experts, "model_low_noise") if experts else None,
             boundary=boundary if isinstance(boundary, Value) else None,
+        )
+
+    def _make_use(self, node: Node, **found: Any) -> SamplerUse:
+        """Return the use of a node with SIGMAS and SAMPLER as inputs, where the rest of it is found."""
+        trace = self.sigmas.of_input(node)
+        rule, name = self._find_rule(node)
+        latent = self.latents.latent(node, "latent_image")
+        return SamplerUse(
+            node=node, sigmas=trace, rule=rule, sampler_name=name, latent=latent, whole=trace.levels, **found
         )
 
     def ours(self, node: Node) -> SamplerUse:

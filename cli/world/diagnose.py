@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..arguments import check_folder
 from ..terminal import say
-from .inputs import (
-    StepBar,
-    add_common_arguments,
-    add_prediction_arguments,
-    add_world_arguments,
-    load_world_of,
-    make_config,
-    open_clip,
-    read_clip,
-)
+from . import inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +22,7 @@ TEST_FRAMES = 4  # of a test, as TinyWorlds' own diagnosis of July 2025 has it
 
 def add_diagnose(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``diagnose``."""
-    add_world_arguments(parser)
+    inputs.add_world_arguments(parser)
     parser.add_argument(
         "--tests",
         type=int,
@@ -39,9 +30,9 @@ def add_diagnose(parser: argparse.ArgumentParser) -> None:
         help="diagnose N excerpts of --frames frames (default: 4), spread evenly over the video, and give means and "
         "standard deviations; without it, the video as one",
     )
-    add_prediction_arguments(parser)
+    inputs.add_prediction_arguments(parser)
     parser.add_argument("--out", default="out/diagnose", help="folder for report, chart and images")
-    add_common_arguments(parser)
+    inputs.add_common_arguments(parser)
     parser.set_defaults(run=run_diagnose)
 
 
@@ -55,11 +46,11 @@ def run_diagnose(options: argparse.Namespace) -> None:
     from ...pipeline.similarity import has_ssim, measure_ssim
 
     folder = check_folder(Path(options.out))
-    world, config = load_world_of(options), make_config(options)
+    world, config = inputs.load_world_of(options), inputs.make_config(options)
     videos = _read_videos(options, world, config)
     metrics = {"SSIM": measure_ssim} if has_ssim() else {}
     total = 2 * config.maskgit_steps * max(videos.shape[1] - config.context_window, 1)
-    with StepBar(options, total) as bar:
+    with inputs.StepBar(options, total) as bar:
         found = diagnose(world, videos, config=config, seed=options.seed, metrics=metrics, on_progress=bar)
     report = found.report() + ("" if metrics else "\nSSIM: not measured; it needs kornia (pip install wan-lite[world])")
     say(report)
@@ -79,9 +70,9 @@ def _read_videos(options: argparse.Namespace, world: World, config: RolloutConfi
 
     from .video_input import Excerpt
 
-    video = open_clip(options, world)
+    video = inputs.open_clip(options, world)
     if options.tests is None:
-        return read_clip(video, Excerpt(options.start, options.every, options.frames), world)[None]
+        return inputs.read_clip(video, Excerpt(options.start, options.every, options.frames), world)[None]
     if options.tests < 1:
         raise ValueError(f"--tests is {options.tests}; allowed are whole numbers from 1.")
     length = options.frames or max(TEST_FRAMES, config.context_window + 1)
@@ -92,4 +83,4 @@ def _read_videos(options: argparse.Namespace, world: World, config: RolloutConfi
             f"{options.start} on; give a smaller --frames, --start or --every."
         )
     starts = torch.linspace(options.start, last, options.tests).round().long().tolist()
-    return torch.stack([read_clip(video, Excerpt(start, options.every, length), world) for start in starts])
+    return torch.stack([inputs.read_clip(video, Excerpt(start, options.every, length), world) for start in starts])

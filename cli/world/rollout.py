@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..arguments import check_folder, check_sheet_name
 from ..terminal import say
-from .inputs import (
-    StepBar,
-    add_common_arguments,
-    add_prediction_arguments,
-    add_world_arguments,
-    load_world_of,
-    make_config,
-    open_clip,
-    read_clip,
-)
+from . import inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +22,7 @@ __all__ = ["add_rollout", "run_rollout"]
 
 def add_rollout(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``rollout``."""
-    add_world_arguments(parser)
+    inputs.add_world_arguments(parser)
     parser.add_argument("--steps", type=int, default=10, help="predictions, of --horizon frames each (default: 10)")
     parser.add_argument(
         "--actions",
@@ -40,13 +31,13 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
         "latent action model reads from the video after the context (default: diversity)",
     )
     parser.add_argument("--batch", type=int, default=1, help="rollouts from one context, seeds counted up (default: 1)")
-    add_prediction_arguments(parser)
+    inputs.add_prediction_arguments(parser)
     parser.add_argument("--out", default="out/rollout.webp", help="video to write: .gif, .webp, .png, .mp4, ...")
     parser.add_argument("--sheet", type=Path, help="also write all frames on one page, to this file")
     parser.add_argument("--fps", type=float, default=8, help="of the video (default: 8)")
     parser.add_argument("--scale", type=int, default=4, help="enlarge pixels by this factor (default: 4)")
     parser.add_argument("--overlay", action="store_true", help="write step and action above every frame")
-    add_common_arguments(parser)
+    inputs.add_common_arguments(parser)
     parser.set_defaults(run=run_rollout)
 
 
@@ -58,9 +49,9 @@ def run_rollout(options: argparse.Namespace) -> None:
     from .video_output import write_video
 
     out = _check_outputs(options)
-    world, config = load_world_of(options), make_config(options)
+    world, config = inputs.load_world_of(options), inputs.make_config(options)
     context, actions = _read_context(options, world, config)
-    with StepBar(options, config.maskgit_steps * options.steps) as bar:
+    with inputs.StepBar(options, config.maskgit_steps * options.steps) as bar:
         result = rollout(
             world,
             context,
@@ -101,12 +92,12 @@ def _read_context(options: argparse.Namespace, world: World, config: RolloutConf
     from ...models.world import infer_actions, parse_actions
     from .video_input import Excerpt
 
-    video, infer = open_clip(options, world), options.actions == "infer"
+    video, infer = inputs.open_clip(options, world), options.actions == "infer"
     actions: Actions = None if infer else parse_actions(options.actions)
     window, wanted = config.context_window or None, Excerpt(options.start, options.every, options.frames)
     if window is not None and not infer:
         wanted = replace(wanted, limit=min(window, wanted.limit or window))
-    clip = read_clip(video, wanted, world)
+    clip = inputs.read_clip(video, wanted, world)
     if infer:
         following = clip[max(config.context_window, 1) - 1 :]
         if len(following) < 2:

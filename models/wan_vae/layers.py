@@ -7,9 +7,9 @@ absent until a video is given. ``docs/notes/0001-image-vae-in-2d.md`` has the ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -66,10 +66,6 @@ class TimeConv(nn.Module):
         return before_last, before, now
 
 
-def _make_time_conv(conv: nn.Conv2d, out_dim: int) -> TimeConv:
-    return TimeConv(conv.in_channels, out_dim).to(conv.weight).requires_grad_(conv.weight.requires_grad)
-
-
 class Residual(nn.Module):
     """Norm, SiLU and convolution, twice, with a shortcut around them."""
 
@@ -109,12 +105,20 @@ class Attention(nn.Module):
         return x + self.proj(rearrange(y, "b 1 (h w) c -> b c h w", h=x.shape[2]))
 
 
-class Downsample(nn.Module):
-    """Halve height and width: zeros on the right and below, then a convolution of stride 2."""
+class Resampler(nn.Module):
+    """A change of height and width by one convolution; with ``temporal``, the frames of a video change as well.
 
-    def __init__(self, dim: int, temporal: bool) -> None:
+    Args:
+        conv: the spatial convolution.
+        temporal: whether the frames of a video change.
+    """
+
+    time_factor: ClassVar[int] = 1
+    """Output over input channels of the convolution over frames."""
+
+    def __init__(self, conv: nn.Conv2d, temporal: bool) -> None:
         super().__init__()
-        self.resample = nn.ModuleDict({"1": nn.Conv2d(dim, dim, 3, stride=2)})
+        self.resample = nn.ModuleDict({"1": conv})
         self.temporal = temporal
         self.time_conv: TimeConv | None = None
 
@@ -130,35 +134,28 @@ class Downsample(nn.Module):
 
     def make_time_conv(self) -> TimeConv:
         """Return a convolution over frames, all zeros, as this layer needs it for videos."""
-        return _make_time_conv(self.conv, self.conv.in_channels)
+        dim, weight = self.conv.in_channels, self.conv.weight
+        return TimeConv(dim, self.time_factor * dim).to(weight).requires_grad_(weight.requires_grad)
+
+
+class Downsample(Resampler):
+    """Halve height and width: zeros on the right and below, then a convolution of stride 2."""
+
+    def __init__(self, dim: int, temporal: bool) -> None:
+        super().__init__(nn.Conv2d(dim, dim, 3, stride=2), temporal)
 
     def forward(self, x: Tensor) -> Tensor:
         """Downsample (b, c, H, W) to (b, c, H/2, W/2)."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
-class Upsample(nn.Module):
+class Upsample(Resampler):
     """Double height and width by nearest upsampling, then a convolution."""
 
+    time_factor = 2
+
     def __init__(self, dim: int, out_dim: int, temporal: bool) -> None:
-        super().__init__()
-        self.resample = nn.ModuleDict({"1": nn.Conv2d(dim, out_dim, 3, padding=1)})
-        self.temporal = temporal
-        self.time_conv: TimeConv | None = None
-
-    @property
-    def scale(self) -> tuple[int, int]:
-        """Factors by which height and width, and the frames of a video, change."""
-        return 2, 2 if self.temporal else 1
-
-    @property
-    def conv(self) -> nn.Conv2d:
-        """The spatial convolution."""
-        return cast("nn.Conv2d", self.resample["1"])
-
-    def make_time_conv(self) -> TimeConv:
-        """Return a convolution over frames, all zeros, as this layer needs it for videos."""
-        return _make_time_conv(self.conv, 2 * self.conv.in_channels)
+        super().__init__(nn.Conv2d(dim, out_dim, 3, padding=1), temporal)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample (b, c, h, w) to (b, out, 2h, 2w)."""
@@ -199,48 +196,49 @@ def dup_up(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
     return x[:, :, frames - 1 :]
 
 
-class DownStage(nn.Module):
-    """One resolution stage of Wan 2.2's encoder: residual blocks and a downsampling, with :func:`avg_down` around."""
+class Stage(nn.Module):
+    """One resolution stage of Wan 2.2: residual blocks and a change of size, with a shortcut around them.
 
-    def __init__(self, layers: list[nn.Module], out_dim: int) -> None:
+    Args:
+        name: of the list of layers in the checkpoint.
+        layers: in order, the last of them changes the size.
+        out_dim: channels of the result.
+        resample: the shortcut, :func:`avg_down` or :func:`dup_up`.
+    """
+
+    def __init__(self, name: str, layers: list[nn.Module], out_dim: int, resample: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.downsamples = nn.ModuleList(layers)
-        self.out_dim = out_dim
+        self.add_module(name, nn.ModuleList(layers))
+        self.name, self.out_dim, self.resample = name, out_dim, resample
         self.scale = _read_scale(layers[-1])
 
     @property
     def layers(self) -> nn.ModuleList:
         """The layers inside the shortcut, in order."""
-        return self.downsamples
+        return cast("nn.ModuleList", self.get_submodule(self.name))
 
     def shortcut(self, x: Tensor) -> Tensor:
         """Map (b, c, t, h, w) to (b, out, t', h', w')."""
         size, frames = self.scale
-        return avg_down(x, self.out_dim, frames, size)
+        return self.resample(x, self.out_dim, frames, size)
+
+
+class DownStage(Stage):
+    """A stage of the encoder, with :func:`avg_down` around."""
+
+    def __init__(self, layers: list[nn.Module], out_dim: int) -> None:
+        super().__init__("downsamples", layers, out_dim, avg_down)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, c, h, w) to (b, out, h', w')."""
         return _run(self.layers, x) + self.shortcut(x.unsqueeze(2)).squeeze(2)
 
 
-class UpStage(nn.Module):
-    """One resolution stage of Wan 2.2's decoder: residual blocks and an upsampling, with :func:`dup_up` around."""
+class UpStage(Stage):
+    """A stage of the decoder, with :func:`dup_up` around."""
 
     def __init__(self, layers: list[nn.Module], out_dim: int) -> None:
-        super().__init__()
-        self.upsamples = nn.ModuleList(layers)
-        self.out_dim = out_dim
-        self.scale = _read_scale(layers[-1])
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        """The layers inside the shortcut, in order."""
-        return self.upsamples
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        """Map (b, c, t, h, w) to (b, out, t', h', w')."""
-        size, frames = self.scale
-        return dup_up(x, self.out_dim, frames, size)
+        super().__init__("upsamples", layers, out_dim, dup_up)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, c, h, w) to (b, out, h', w')."""
@@ -345,7 +343,7 @@ def _make_decoder_stage(config: WanVAEConfig, i: int) -> list[nn.Module]:
 
 
 def _read_scale(layer: nn.Module) -> tuple[int, int]:
-    return layer.scale if isinstance(layer, (Downsample, Upsample)) else (1, 1)
+    return layer.scale if isinstance(layer, Resampler) else (1, 1)
 
 
 def _run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:

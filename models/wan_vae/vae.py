@@ -109,7 +109,7 @@ class WanVAE(nn.Module):
         mean, std = self._view_statistics()
         return (self.encode_raw(pixels, tiling=tiling, on_progress=on_progress, pad=pad) - mean) / std
 
-    def encode_raw(
+    def encode_raw(  # the arguments of encode, stated again for editors and the reference
         self,
         pixels: Tensor,
         *,
@@ -168,7 +168,7 @@ class WanVAE(nn.Module):
         mean, std = self._view_statistics()
         return self._decode(z.float() * std + mean, tiling or AUTO, clamp, on_progress)
 
-    def decode_raw(
+    def decode_raw(  # the arguments of decode, stated again for editors and the reference
         self, z: Tensor, *, tiling: Tiling | None = None, clamp: bool = True, on_progress: OnProgress | None = None
     ) -> Tensor:
         """Decode as :meth:`decode` but without the statistics, from raw mu, which is what ComfyUI's LATENT carries.

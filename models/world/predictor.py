@@ -120,7 +120,7 @@ class MaskgitPredictor:
         """Return the action (b,) before the last frame."""
         return self._infer_actions(frames)[:, -1]
 
-    def predict(
+    def predict(  # the protocol's signature, as every predictor states it
         self,
         window: Window,
         history: Tensor | None,

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...models.text_embeds import trim_padding
+from ...models.text_embeds import read_text_embeds, save_text_embeds, trim_padding
 
 Conditioning = list[list[Any]]
+ALL = -1
+"""The index that takes all prompts of a file."""
+
+
+def load_conditioning(path: Path, index: int) -> Conditioning:
+    """Read a file of text embeddings: prompt ``index``, or all of them, image i of a batch getting prompt i.
+
+    Raises:
+        ValueError: The file holds fewer prompts, or no text embeddings.
+    """
+    texts, _ = read_text_embeds(path)
+    if index >= len(texts):
+        raise ValueError(f"index is {index}, but {path.name} holds {len(texts)} prompts, counted from 0; -1 takes all.")
+    return to_conditioning(texts if index == ALL else [texts[index]])
+
+
+def save_conditioning(path: Path, conditioning: Conditioning, captions: str) -> None:
+    """Write the prompts of a CONDITIONING, and their words, a line for each, as far as they are given.
+
+    Raises:
+        ValueError: An entry holds no rows of text, or there are more lines than prompts.
+    """
+    lines = [line for line in captions.splitlines() if line.strip()]
+    save_text_embeds(path, from_conditioning(conditioning), lines)
 
 
 def to_conditioning(texts: list[Tensor]) -> Conditioning:

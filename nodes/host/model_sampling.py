@@ -244,6 +244,11 @@ def get_process(model_sampling: nn.Module) -> NoiseProcess:
     )
 
 
+def to_host_process(process: NoiseProcess) -> NoiseProcess:
+    """Return the process in which the host counts a student's noise: a flow as it is, all else as noise over signal."""
+    return FLOW if process == FLOW else VE
+
+
 def get_model_process(model: Any) -> NoiseProcess:
     """Return :func:`get_process` of a MODEL, with its patches."""
     return get_process(model.get_model_object("model_sampling"))

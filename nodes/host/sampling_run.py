@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_base
 import comfy.model_management
@@ -27,6 +27,7 @@ from .model_sampling import (
     make_fixed_schedule,
     patch_sampling,
     to_ddim_sigmas,
+    to_host_process,
 )
 from .schema import SEEDS
 from .solver_adapter import SolverRun, make_sampler
@@ -55,6 +56,14 @@ class SamplingPlan:
     prediction: Prediction
     shift: float
     from_noise: bool
+
+
+class RunNumbers(NamedTuple):
+    """The numbers of a sampler node that make its schedule."""
+
+    steps: int
+    shift: float
+    denoise: float
 
 
 class ItemNoise:
@@ -113,6 +122,28 @@ def sample_plan(model: Any, inputs: SampleInputs, plan: SamplingPlan) -> tuple[d
     denoised = patched.model.process_latent_out(last["x0"].float().cpu())
     device = comfy.model_management.intermediate_device()
     return {**latent, "samples": samples.to(device)}, {**latent, "samples": denoised.to(device)}
+
+
+def sample_as_trained(
+    model: Any, inputs: SampleInputs, solver: Solver, numbers: RunNumbers, on_mismatch: str
+) -> tuple[SamplingContract, tuple[dict[str, Any], dict[str, Any]]]:
+    """Check and run a solver in its own process, on its own schedule.
+
+    Returns:
+        What was asked for as a contract, and what :func:`sample_plan` returns.
+
+    Raises:
+        ContractMismatch: It is not what the checkpoint's contract says, and ``on_mismatch`` is ``error``.
+        ValueError: A number is outside its range, or as :func:`sample_plan` says.
+    """
+    process, default = next(iter(solver.schedules.items()))
+    prediction = Prediction.of_process(process)
+    asked = {"solver": solver.name, "prediction": prediction, "steps": numbers.steps, "shift": numbers.shift}
+    requested = make_requested_contract(model, inputs, **asked)
+    check_sampling(model, requested, to_host_process(process), on_mismatch)
+    schedule = default.make(numbers.steps, shift=numbers.shift, denoise=numbers.denoise)
+    plan = SamplingPlan(schedule, solver, prediction, numbers.shift, numbers.denoise == 1.0)
+    return requested, sample_plan(model, inputs, plan)
 
 
 def fit_latent(model: Any, latent: dict[str, Any]) -> dict[str, Any]:

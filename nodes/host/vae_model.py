@@ -76,7 +76,7 @@ class HostVAE(comfy.sd.VAE):
         """Encode an IMAGE (t, H, W, 3), one video as core has it, or (b, t, H, W, 3), to a LATENT (b, c, t', h, w)."""
         return self.encode_pixels(self._crop_videos(pixel_samples), Tiling())
 
-    def encode_tiled(
+    def encode_tiled(  # core's signature, as decode_tiled has it
         self,
         pixel_samples: Tensor,
         tile_x: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import comfy.model_patcher
@@ -26,17 +26,22 @@ from ...models.world import (
     fit_frames,
     infer_actions,
     load_world,
+    parse_actions,
     rollout,
 )
 from ...models.world.actions import ActionPolicy
 from ...models.world.discovery import WEIGHTS_FILE, is_inside_checkpoint
 from ...pipeline.pictures.convert import to_pil, to_signed, to_unit
 from ...pipeline.pictures.layout import enlarge
+from ...pipeline.rollouts import format_actions, parse_action_lists
 from .folders import find_model, list_files
+from .progress import show_text
 
 KIND = "world_models"
 IN_THE_WORLD = "(in the world)"
 NONE = "(none)"
+LIST, INFER = "list", "infer from frames"
+"""Sources of actions that are not rules of the library."""
 WorldModel = io.Custom("WORLD_MODEL")
 WorldActions = io.Custom("WORLD_ACTIONS")
 
@@ -223,17 +228,39 @@ def run_rollout(
     return result, ActionChoice(None if result.actions is None else result.actions.tolist(), result.state)
 
 
-def infer_action_choice(world: HostedWorld | None, frames: Tensor | None, resize: str) -> ActionChoice:
+class TrueVideo(NamedTuple):
+    """Images of which the actions are to be read, and what to do where they have another size than the world's."""
+
+    world: HostedWorld | None
+    frames: Tensor | None
+    resize: str
+
+
+def choose_actions(source: str, text: str, video: TrueVideo, hidden: io.HiddenHolder) -> ActionChoice:
+    """Return the actions that a source names: a written list, a rule, or those seen in a video, which are shown.
+
+    Raises:
+        ValueError: The text holds no list, or the video cannot be read.
+    """
+    if source == LIST:
+        return ActionChoice(parse_action_lists(text))
+    if source != INFER:
+        return ActionChoice(parse_actions(source))  # type: ignore[arg-type]
+    choice = infer_action_choice(video)
+    show_text(hidden, format_actions(choice.actions))
+    return choice
+
+
+def infer_action_choice(video: TrueVideo) -> ActionChoice:
     """Return the actions that the world's latent action model sees between the frames of a video.
 
     Raises:
         ValueError: The world or the frames are not connected, or the world has no latent action model.
     """
+    world, frames, resize = video
     if world is None or frames is None:
         missing = "world" if world is None else "frames"
-        raise ValueError(
-            f"{missing}: nothing is connected; 'infer from frames' needs a WORLD_MODEL and a video (IMAGE)."
-        )
+        raise ValueError(f"{missing}: nothing is connected; '{INFER}' needs a WORLD_MODEL and a video (IMAGE).")
     clip = to_frames(frames, world.sizes, resize)
     return ActionChoice(infer_actions(world.load(clip.shape[1]), clip).tolist())
 

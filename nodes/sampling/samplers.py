@@ -7,13 +7,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...on_mismatch import ON_MISMATCH
-from ...samplers.prediction import Prediction
-from ...samplers.process import FLOW, VE
-from ...samplers.schedule import ddim_schedule, flow_schedule
 from ...samplers.solvers import DDIM, FlowUniPC
 from ..host.checks import get_contract
 from ..host.contracts import record_contract
-from ..host.sampling_run import SampleInputs, SamplingPlan, check_sampling, make_requested_contract, sample_plan
+from ..host.sampling_run import RunNumbers, SampleInputs, sample_as_trained
 from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input
 
 
@@ -91,7 +88,7 @@ class WanLiteFlowUniPCSampler(Node):
         )
 
     @classmethod
-    def execute(
+    def execute(  # the host gives inputs by name: both samplers name those that they share
         cls,
         model: Any,
         positive: list,
@@ -105,13 +102,8 @@ class WanLiteFlowUniPCSampler(Node):
         negative: list | None = None,
     ) -> io.NodeOutput:
         inputs = SampleInputs(positive, negative, latent_image, seed, cfg)
-        requested = make_requested_contract(
-            model, inputs, solver=FlowUniPC.name, prediction=Prediction.VELOCITY, steps=steps, shift=shift
-        )
-        check_sampling(model, requested, FLOW, on_mismatch)
-        schedule = flow_schedule(steps, shift=shift, denoise=denoise)
-        plan = SamplingPlan(schedule, FlowUniPC(), Prediction.VELOCITY, shift, denoise == 1.0)
-        result = sample_plan(model, inputs, plan)
+        numbers = RunNumbers(steps, shift, denoise)
+        requested, result = sample_as_trained(model, inputs, FlowUniPC(), numbers, on_mismatch)
         record_contract(cls.hidden, requested, get_contract(model))
         return io.NodeOutput(*result)
 
@@ -156,7 +148,7 @@ class WanLiteDDIMSampler(Node):
         )
 
     @classmethod
-    def execute(
+    def execute(  # the host gives inputs by name: both samplers name those that they share
         cls,
         model: Any,
         positive: list,
@@ -172,14 +164,8 @@ class WanLiteDDIMSampler(Node):
         negative: list | None = None,
     ) -> io.NodeOutput:
         inputs = SampleInputs(positive, negative, latent_image, seed, cfg)
-        requested = make_requested_contract(
-            model, inputs, solver=DDIM.name, prediction=Prediction.EPSILON, steps=steps, shift=shift
-        )
-        check_sampling(model, requested, VE, on_mismatch)
-        schedule = ddim_schedule(steps, shift=shift, denoise=denoise)
-        solver = DDIM(eta=eta, clip_x0=clip_x0 or None, seed=seed)
-        plan = SamplingPlan(schedule, solver, Prediction.EPSILON, shift, denoise == 1.0)
-        result = sample_plan(model, inputs, plan)
+        solver, numbers = DDIM(eta=eta, clip_x0=clip_x0 or None, seed=seed), RunNumbers(steps, shift, denoise)
+        requested, result = sample_as_trained(model, inputs, solver, numbers, on_mismatch)
         record_contract(cls.hidden, requested, get_contract(model))
         return io.NodeOutput(*result)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ...samplers.solvers import DDIM, Churn, FlowDPMpp, FlowUniPC
@@ -10,15 +12,20 @@ from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, 
 from ..host.solver_adapter import SolverRun, make_sampler
 
 
+def make_solver_schema(inputs: list[io.Input], **words: Any) -> io.Schema:
+    """Return the schema of a solver's node: its own inputs, ``on_mismatch``, and one SAMPLER."""
+    outputs = [io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")]
+    return make_schema(category=f"{CATEGORY}/solvers", inputs=[*inputs, mismatch_input()], outputs=outputs, **words)
+
+
 class WanLiteSolverFlowUniPC(Node):
     """Wan's own solver as SAMPLER."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return make_schema(
+        return make_solver_schema(
             node_id="WanLiteSolverFlowUniPC",
             display_name="Wan Lite Solver FlowUniPC",
-            category=f"{CATEGORY}/solvers",
             description="The solver of Wan's own code, which ComfyUI's uni_pc is not. Give it WanLiteFlowSchedule "
             "for flow models; with SDXL and other epsilon or v models it steps in their own noise levels.",
             search_aliases=["unipc", "uni_pc", "unipc_bh2", "wan sampler"],
@@ -43,9 +50,7 @@ class WanLiteSolverFlowUniPC(Node):
                     "The first this many steps are not corrected afterwards (steadier with strong guidance).",
                     advanced=True,
                 ),
-                mismatch_input(),
             ],
-            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -65,17 +70,14 @@ class WanLiteSolverFlowDPMpp(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return make_schema(
+        return make_solver_schema(
             node_id="WanLiteSolverFlowDPMpp",
             display_name="Wan Lite Solver FlowDPM++",
-            category=f"{CATEGORY}/solvers",
             description="Wan's second solver, DPM++ 2M in the flow process: like FlowUniPC without its corrector.",
             search_aliases=["dpm++", "dpmpp_2m", "wan dpm"],
             inputs=[
                 int_input("order", 2, (1, 2), "How many predictions it combines. 2 is Wan's."),
-                mismatch_input(),
             ],
-            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -121,10 +123,9 @@ class WanLiteSolverDDIM(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return make_schema(
+        return make_solver_schema(
             node_id="WanLiteSolverDDIM",
             display_name="Wan Lite Solver DDIM",
-            category=f"{CATEGORY}/solvers",
             description="The true DDIM (ComfyUI's is Euler), as the training preview of the students runs it. Give it "
             "WanLiteDDIMSchedule. On a flow model it is Euler's method.",
             search_aliases=["ddim", "ddpm", "ancestral", "eta"],
@@ -153,9 +154,7 @@ class WanLiteSolverDDIM(Node):
                     advanced=True,
                 ),
                 *churn_inputs(),
-                mismatch_input(),
             ],
-            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
     @classmethod

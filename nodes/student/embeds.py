@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ...models.text_embeds import read_text_embeds, save_text_embeds
-from ..host.conditioning import from_conditioning, to_conditioning
+from ..host.conditioning import ALL, load_conditioning, save_conditioning
 from ..host.folders import find_model, fingerprint, list_models, make_save_path
 from ..host.schema import CATEGORY, Node, choice_input, int_input, make_schema, text_input
 
 KIND = "wan_lite_embeds"
-ALL = -1
 
 
 class WanLiteTextEmbedsLoad(Node):
@@ -47,10 +45,7 @@ class WanLiteTextEmbedsLoad(Node):
 
     @classmethod
     def execute(cls, name: str, index: int = ALL) -> io.NodeOutput:
-        texts, _ = read_text_embeds(find_model(KIND, name, "name"))
-        if index >= len(texts):
-            raise ValueError(f"index is {index}, but {name} holds {len(texts)} prompts, counted from 0; -1 takes all.")
-        return io.NodeOutput(to_conditioning(texts if index == ALL else [texts[index]]))
+        return io.NodeOutput(load_conditioning(find_model(KIND, name, "name"), index))
 
 
 class WanLiteTextEmbedsSave(Node):
@@ -86,8 +81,7 @@ class WanLiteTextEmbedsSave(Node):
     @classmethod
     def execute(cls, conditioning: list, filename_prefix: str = f"{KIND}/prompt", captions: str = "") -> io.NodeOutput:
         path, file, subfolder = make_save_path(filename_prefix, ".safetensors")
-        lines = [line for line in captions.splitlines() if line.strip()]
-        save_text_embeds(path, from_conditioning(conditioning), lines)
+        save_conditioning(path, conditioning, captions)
         return io.NodeOutput(ui={"files": [{"filename": file, "subfolder": subfolder, "type": "output"}]})
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...models.world import parse_actions
-from ...pipeline.rollouts import format_actions, parse_action_lists
-from ..host.progress import show_text
 from ..host.schema import CATEGORY, Node, choice_input, make_schema, text_input
-from ..host.world_model import ActionChoice, HostedWorld, WorldActions, WorldModel, infer_action_choice
+from ..host.world_model import INFER, LIST, HostedWorld, TrueVideo, WorldActions, WorldModel, choose_actions
 from .inputs import resize_input
 
-RULES = ("list", "diversity", "random", "repeat", "none", "infer from frames")
+RULES = (LIST, "diversity", "random", "repeat", "none", INFER)
 
 
 class WanLiteWorldActions(Node):
@@ -33,7 +30,7 @@ class WanLiteWorldActions(Node):
                     RULES,
                     "list: the ids below. diversity: mostly random, sometimes one of the least used of the last "
                     "five. repeat: one action all along. infer from frames: needs world and frames.",
-                    default="list",
+                    default=LIST,
                 ),
                 text_input(
                     "text",
@@ -57,20 +54,13 @@ class WanLiteWorldActions(Node):
     @classmethod
     def execute(
         cls,
-        source: str = "list",
+        source: str = LIST,
         text: str = "0, 1, 2, 3",
         world: HostedWorld | None = None,
         frames: Tensor | None = None,
         resize: str = "error",
     ) -> io.NodeOutput:
-        if source == "list":
-            choice = ActionChoice(parse_action_lists(text))
-        elif source == "infer from frames":
-            choice = infer_action_choice(world, frames, resize)
-            show_text(cls.hidden, format_actions(choice.actions))
-        else:
-            choice = ActionChoice(parse_actions(source))  # type: ignore[arg-type]
-        return io.NodeOutput(choice)
+        return io.NodeOutput(choose_actions(source, text, TrueVideo(world, frames, resize), cls.hidden))
 
 
 NODES = [WanLiteWorldActions]

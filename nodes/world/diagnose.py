@@ -64,7 +64,7 @@ class WanLiteWorldDiagnose(Node):
         )
 
     @classmethod
-    def execute(
+    def execute(  # the host gives inputs by name: those of decoding stand here as in the rollout node
         cls,
         world: HostedWorld,
         frames: Tensor,

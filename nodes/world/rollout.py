@@ -134,7 +134,7 @@ class WanLiteWorldRollout(Node):
         )
 
     @classmethod
-    def execute(
+    def execute(  # the host gives inputs by name: those of decoding stand here as in the diagnosis node
         cls,
         world: HostedWorld,
         steps: int = 10,

@@ -14,28 +14,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks.attention import attend_over_patches, attend_over_time
+from ..networks.patches import cut_patches
+from ..networks.sizes import NetworkSizes
 
 __all__ = ["LegacyActionModel", "LegacyConfig", "LegacyDynamics", "LegacyTokenizer"]
 
 
 @dataclass(frozen=True)
-class LegacyConfig:
+class LegacyConfig(NetworkSizes):
     """Sizes of one legacy network; num_bins belongs to the tokenizer, n_actions to the action model."""
 
-    frame_size: int
-    patch_size: int
-    embed_dim: int
-    num_heads: int
-    hidden_dim: int
-    num_blocks: int
     latent_dim: int
     num_bins: int = 0
     n_actions: int = 0
 
-    @property
-    def patches(self) -> int:
-        """Patches in one frame."""
-        return (self.frame_size // self.patch_size) ** 2
+
+# The networks of this format state all their layers here, also where today's are alike: the folder stands alone.
 
 
 class _Attention(nn.Module):
@@ -91,12 +85,12 @@ class _Transformer(nn.Module):
 class _PatchEmbedding(nn.Module):
     def __init__(self, config: LegacyConfig) -> None:
         super().__init__()
-        self.side = config.frame_size // config.patch_size
+        self.side = config.side
         self.proj = nn.Linear(3 * config.patch_size**2, config.embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.patches, config.embed_dim))
 
     def forward(self, frames: Tensor) -> Tensor:
-        patches = rearrange(frames, "b t c (y i) (x j) -> b t (y x) (c i j)", y=self.side, x=self.side)
+        patches = cut_patches(frames, self.side)
         return self.proj(patches) + self.pos_embed
 
 

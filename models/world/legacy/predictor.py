@@ -45,7 +45,7 @@ class LegacyPredictor:
         """Return the action (b,) before the last frame, which the legacy program read from its two frames alone."""
         return self.actions.infer(frames[:, -2:].to(self.dtype))[:, -1]
 
-    def predict(
+    def predict(  # the protocol's signature, as every predictor states it
         self,
         window: Window,
         history: Tensor | None,

@@ -9,31 +9,21 @@ from torch import Tensor, nn
 
 from .initialise import initialise
 from .positions import SpatialPositions
+from .sizes import NetworkSizes
 from .transformer import KVCache, SpaceTimeTransformer, TransformerConfig
 
 __all__ = ["DynamicsConfig", "DynamicsModel"]
 
 
 @dataclass(frozen=True)
-class DynamicsConfig:
+class DynamicsConfig(NetworkSizes):
     """Sizes of a dynamics model; num_experts = 0 is the plain feed-forward layer."""
 
-    frame_size: int
-    patch_size: int
-    embed_dim: int
-    num_heads: int
-    hidden_dim: int
-    num_blocks: int
     latent_dim: int
     num_bins: int
     action_dim: int
     num_experts: int = 0
     top_k_experts: int = 2
-
-    @property
-    def patches(self) -> int:
-        """Tokens in one frame."""
-        return (self.frame_size // self.patch_size) ** 2
 
     @property
     def codebook_size(self) -> int:

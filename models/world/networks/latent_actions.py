@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from .fsq import FiniteScalarQuantizer
+from .patches import join_patches
+from .sizes import NetworkSizes
 from .tokenizer import PatchEmbedding
 from .transformer import SpaceTimeTransformer, TransformerConfig
 
@@ -19,15 +20,9 @@ Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
-class LatentActionsConfig:
+class LatentActionsConfig(NetworkSizes):
     """Sizes of a latent action model; n_actions is a power of two, an action is log2(n_actions) signs."""
 
-    frame_size: int
-    patch_size: int
-    embed_dim: int
-    num_heads: int
-    hidden_dim: int
-    num_blocks: int
     n_actions: int
 
     @property
@@ -78,7 +73,7 @@ class _Encoder(nn.Module):
 class _Decoder(nn.Module):
     def __init__(self, config: LatentActionsConfig) -> None:
         super().__init__()
-        self.side, self.patch_size = config.frame_size // config.patch_size, config.patch_size
+        self.side, self.patch_size = config.side, config.patch_size
         self.patch_embed = PatchEmbedding(config.frame_size, config.patch_size, config.embed_dim)
         self.transformer = SpaceTimeTransformer(config.transformer(config.action_dim))
         self.frame_head = nn.Sequential(
@@ -90,10 +85,7 @@ class _Decoder(nn.Module):
         x = self.patch_embed(frames[:, :-1])
         if keep is not None:
             x = torch.where(keep.unsqueeze(-1), x, self.mask_token.to(x.dtype))
-        patches = self.frame_head(self.transformer(x, actions))
-        return rearrange(
-            patches, "b t (y x) (c i j) -> b t c (y i) (x j)", y=self.side, i=self.patch_size, j=self.patch_size
-        )
+        return join_patches(self.frame_head(self.transformer(x, actions)), self.side, self.patch_size)
 
 
 class LatentActionModel(nn.Module):

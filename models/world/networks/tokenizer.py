@@ -4,34 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .fsq import FiniteScalarQuantizer
+from .patches import cut_patches, join_patches
 from .positions import SpatialPositions
+from .sizes import NetworkSizes
 from .transformer import SpaceTimeTransformer, TransformerConfig
 
 __all__ = ["PatchEmbedding", "TokenizerConfig", "VideoTokenizer"]
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(NetworkSizes):
     """Sizes of a video tokenizer: frames are square, patch_size divides frame_size, num_bins ** latent_dim tokens."""
 
-    frame_size: int
-    patch_size: int
-    embed_dim: int
-    num_heads: int
-    hidden_dim: int
-    num_blocks: int
     latent_dim: int
     num_bins: int
-
-    @property
-    def side(self) -> int:
-        """Patches along one side of the frame."""
-        return self.frame_size // self.patch_size
 
     @property
     def transformer(self) -> TransformerConfig:
@@ -51,7 +41,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames: (b, t, 3, S, S) -> (b, t, p, e)."""
-        patches = rearrange(frames, "b t c (y i) (x j) -> b t (y x) (c i j)", y=self.side, x=self.side)
+        patches = cut_patches(frames, self.side)
         return self.positions(F.linear(patches, self.proj.weight.flatten(1), self.proj.bias))
 
 
@@ -74,9 +64,7 @@ class _FrameHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pixels = F.linear(x, self.to_pixels.weight.flatten(1), self.to_pixels.bias)
-        return rearrange(
-            pixels, "b t (y x) (c i j) -> b t c (y i) (x j)", y=self.side, i=self.patch_size, j=self.patch_size
-        )
+        return join_patches(pixels, self.side, self.patch_size)
 
 
 class _Decoder(nn.Module):
