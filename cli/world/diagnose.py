@@ -68,7 +68,7 @@ def _read_videos(options: argparse.Namespace, world: World, config: RolloutConfi
     """Read the whole video, or the excerpts that ``--tests`` asks for: (b, t, 3, S, S)."""
     import torch
 
-    from .video_input import Excerpt
+    from ...pipeline.videos.reading import Excerpt
 
     video = inputs.open_clip(options, world)
     if options.tests is None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...models.world import RolloutConfig, RolloutProgress, World
-    from .video_input import Excerpt, Video
+    from ...pipeline.videos.reading import Excerpt, Video
 
 __all__ = [
     "StepBar",
@@ -113,7 +113,7 @@ def open_clip(options: argparse.Namespace, world: World) -> Video:
     Raises:
         ValueError: It cannot be opened, or has another size and ``--resize`` is not given.
     """
-    from .video_input import open_video
+    from ...pipeline.videos.reading import open_video
 
     path, number = split_name(options.clip)
     if number is not None and not number.isdecimal():
@@ -131,7 +131,7 @@ def open_clip(options: argparse.Namespace, world: World) -> Video:
 def read_clip(video: Video, excerpt: Excerpt, world: World) -> Tensor:
     """Read frames (t, 3, S, S) in [-1, 1] in the world's size."""
     from ...models.world import fit_frames
-    from .video_input import read_frames
+    from ...pipeline.videos.reading import read_frames
 
     return read_frames(video, excerpt, lambda frames: fit_frames(frames, world.frame_size))
 

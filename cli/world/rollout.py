@@ -46,7 +46,7 @@ def run_rollout(options: argparse.Namespace) -> None:
     from ...models.world import rollout
     from ...pipeline.pictures.convert import save_image, to_pil
     from ...pipeline.pictures.layout import make_contact_sheet
-    from .video_output import write_video
+    from ...pipeline.videos.writing import write_video
 
     out = _check_outputs(options)
     world, config = inputs.load_world_of(options), inputs.make_config(options)
@@ -74,7 +74,7 @@ def run_rollout(options: argparse.Namespace) -> None:
 
 def _check_outputs(options: argparse.Namespace) -> Path:
     """Refuse, before the work, what could not be written after it."""
-    from .video_output import check_video_name
+    from ...pipeline.videos.writing import check_video_name
 
     out = Path(options.out)
     check_video_name(out, options.fps)
@@ -90,7 +90,7 @@ def _check_outputs(options: argparse.Namespace) -> Path:
 def _read_context(options: argparse.Namespace, world: World, config: RolloutConfig) -> tuple[Tensor, Actions]:
     """Read the frames to start from, and choose the actions: for ``infer`` the rest of the video is read, too."""
     from ...models.world import infer_actions, parse_actions
-    from .video_input import Excerpt
+    from ...pipeline.videos.reading import Excerpt
 
     video, infer = inputs.open_clip(options, world), options.actions == "infer"
     actions: Actions = None if infer else parse_actions(options.actions)

@@ -16,11 +16,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_lite.cli.world import video_input
-from wan_lite.cli.world.video_input import Excerpt, Video, open_video, read_frames
-from wan_lite.cli.world.video_output import write_video
 from wan_lite.demo import demo_file
 from wan_lite.pipeline.pictures.convert import bytes_to_signed
+from wan_lite.pipeline.videos import reading
+from wan_lite.pipeline.videos.reading import Excerpt, Video, open_video, read_frames
+from wan_lite.pipeline.videos.writing import write_video
 
 
 def read(path: Path, start: int = 0, every: int = 1, limit: int | None = None) -> Tensor:
@@ -127,7 +127,7 @@ def gif_of(width: int, height: int) -> bytes:
 def test_frames_that_are_too_large_are_refused_before_they_are_decoded(
     name: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_input, "_decode_image", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(reading, "_decode_image", lambda *_: pytest.fail("it was decoded"))
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{name}: its frames have 9000x9000 pixels"):
         read(tmp_path / name)

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_lite.cli import main
-from wan_lite.cli.world import video_input
-from wan_lite.cli.world.video_input import Excerpt, open_video, read_frames
-from wan_lite.cli.world.video_output import write_video
 from wan_lite.models.world import find_checkpoints, load_world
 from wan_lite.pipeline import similarity
 from wan_lite.pipeline.pictures.convert import bytes_to_signed, to_uint8
+from wan_lite.pipeline.videos import reading
+from wan_lite.pipeline.videos.reading import Excerpt, open_video, read_frames
+from wan_lite.pipeline.videos.writing import write_video
 
 HERE = Path(__file__).parents[2] / "vectors" / "tinyworlds"
 WORLD = HERE / "current" / "checkpoints_current"
@@ -160,14 +160,14 @@ def test_options_of_worlds_are_refused_for_vaes_and_the_reverse(
 
 def test_only_the_context_of_a_video_is_decoded(tmp_path: Path, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
-    decode = video_input._decode_image
+    decode = reading._decode_image
 
     def counted(path: Path, start: int, every: int) -> Iterator[np.ndarray]:
         for frame in decode(path, start, every):
             decoded.append(len(decoded))
             yield frame
 
-    monkeypatch.setattr(video_input, "_decode_image", counted)
+    monkeypatch.setattr(reading, "_decode_image", counted)
     words = ["rollout", "--world", WORLD, "--clip", clip, "--steps", "1", "--out", tmp_path / "r.gif"]
     assert run(*words) == 0
     assert len(decoded) == 2

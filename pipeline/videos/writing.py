@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...atomic import replacing
-from ...pipeline.pictures.convert import find_format, to_uint8
+from ..pictures.convert import find_format, to_uint8
 
 __all__ = ["ANIMATIONS", "VIDEO_FILES", "check_video_name", "import_pyav", "write_video"]
 

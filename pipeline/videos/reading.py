@@ -20,8 +20,8 @@ from einops import rearrange
 from PIL import Image, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
-from ...pipeline.pictures.convert import bytes_to_signed
-from .video_output import VIDEO_FILES, import_pyav
+from ..pictures.convert import bytes_to_signed
+from .writing import VIDEO_FILES, import_pyav
 
 __all__ = ["Excerpt", "Video", "open_video", "read_frames"]
 

@@ -1,0 +1,1 @@
+"""Videos on disk: read a frame at a time, written whole."""
