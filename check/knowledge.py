@@ -50,7 +50,15 @@ class Knowledge:
         if len(found) > 1:
             names = ", ".join(ways[0].family for ways in found)
             return CannotTell(f"the name {file.name} may mean {names}")
-        return found[0][0].fields if found else None
+        return _with_alternatives(found[0]) if found else None
+
+    def family(self, name: str) -> Mapping[str, Any] | None:
+        """Return the contract of a known student by its id, or None where there is none."""
+        student = self.students.students.get(name)
+        if student is None or student.fields is None:
+            return None
+        others = [other.changes for other in student.alternatives]
+        return {**student.fields, "alternatives": [_change(student.fields, changes) for changes in others]}
 
     def _read_fields(self, name: str) -> Mapping[str, Any] | None:
         """Return the contract in a file's header or beside it; None where the file is not here or has none."""
@@ -73,6 +81,14 @@ class Knowledge:
                 if path.suffix in ENDINGS or (path / "config.json").is_file():
                     index.setdefault(path.name, []).append(path)
         return index
+
+
+def _with_alternatives(ways: list[Training]) -> Mapping[str, Any]:
+    return {**ways[0].fields, "alternatives": [other.fields for other in ways[1:]]}
+
+
+def _change(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**fields, **changes}.items() if value is not None}
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:

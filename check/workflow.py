@@ -60,7 +60,7 @@ def check_graph(document: Mapping[str, Any], knowledge: Knowledge | None = None)
 
 def _report(path: Path, document: Mapping[str, Any], knowledge: Knowledge | None) -> Report:
     graph, knowledge = read_graph(document), knowledge or Knowledge()
-    found = survey(graph, knowledge.contract)
+    found = survey(graph, knowledge)
     findings = _keep_what_mends(graph, _find(found, knowledge), knowledge)
     order = {node: index for index, node in enumerate(graph.nodes)}
     findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), order.get(finding.node, len(order))))
@@ -86,7 +86,7 @@ def _keep_what_mends(graph: Graph, findings: list[Finding], knowledge: Knowledge
         if not mendable:
             break
         changed = _apply_changes(graph, [change for finding in mendable for change in finding.changes])
-        left = {(f.id, f.node) for f in _find(survey(changed, knowledge.contract), knowledge) if f.severity != NOTE}
+        left = {(f.id, f.node) for f in _find(survey(changed, knowledge), knowledge) if f.severity != NOTE}
         useless = [f for f in mendable if (f.id, f.node) in left]
         new = left - {(f.id, f.node) for f in findings}
         useless = useless or (mendable if new else [])

@@ -7,9 +7,9 @@ from comfy_api.latest import ComfyExtension, io
 from . import vae
 from .host.folders import register_folders
 from .renamed import register_removed, register_renamed
-from .sampling import contract, experts, noise, plot, probe, schedules, solvers
+from .sampling import contract, experts, known, noise, plot, probe, schedules, solvers
 from .sampling import samplers as sampling
-from .student import embeds
+from .student import embeds, lora
 from .student import loader as student
 from .world import actions, diagnose, rollout
 from .world import loader as world
@@ -17,6 +17,7 @@ from .world import loader as world
 MODULES = (
     student,
     embeds,
+    lora,
     sampling,
     vae,
     schedules,
@@ -24,6 +25,7 @@ MODULES = (
     noise,
     solvers,
     contract,
+    known,
     experts,
     probe,
     world,

@@ -9,6 +9,7 @@ from typing import Any
 from ..models.student import Student, fit_contract
 from ..on_mismatch import check_on_mismatch, raise_or_warn
 from ..samplers.contract import PRESETS, SamplingContract
+from ..samplers.formatting import format_contract
 from ..samplers.mismatch import compare, drop_assumed, mark_changes
 from ..samplers.prediction import Prediction
 from ..samplers.solvers import SOLVERS
@@ -16,10 +17,12 @@ from ..samplers.solvers import SOLVERS
 __all__ = [
     "SAMPLERS",
     "Overrides",
+    "choose_alternative",
     "find_preset",
     "find_sampler",
     "override_contract",
     "parse_candidates",
+    "parse_steps",
     "resolve_contract",
 ]
 
@@ -105,6 +108,22 @@ def override_contract(contract: SamplingContract, **changes: Any) -> SamplingCon
     return contract.with_changes(**{name: value for name, value in changes.items() if value})
 
 
+def choose_alternative(contract: SamplingContract, number: int) -> SamplingContract:
+    """Return a contract's alternative by its number, alone; 0 is the contract itself, with its alternatives.
+
+    Raises:
+        ValueError: there is none of that number.
+    """
+    if number == 0:
+        return contract
+    if not 0 < number <= len(contract.alternatives):
+        raise ValueError(
+            f"alternative is {number}; this contract has {len(contract.alternatives)}, so give 0 (itself) to "
+            f"{len(contract.alternatives)}: {format_contract(contract)}."
+        )
+    return contract.alternatives[number - 1]
+
+
 def parse_candidates(names: str, contract: SamplingContract | None = None) -> dict[str, SamplingContract]:
     """Return the presets named in ``names``, one a line, and before them a contract that somebody has already.
 
@@ -122,6 +141,21 @@ def parse_candidates(names: str, contract: SamplingContract | None = None) -> di
         raise ValueError(f"candidates: {given}; name some of these, one a line: {'; '.join(PRESETS)}.")
     found = {name: PRESETS[name] for name in lines}
     return found if contract is None else {"connected contract": contract, **found}
+
+
+def parse_steps(text: str) -> list[int]:
+    """Return the denoising steps written in ``text``, whole numbers with anything between them but letters.
+
+    Args:
+        text: such as "1000, 750, 500, 250" or "[1000 757 522]".
+
+    Raises:
+        ValueError: there is anything else than whole numbers, or nothing.
+    """
+    words = re.split(r"[\s,;\[\]()]+", text.strip(" \t\r\n,;[]()"))
+    if not all(re.fullmatch(r"\d{1,4}", word) for word in words):
+        raise ValueError(f"denoising_steps is {text[:80]!r}; give whole numbers, such as 1000, 750, 500, 250.")
+    return [int(word) for word in words]
 
 
 def find_sampler(name: str) -> SamplingContract:

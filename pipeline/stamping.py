@@ -16,9 +16,9 @@ from ..models.student import fit_contract, load_student
 from ..models.text_files import read_text
 from ..samplers.contract import PRESETS, SamplingContract
 from ..samplers.formatting import format_contract
-from .contracts import find_preset
+from .contracts import choose_alternative, find_preset
 
-__all__ = ["choose_alternative", "stamp_known", "stamp_student"]
+__all__ = ["stamp_known", "stamp_student"]
 
 
 def stamp_student(
@@ -53,22 +53,6 @@ def stamp_student(
     wanted = replace(wanted, latent=base.latent or wanted.latent, source="declared")
     _check_existing(Path(path), wanted, replace_existing)
     return stamp(path, wanted), wanted
-
-
-def choose_alternative(contract: SamplingContract, number: int) -> SamplingContract:
-    """Return a contract's alternative by its number, alone; 0 is the contract itself, with its alternatives.
-
-    Raises:
-        ValueError: there is none of that number.
-    """
-    if number == 0:
-        return contract
-    if not 0 < number <= len(contract.alternatives):
-        raise ValueError(
-            f"alternative is {number}; this contract has {len(contract.alternatives)}, so give 0 (itself) to "
-            f"{len(contract.alternatives)}: {format_contract(contract)}."
-        )
-    return contract.alternatives[number - 1]
 
 
 def stamp_known(

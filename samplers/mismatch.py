@@ -17,12 +17,16 @@ from ..training_rules import TRAIN_TIMESTEPS, is_high_noise
 from .contract import SamplingContract
 from .formatting import format_timesteps
 from .process import FLOW
+from .schedule import Schedule
 
 __all__ = [
     "Mismatch",
     "check_experts",
+    "check_fed",
     "check_few_steps",
     "check_leftover",
+    "check_role",
+    "check_strength",
     "compare",
     "drop_assumed",
     "list_changes",
@@ -33,6 +37,7 @@ log = logging.getLogger(__name__)
 
 FEW_STEPS = 8  # a model distilled to this many steps or fewer knows those timesteps only
 _SAME_SIGMA = 2e-3
+_SAME_TIMESTEP = 1e-3
 
 
 def drop_assumed(contract: SamplingContract, mismatches: list[Mismatch]) -> list[Mismatch]:
@@ -194,6 +199,38 @@ def check_experts(high: SamplingContract | None, low: SamplingContract | None) -
     return None
 
 
+def check_role(role: str | None, place: str | None, name: str) -> str | None:
+    """Find a file of one expert in the other's place.
+
+    Args:
+        role: of the file: "high", "low", "both" or None where nothing says it.
+        place: which expert it is put on, in the same words.
+        name: of the file.
+    """
+    if {role, place} != {"high", "low"}:
+        return None
+    return (
+        f"{name}: is of the {role}-noise expert, but this MODEL is the {place}-noise expert, so the two are swapped. "
+        f"Put it on the {role}-noise expert."
+    )
+
+
+def check_strength(contract: SamplingContract | None, strength: float) -> str | None:
+    """Find a LoRA at another strength than it was trained at.
+
+    Args:
+        contract: of the LoRA, or None.
+        strength: at which it is applied.
+    """
+    trained = None if contract is None else contract.lora_strength
+    if trained is None or math.isclose(trained, strength, rel_tol=1e-6):
+        return None
+    return (
+        f"lora_strength: the LoRA was trained at strength {trained:g}, but {strength:g} was asked for. Apply it at "
+        f"{trained:g}, or set on_mismatch to warn to try another."
+    )
+
+
 def check_leftover(sigmas: Tensor, solver: str, order: int) -> str | None:
     """Find sigmas that stop above 0: the latent is still noisy, and a solver's history is lost there.
 
@@ -237,6 +274,24 @@ def check_few_steps(contract: SamplingContract | None, sigmas: Tensor) -> str | 
     return (
         f"This MODEL was distilled to {contract.steps} steps at timesteps {_format_sigmas(trained)}, but the SIGMAS "
         f"visit {_format_sigmas(given)}. {remedy}"
+    )
+
+
+def check_fed(schedule: Schedule, fed: Tensor) -> str | None:
+    """Find a network that is fed other timesteps at a schedule's levels than training fed it.
+
+    Args:
+        schedule: of training.
+        fed: (n,) what the network is about to be fed at its n levels.
+    """
+    trained = [schedule.timestep_at(sigma) for sigma in schedule.sigma_values[:-1]]
+    if all(abs(own - float(other)) <= _SAME_TIMESTEP for own, other in zip(trained, fed.tolist(), strict=True)):
+        return None
+    shown = ", ".join(f"{timestep:.6g}" for timestep in fed.tolist())
+    return (
+        f"These levels were trained with timesteps {format_timesteps(schedule)}, which SIGMAS cannot carry, and the "
+        f"network is fed [{shown}]. Use WanLiteContractSampling, which makes MODEL and SIGMAS together, or give this "
+        "node and the guider the MODEL that comes out of it."
     )
 
 

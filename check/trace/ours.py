@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..graph.graph import Node
 from ..levels.schedulers import UnknownLevels
@@ -16,8 +17,27 @@ __all__ = ["OWN_SAMPLERS", "OWN_SCHEDULES", "OWN_SOLVERS", "ContractTracer", "Co
 __all__ += ["change_rule", "schedule_fields"]
 
 Fields = Mapping[str, Any]
-Contracts = Callable[[LoadedFile], Fields | CannotTell | None]
-"""The contract of a file in its JSON form; None where nothing is known of one."""
+
+
+class Contracts(Protocol):
+    """What is known of contracts in their JSON form, alternatives included."""
+
+    def contract(self, file: LoadedFile) -> Fields | CannotTell | None:
+        """Return the contract of a file; None where nothing is known of one."""
+
+    def family(self, name: str) -> Fields | None:
+        """Return the contract of a known student by its id."""
+
+
+class NothingKnown:
+    """No contract is known."""
+
+    def contract(self, file: LoadedFile) -> None:
+        """Return None."""
+
+    def family(self, name: str) -> None:
+        """Return None."""
+
 
 OWN_SOLVERS = {
     "WanLiteSolverFlowUniPC": "flow_unipc",
@@ -31,6 +51,9 @@ OWN_SOLVERS = {
 OWN_SAMPLERS = {"WanLiteFlowUniPCSampler": "flow_unipc", "WanLiteDDIMSampler": "wan_lite_ddim"}
 """Nodes that sample with a schedule of their own, and their solver."""
 
+BY_HAND = "by hand"
+"""In place of a family: the denoising steps are typed."""
+
 FIXED = frozenset({"denoising_steps", "levels", "sigma_max", "timesteps"})
 """Fields of a contract whose levels are those of training and no others."""
 
@@ -43,7 +66,7 @@ MADE_FOR = {
 }
 """Nodes that make a schedule of widgets, and what of a contract is settled by the node."""
 
-OWN_SCHEDULES = ("WanLiteFlowSchedule", "WanLiteDDIMSchedule", "WanLiteContractSampling")
+OWN_SCHEDULES = ("WanLiteFlowSchedule", "WanLiteDDIMSchedule", "WanLiteContractSampling", "WanLiteFewStepSchedule")
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,8 @@ class ContractTracer:
         if isinstance(origin, CannotTell):
             return origin
         declared = self._find_of_model(node) if origin is None else self._find_of_maker(origin[0])
+        if not isinstance(declared, CannotTell):
+            declared = self._choose_alternative(node, declared)
         return declared if isinstance(declared, CannotTell) else self._apply_widgets(node, declared)
 
     def _find_of_maker(self, node: Node) -> Fields | CannotTell:
@@ -67,17 +92,44 @@ class ContractTracer:
             preset = self.follow.value(node, "preset")
             fields = None if isinstance(preset, CannotTell) else _find_preset(str(preset.value))
             return CannotTell("the preset is not known") if fields is None else self._apply_widgets(node, fields)
+        if node.type == "WanLiteKnownContract":
+            name = self.follow.value(node, "family")
+            known = None if isinstance(name, CannotTell) else self.contracts.family(str(name.value))
+            return CannotTell("the family is not known") if known is None else self._choose_alternative(node, known)
         if node.type == "WanLiteStudentLoader":
             file = self.models.of_output((node, 0)).file
             return self._find_of_files(() if file is None else (file,))
         return CannotTell(f"node {node.id} ({node.type}) makes the contract when it runs")
+
+    def schedule_fields(self, node: Node, values: Mapping[str, Value]) -> Fields | CannotTell:
+        """Return a schedule node's widgets as the fields of a contract."""
+        if node.type != "WanLiteFewStepSchedule":
+            return schedule_fields(node, values)
+        family = str(values["family"].value)
+        if family != BY_HAND:
+            known = self.contracts.family(family)
+            return CannotTell(f"the family {family!r} is not known") if known is None else known
+        steps = [int(word) for word in re.findall(r"\d+", str(values["denoising_steps"].value))]
+        warp, shift = bool(values["warp"].value), float(values["shift"].value)
+        cast = "float" if warp else "table"
+        return {"denoising_steps": steps, "shift": shift, "warp": warp, "timestep_cast": cast, "steps": len(steps)}
+
+    def _choose_alternative(self, node: Node, fields: Fields) -> Fields | CannotTell:
+        """Apply the widget that chooses one of a contract's alternatives."""
+        if "alternative" not in node.inputs:
+            return fields
+        number = self.follow.number(node, "alternative")
+        if isinstance(number, CannotTell) or not number:
+            return number if isinstance(number, CannotTell) else fields
+        others = fields.get("alternatives", [])
+        return others[int(number) - 1] if number <= len(others) else CannotTell(f"there is no alternative {number:g}")
 
     def _find_of_model(self, node: Node) -> Fields | CannotTell:
         return self._find_of_files(self.models.of_input(node).files)
 
     def _find_of_files(self, files: tuple[LoadedFile, ...]) -> Fields | CannotTell:
         for file in reversed(files):
-            found = self.contracts(file)
+            found = self.contracts.contract(file)
             if found is not None:
                 return found
         names = " or ".join(file.name for file in files) or "the model"

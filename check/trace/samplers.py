@@ -13,7 +13,7 @@ from ..levels.sigma_nodes import ksampler_levels
 from .follow import CannotTell, Follower, Value
 from .latents import LatentTrace, LatentTracer
 from .models import ModelTrace, ModelTracer
-from .ours import OWN_SAMPLERS, OWN_SOLVERS, Contracts, ContractTracer, schedule_fields
+from .ours import OWN_SAMPLERS, OWN_SOLVERS, Contracts, ContractTracer, NothingKnown, schedule_fields
 from .sigmas import SigmasTrace, SigmasTracer, compute, trace_own
 from .updates import SAMPLER_NODES, UpdateRule, find_rule
 
@@ -91,11 +91,16 @@ class Survey:
     """Nodes that probably sample, but are not known here."""
 
 
-def survey(graph: Graph, contracts: Contracts = lambda file: None) -> Survey:
+def survey(graph: Graph, contracts: Contracts | None = None) -> Survey:
     """Return all samplers of a graph; ``contracts`` gives the contract of a file, for this pack's own nodes."""
     follow = Follower(graph)
     models, latents = ModelTracer(follow), LatentTracer(follow)
-    reader = _Reader(follow, models, SigmasTracer(follow, models, ContractTracer(follow, models, contracts)), latents)
+    reader = _Reader(
+        follow,
+        models,
+        SigmasTracer(follow, models, ContractTracer(follow, models, contracts or NothingKnown())),
+        latents,
+    )
     found = tuple(READERS[node.type](reader, node) for node in graph if node.type in READERS)
     return Survey(graph, follow, models, latents, found, tuple(_list_unknown_samplers(graph)))
 

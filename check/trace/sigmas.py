@@ -12,7 +12,7 @@ from ..levels.schedulers import UnknownLevels
 from ..levels.sigma_nodes import FROM_MODEL, FROM_NUMBERS, FROM_SIGMAS
 from .follow import CannotTell, Follower, Origin, Value
 from .models import ModelTrace, ModelTracer
-from .ours import OWN_SCHEDULES, ContractTracer, contract_levels, schedule_fields
+from .ours import OWN_SCHEDULES, ContractTracer, contract_levels
 
 __all__ = ["MOST_STEPS", "SigmasTrace", "SigmasTracer", "compute", "trace_own"]
 
@@ -90,7 +90,7 @@ class SigmasTracer:
     def _trace_own(self, node: Node, values: Mapping[str, Value]) -> SigmasTrace:
         """The levels of this pack's schedules and contracts."""
         from_contract = node.type == "WanLiteContractSampling"
-        fields = self.contracts.of_node(node) if from_contract else schedule_fields(node, values)
+        fields = self.contracts.of_node(node) if from_contract else self.contracts.schedule_fields(node, values)
         if node.type == "WanLiteDDIMSchedule" and node.link("model"):
             fields = CannotTell(f"node {node.id} ({node.type}) takes the levels of a model")
         if isinstance(fields, CannotTell):

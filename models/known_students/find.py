@@ -44,9 +44,15 @@ class FoundContract:
         if self.student is not None:
             raise ContractError(f"{self.student.title}: no contract says how to sample it. {self.student.cannot_run}")
         if self.candidates:
-            listed = "; ".join(f"{found.origin}" for found in self.candidates)
-            raise ContractError(f"contract: there are several that differ: {listed}. Connect or name the one you mean.")
+            listed = "; ".join(found._format_candidate() for found in self.candidates)
+            raise ContractError(
+                f"contract: there are several that differ: {listed}. Connect the one you mean (WanLiteKnownContract), "
+                "or name it."
+            )
         raise ContractError(f"contract: {self.origin}; connect or name one.")
+
+    def _format_candidate(self) -> str:
+        return self.origin if self.student is None else f"{self.student.id} ({self.origin})"
 
 
 def find_contract(

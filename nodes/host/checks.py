@@ -51,14 +51,14 @@ def require_contract(found: FoundContract) -> SamplingContract:
     return found.require()
 
 
-def mismatch_input() -> io.Combo.Input:
-    """Return the ``on_mismatch`` input, the same on every node that checks."""
+def mismatch_input(default: str = "error") -> io.Combo.Input:
+    """Return the ``on_mismatch`` input, the same on every node that checks but for its default."""
     return choice_input(
         "on_mismatch",
         ON_MISMATCH,
         "What to do when model, schedule and solver do not fit together: stop with the reason, write it "
         "to the log, or continue.",
-        default="error",
+        default=default,
         advanced=True,
     )
 

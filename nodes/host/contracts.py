@@ -77,7 +77,7 @@ def load_students() -> KnownStudents:
 def describe_found(found: FoundContract, used: SamplingContract) -> str:
     """Return what is shown under the node: where the contract comes from, and what else would be legitimate."""
     alternatives = () if found.student is None else found.student.alternatives
-    others = "".join(f" Also legitimate: {other.why}." for other in alternatives)
+    others = "".join(f" Also legitimate, as alternative {n}: {other.why}." for n, other in enumerate(alternatives, 1))
     return f"{found.origin}: {used.solver}, {used.steps} steps.{others}"
 
 

@@ -254,6 +254,20 @@ def get_model_process(model: Any) -> NoiseProcess:
     return get_process(model.get_model_object("model_sampling"))
 
 
+def find_fed_timesteps(model: Any, sigmas: Tensor) -> Tensor:
+    """Return what a network is fed at flow sigmas (n,), as timesteps up to 1000.
+
+    Args:
+        model: The MODEL; None is any of core's flow models, which are fed 1000 sigma in float32.
+        sigmas: As the host hands them over, float32.
+    """
+    if model is None:
+        return sigmas * TRAIN_TIMESTEPS
+    native = model.get_model_object("model_sampling")
+    fed: Tensor = native.timestep(sigmas) * (TRAIN_TIMESTEPS / float(getattr(native, "multiplier", TRAIN_TIMESTEPS)))
+    return fed
+
+
 def format_sampling(model_sampling: nn.Module) -> str:
     """Name what a MODEL's sampling is made of, for messages: "ModelSamplingDiscrete + EPS"."""
     return " + ".join(base.__name__ for base in type(model_sampling).__bases__)

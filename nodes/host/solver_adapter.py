@@ -34,12 +34,14 @@ class SolverRun:
         schedule: Levels to take instead of the SIGMAS, which then are only their names in float32; its node has
             checked already what there is to check.
         from_noise: Whether to start from noise alone; None finds out from the latent.
+        seed: Of the noise that the solver adds; None takes that of the run.
     """
 
     solver: Solver
     on_mismatch: str = "error"
     schedule: Schedule | None = None
     from_noise: bool | None = None
+    seed: int | None = None
 
 
 def make_sampler(run: SolverRun) -> comfy.samplers.KSAMPLER:
@@ -73,7 +75,7 @@ def run_solver(
         report_problems(find_problems(model, sigmas, run.solver, from_noise), run.on_mismatch)
     schedule = run.schedule or find_schedule(sigmas, model_sampling)
     start = make_start(model, x, model_sampling, schedule, from_noise)
-    solver = seed_solver(run.solver, (extra_args or {}).get("seed"))
+    solver = seed_solver(run.solver, run.seed if run.seed is not None else (extra_args or {}).get("seed"))
     denoise = HostDenoiser(model, extra_args or {}, sigmas.dtype, model_sampling)
     return integrate(denoise, start, schedule, solver, on_step=denoise.make_reporter(callback, schedule))[0]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...pipeline.contracts import override_contract
+from ...pipeline.contracts import choose_alternative, override_contract
 from ...samplers.contract import SamplingContract
 from ..host.checks import (
     check_contract,
@@ -22,6 +22,7 @@ from ..host.progress import show_text
 from ..host.sampling_run import apply_contract
 from ..host.schema import CATEGORY, Node, float_input, int_input, make_schema
 from ..student.loader import Contract
+from .known import alternative_input
 from .schedules import denoise_input
 
 FROM_CONTRACT = 0  # an override of 0 leaves the contract's own value
@@ -59,6 +60,7 @@ class WanLiteContractSampling(Node):
                 ),
                 denoise_input(),
                 mismatch_input(),
+                alternative_input(),
             ],
             outputs=[
                 io.Model.Output(tooltip="Reads its output as the contract says; for the guider."),
@@ -77,9 +79,10 @@ class WanLiteContractSampling(Node):
         shift: float = float(FROM_CONTRACT),
         denoise: float = 1.0,
         on_mismatch: str = "error",
+        alternative: int = 0,
     ) -> io.NodeOutput:
         found = FoundContract(contract, "connected") if contract else cls._find(model)
-        declared = require_contract(found)
+        declared = choose_alternative(require_contract(found), alternative)
         used = override_contract(declared, steps=steps, shift=shift)
         report_problems([check_shift(model, used.shift), *check_contract(get_contract(model), declared)], on_mismatch)
         record_contract(cls.hidden, used, declared)

@@ -6,10 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...samplers.solvers import DDIM, Churn, FlowDPMpp, FlowUniPC
+from ...samplers.solvers import DDIM, Churn, FlowDPMpp, FlowEuler, FlowUniPC, Renoise
 from ..host.checks import mismatch_input
-from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema
+from ..host.schema import CATEGORY, SEEDS, Node, choice_input, float_input, int_input, make_schema
 from ..host.solver_adapter import SolverRun, make_sampler
+
+RUN_SEED = 0  # a seed of 0 takes the seed of the run
 
 
 def make_solver_schema(inputs: list[io.Input], **words: Any) -> io.Schema:
@@ -173,4 +175,63 @@ class WanLiteSolverDDIM(Node):
         return io.NodeOutput(make_sampler(SolverRun(solver, on_mismatch)))
 
 
-NODES = [WanLiteSolverFlowUniPC, WanLiteSolverFlowDPMpp, WanLiteSolverDDIM]
+class WanLiteSolverFlowEuler(Node):
+    """Euler's method in the flow process as SAMPLER."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return make_schema(
+            node_id="WanLiteSolverFlowEuler",
+            display_name="Wan Lite Solver Flow Euler",
+            category=f"{CATEGORY}/solvers",
+            description="Euler's method on the velocity, without fresh noise: the update of Wan2.2-Lightning, "
+            "Qwen-Image-Lightning and LightX2V's present programs. Give it Wan Lite Few-Step Schedule, or let Wan "
+            "Lite Contract Sampling choose both.",
+            search_aliases=["euler", "flow match euler", "lightning", "lightx2v", "few steps"],
+            inputs=[mismatch_input()],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, on_mismatch: str = "error") -> io.NodeOutput:
+        return io.NodeOutput(make_sampler(SolverRun(FlowEuler(), on_mismatch)))
+
+
+class WanLiteSolverRenoise(Node):
+    """Stochastic consistency sampling as SAMPLER."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return make_schema(
+            node_id="WanLiteSolverRenoise",
+            display_name="Wan Lite Solver Renoise",
+            category=f"{CATEGORY}/solvers",
+            description="Predicts the clean latent and noises it anew to the next level: the update of students "
+            "distilled by distribution matching (LightX2V Wan 2.1, Self-Forcing, CausVid, FastWan, rCM), which core "
+            "calls lcm. Here item i of a batch has its own noise, and two stages of one run share none.",
+            search_aliases=["lcm", "dmd", "consistency", "self forcing", "lightx2v", "few steps"],
+            inputs=[
+                int_input(
+                    "seed",
+                    RUN_SEED,
+                    (RUN_SEED, SEEDS - 1),
+                    "Of the fresh noise; 0 takes the seed of the run, from its NOISE.",
+                ),
+                mismatch_input(),
+            ],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, seed: int = RUN_SEED, on_mismatch: str = "error") -> io.NodeOutput:
+        own = None if seed == RUN_SEED else seed
+        return io.NodeOutput(make_sampler(SolverRun(Renoise(), on_mismatch, seed=own)))
+
+
+NODES = [
+    WanLiteSolverFlowUniPC,
+    WanLiteSolverFlowDPMpp,
+    WanLiteSolverDDIM,
+    WanLiteSolverFlowEuler,
+    WanLiteSolverRenoise,
+]
