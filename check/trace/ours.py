@@ -13,7 +13,7 @@ from ..levels.sigma_nodes import LONGEST
 from .follow import CannotTell, Follower, Value
 from .models import LoadedFile, ModelTracer
 
-__all__ = ["OWN_SAMPLERS", "OWN_SCHEDULES", "OWN_SOLVERS", "ContractTracer", "Contracts", "contract_levels"]
+__all__ = ["APPENDED", "OWN_SAMPLERS", "OWN_SCHEDULES", "OWN_SOLVERS", "ContractTracer", "Contracts", "contract_levels"]
 __all__ += ["change_rule", "schedule_fields"]
 
 Fields = Mapping[str, Any]
@@ -65,6 +65,9 @@ MADE_FOR = {
     "WanLiteDDIMSampler": _DDIM,
 }
 """Nodes that make a schedule of widgets, and what of a contract is settled by the node."""
+
+APPENDED = frozenset({"alternative"})
+"""Widgets that a node did not have at first: a workflow without one means its default."""
 
 OWN_SCHEDULES = ("WanLiteFlowSchedule", "WanLiteDDIMSchedule", "WanLiteContractSampling", "WanLiteFewStepSchedule")
 

@@ -12,7 +12,7 @@ from ..levels.schedulers import UnknownLevels
 from ..levels.sigma_nodes import FROM_MODEL, FROM_NUMBERS, FROM_SIGMAS
 from .follow import CannotTell, Follower, Origin, Value
 from .models import ModelTrace, ModelTracer
-from .ours import OWN_SCHEDULES, ContractTracer, contract_levels
+from .ours import APPENDED, OWN_SCHEDULES, ContractTracer, contract_levels
 
 __all__ = ["MOST_STEPS", "SigmasTrace", "SigmasTracer", "compute", "trace_own"]
 
@@ -113,6 +113,8 @@ class SigmasTracer:
         """Return the values of all widgets of a node."""
         found: dict[str, Value] = {}
         for name, value in self.follow.widgets(node).items():
+            if name in APPENDED and name not in node.inputs:
+                continue
             if isinstance(value, CannotTell):
                 return CannotTell(f"{name} of node {node.id} is what {value.reason}")
             found[name] = value

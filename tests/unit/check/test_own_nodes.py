@@ -14,7 +14,7 @@ from wan_lite.check.knowledge import Knowledge
 from wan_lite.check.training import trained_levels
 from wan_lite.models.contract_files import stamp
 from wan_lite.models.known_students import load_known_students
-from wan_lite.samplers import VE, ddim_schedule, flow_schedule
+from wan_lite.samplers import VE, ddim_schedule, few_step_schedule, flow_schedule
 from wan_lite.samplers.contract import PRESETS
 from workflow_graphs import HIGH, LOW, Graph, lightx2v, node, set_values
 
@@ -148,3 +148,48 @@ def test_the_ddim_schedule_is_the_librarys(shift: float) -> None:
         levels, timesteps = trained_levels({"solver": "ddim", "prediction": "epsilon", "steps": steps, "shift": shift})
         assert timesteps == schedule.timesteps.tolist(), steps
         assert levels == pytest.approx(schedule.to_process(VE).sigmas[:-1].tolist(), rel=1e-9)
+
+
+def test_a_known_contract_and_its_alternative() -> None:
+    students = load_known_students().students
+    for number, solver in ((0, "renoise"), (1, "flow_euler")):
+        graph = contract_sampling()
+        graph["8"] = node("WanLiteKnownContract", family="lightx2v-wan2.1", alternative=number, role="any")
+        graph["5"]["inputs"]["contract"] = ["8", 0]
+        (sampler,) = check(graph).samplers
+        contract = students["lightx2v-wan2.1"].contract()
+        assert contract is not None and sampler.sampler == solver
+        assert sampler.sigmas == pytest.approx(contract.schedule().sigmas.tolist(), abs=1e-7)
+    graph["8"]["inputs"]["alternative"] = 2
+    (sampler,) = check(graph).samplers
+    assert sampler.sigmas is None and "alternative 2" in sampler.unknown
+
+
+def test_contract_sampling_takes_an_alternative_of_what_it_finds() -> None:
+    graph = contract_sampling(alternative=1)
+    del graph["5"]["inputs"]["contract"]
+    graph["1"] = node("UNETLoader", unet_name="wan2.1_t2v_14B_fp16.safetensors", weight_dtype="default")
+    name = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
+    graph["9"] = node("WanLiteLoadLoRA", model=["1", 0], lora_name=name, strength=1.0, on_mismatch="error")
+    graph["5"]["inputs"]["model"] = ["9", 0]
+    report = check(graph)
+    (sampler,) = report.samplers
+    assert sampler.sampler == "flow_euler" and list(sampler.timesteps or ()) == pytest.approx(
+        [1000, 937.5, 833.3333, 625]
+    )
+    assert [finding for finding in report.findings if finding.severity != "note"] == []
+
+
+@pytest.mark.parametrize("family", ["lightx2v-wan2.1", "rcm-t2v", "fastwan2.2-5b", "by hand"])
+def test_the_few_step_schedule(family: str) -> None:
+    contract = load_known_students().students.get(family)
+    graph = contract_sampling()
+    widgets = {"denoising_steps": "1000, 757, 522", "shift": 8.0, "warp": False, "on_mismatch": "warn"}
+    graph["8"] = node("WanLiteFewStepSchedule", family=family, **widgets)
+    graph["9"] = node("WanLiteSolverRenoise", seed=0, on_mismatch="error")
+    graph["4"]["inputs"] |= {"sampler": ["9", 0], "sigmas": ["8", 0]}
+    (sampler,) = check(graph).samplers
+    made = few_step_schedule([1000, 757, 522], shift=8.0, warp=False, timestep_cast="table")
+    expected = made if contract is None else contract.contract().schedule()  # type: ignore[union-attr]
+    assert sampler.sigmas == pytest.approx(expected.sigmas.tolist(), abs=1e-7)
+    assert sampler.sampler == "renoise"
