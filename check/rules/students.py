@@ -120,6 +120,9 @@ def _report_with_recipe(part: _Part, way: Training, id: str, severity: str, mess
 
 
 def _list_trained(part: _Part, way: Training) -> list[float]:
+    """Return the levels that were trained for a part's experts; the guider of two experts runs both."""
+    if any(use.low_expert is not None for use in part.uses):
+        return list(way.levels)
     return way.levels_of({_find_role(way, file) for file in part.files})
 
 

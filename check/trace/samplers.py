@@ -178,7 +178,7 @@ class _Reader:
         seed = self.follow.value(maker, "noise_seed") if maker and "noise_seed" in maker.inputs else None
         model, cfg, positive = self._trace_guider(node)
         experts = positive[0] if positive and positive[0].type == "WanLiteExpertsGuider" else None
-        boundary = self.follow.value(experts, "boundary") if experts else None
+        boundary = self._find_boundary(experts, self.sigmas.of_input(node)) if experts else None
         return self._make_use(
             node,
             model=model,
@@ -198,6 +198,13 @@ class _Reader:
         return SamplerUse(
             node=node, sigmas=trace, rule=rule, sampler_name=name, latent=latent, whole=trace.levels, **found
         )
+
+    def _find_boundary(self, experts: Node, sigmas: SigmasTrace) -> Value | CannotTell | None:
+        """Return where the guider changes experts: where the contract says, else where its widget does."""
+        contract = sigmas.contract or {}
+        if "boundary" in contract or "boundary_step" in contract:
+            return Value(contract["boundary"]) if "boundary" in contract else None
+        return self.follow.value(experts, "boundary")
 
     def ours(self, node: Node) -> SamplerUse:
         """Read a sampler of this pack, which makes its levels from its own widgets."""
@@ -255,7 +262,7 @@ class _Reader:
             contract = self.sigmas.contracts.of_node(maker)
             if isinstance(contract, CannotTell):
                 return None, None
-            solver = str(contract["solver"])
+            solver = "ar_video" if "causal" in contract else str(contract["solver"])
             return find_rule("wan_lite_ddim" if solver == "ddim" else solver), None
         name_of = SAMPLER_NODES | OWN_SOLVERS
         return find_rule(name_of[maker.type]) if maker.type in name_of else None, None

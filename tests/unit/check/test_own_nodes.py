@@ -193,3 +193,20 @@ def test_the_few_step_schedule(family: str) -> None:
     expected = made if contract is None else contract.contract().schedule()  # type: ignore[union-attr]
     assert sampler.sigmas == pytest.approx(expected.sigmas.tolist(), abs=1e-7)
     assert sampler.sampler == "renoise"
+
+
+def test_few_step_experts_under_one_guider_are_one_student() -> None:
+    graph = experts(boundary=0.5)
+    for number, role in (("1", "high"), ("2", "low")):
+        name = f"wan2.2_i2v_lightx2v_4steps_lora_v1_{role}_noise.safetensors"
+        lora = {"lora_name": name, "strength": 1.0, "on_mismatch": "error"}
+        graph[f"2{number}"] = node("WanLiteLoadLoRA", model=[number, 0], **lora)
+    widgets = {"steps": 0, "shift": 0, "denoise": 1, "on_mismatch": "error", "alternative": 0}
+    graph["30"] = node("WanLiteContractSampling", model=["21", 0], **widgets)
+    graph["3"]["inputs"] |= {"model_high_noise": ["30", 0], "model_low_noise": ["22", 0]}
+    graph["3"]["inputs"] |= {"cfg_high_noise": 1.0, "cfg_low_noise": 1.0}
+    graph["7"]["inputs"] |= {"sampler": ["30", 1], "sigmas": ["30", 2]}
+    report = check(graph)
+    (sampler,) = report.samplers
+    assert list(sampler.timesteps or ()) == pytest.approx([1000, 937.5, 833.3333, 625])
+    assert [finding for finding in report.findings if finding.id in ("levels-differ", "another-solver")] == []
