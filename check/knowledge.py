@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from .trace.follow import CannotTell
 from .trace.models import LoadedFile
 from .training import Training, find_trainings, make_declared_training
 
-__all__ = ["Knowledge"]
+__all__ = ["ENDINGS", "Knowledge"]
 
 ENDINGS = (".safetensors", ".sft")
+"""Of files that may carry a contract in their header."""
 
 
 class Knowledge:
@@ -24,11 +25,18 @@ class Knowledge:
     Args:
         students: the published ones; None takes the pack's data file and the user's own.
         models: folders in which the files themselves may lie; a contract in a header or sidecar goes before a name.
+        find: returns where a file of that name lies, in place of a search below ``models``.
     """
 
-    def __init__(self, students: KnownStudents | None = None, models: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        students: KnownStudents | None = None,
+        models: Iterable[Path] = (),
+        find: Callable[[str], Path | None] | None = None,
+    ) -> None:
         self.students = students or load_known_students()
         self._folders = tuple(models)
+        self._find = find or self._find_below
         self._declared: dict[str, Mapping[str, Any] | None] = {}
         self._trainings: dict[str, list[list[Training]]] = {}
 
@@ -67,7 +75,7 @@ class Knowledge:
             self._declared[name] = None if path is None else _read(path)
         return self._declared[name]
 
-    def _find(self, name: str) -> Path | None:
+    def _find_below(self, name: str) -> Path | None:
         """Find a file by its name below the model folders, and nowhere else; a longer path must fit whole."""
         parts = tuple(part for part in name.replace("\\", "/").split("/") if part)
         found = self._index_files.get(parts[-1] if parts else "", [])

@@ -12,7 +12,7 @@ from .metadata import read_metadata, rewrite_metadata
 from .scheduler_config import read_scheduler_config
 from .text_files import read_text
 
-__all__ = ["read_contract", "stamp"]
+__all__ = ["list_contract_files", "read_contract", "stamp"]
 
 _CONTRACT_NAME = "sampling_contract.json"
 _SCHEDULER_NAMES = ("scheduler/scheduler_config.json", "scheduler_config.json")
@@ -32,6 +32,17 @@ def read_contract(path: str | os.PathLike[str]) -> SamplingContract | None:
     """
     path = Path(path)
     return _read_declared(_find_weights(path)) or _read_sidecar(path)
+
+
+def list_contract_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the existing files of which :func:`read_contract` may open any; a folder's own path comes first.
+
+    Args:
+        path: of the checkpoint file or folder.
+    """
+    path = Path(path)
+    found = [path, _find_weights(path), *_list_sidecars(path)]
+    return [file for file in found if file is not None and file.exists()]
 
 
 def stamp(path: str | os.PathLike[str], contract: SamplingContract) -> Path:
@@ -74,11 +85,9 @@ def _read_declared(weights: Path | None) -> SamplingContract | None:
 
 
 def _read_sidecar(path: Path) -> SamplingContract | None:
-    folder = path if path.is_dir() else path.parent if path.name in WEIGHT_NAMES else None
-    own = path.with_name(f"{path.stem}.{_CONTRACT_NAME}") if folder is None else folder / _CONTRACT_NAME
+    own, *configs = _list_sidecars(path)
     if own.is_file():
         return SamplingContract.from_json(_read_text(own), origin=own.name, source="sidecar")
-    configs = [] if folder is None else [folder / name for name in _SCHEDULER_NAMES]
     config = next((file for file in configs if file.is_file()), None)
     if config is None:
         return None
@@ -95,6 +104,14 @@ def _read_text(path: Path) -> str:
         return read_text(path)
     except CheckpointError as error:
         raise ContractError(str(error)) from None
+
+
+def _list_sidecars(path: Path) -> list[Path]:
+    """Return where sidecars are looked for: this pack's own first, then diffusers' in a folder."""
+    folder = path if path.is_dir() else path.parent if path.name in WEIGHT_NAMES else None
+    if folder is None:
+        return [path.with_name(f"{path.stem}.{_CONTRACT_NAME}")]
+    return [folder / _CONTRACT_NAME, *(folder / name for name in _SCHEDULER_NAMES)]
 
 
 def _find_weights(path: Path) -> Path | None:

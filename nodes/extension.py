@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import vae
 from .host.folders import register_folders
 from .renamed import register_removed, register_renamed
+from .routes import register_routes
 from .sampling import contract, experts, known, noise, plot, probe, schedules, solvers
 from .sampling import samplers as sampling
 from .student import embeds, lora
@@ -46,4 +47,5 @@ class WanLiteExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return all nodes, module by module, once the host knows the model folders that their lists show."""
         register_folders()  # not in on_load, which hosts before 0.14 never call
+        register_routes()
         return [node for module in MODULES for node in module.NODES]

@@ -49,7 +49,7 @@ OUTSIDE = {
     "check": {"PIL", "av", "scipy"},
     "batches": {"aiohttp", "filelock"},
     "cli": {"torch", "einops", "PIL", "shtab", "tqdm"},
-    "nodes": {"torch", "einops"} | HOST,
+    "nodes": {"aiohttp", "torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
     "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},
     "scripts": {"PIL", "browser", "build_workflows", "host", "pdoc", "wan_lite", "workflow_plans"},

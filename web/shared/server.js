@@ -1,0 +1,14 @@
+// Asking the pack's own routes on the server.
+import { api } from "../../../scripts/api.js";
+
+// Posts JSON to a route; an Error's message is the sentence that the server gave.
+export async function postJson(path, content) {
+    const answer = await api.fetchApi(path, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(content),
+    });
+    const said = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(said.error ?? `${answer.status} ${answer.statusText}`);
+    return said;
+}
