@@ -1,7 +1,7 @@
 """The nodes that make or change SIGMAS: their levels from their widgets, by node type.
 
-Source: ComfyUI 0.33.0, comfy_extras/nodes_custom_sampler.py, nodes_flux.py, nodes_lt.py; Align Your Steps,
-arXiv 2404.14507 (its published levels); OptimalSteps, arXiv 2503.21774 (bebebe666/OptimalSteps).
+Source: ComfyUI 0.33.0, comfy_extras/nodes_custom_sampler.py, nodes_flux.py, nodes_lt.py, nodes_ideogram4.py; Align
+Your Steps, arXiv 2404.14507 (its published levels); OptimalSteps, arXiv 2503.21774 (bebebe666/OptimalSteps).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from statistics import NormalDist
 from typing import Any
 
 from .sampling import ModelSampling
@@ -135,12 +136,28 @@ def _shift_evenly(steps: int, mu: float) -> list[float]:
 
 
 def _schedule_ltxv(values: Values) -> list[float]:
-    """LTX-Video without a latent: the shift of 4096 tokens, stretched to end at ``terminal``."""
-    levels = _shift_evenly(int(values["steps"]), float(values["max_shift"]))
+    """LTX-Video: a shift linear in the number of latents (4096 without a link), stretched to end at ``terminal``."""
+    least, most = float(values["base_shift"]), float(values["max_shift"])
+    part = (int(values.get("tokens", 4096)) - 1024) / (4096 - 1024)
+    levels = _shift_evenly(int(values["steps"]), least + (most - least) * part)
     if not values["stretch"]:
         return levels
     scale = (1 - levels[-2]) / (1 - float(values["terminal"]))
     return [1 - (1 - level) / scale if scale else level for level in levels[:-1]] + [0.0]
+
+
+def _schedule_ideogram(values: Values) -> list[float]:
+    """Ideogram 4: quantiles of a logit-normal distribution whose mean grows with the image's size."""
+    steps, std = int(values["steps"]), float(values["std"])
+    mean = float(values["mu"]) + 0.5 * math.log(int(values["width"]) * int(values["height"]) / 512**2)
+    least, most = 1 / (1 + math.exp(9.0)), 1 / (1 + math.exp(-7.5))  # log SNR from -15 to 18
+    inner = (mean + std * NormalDist().inv_cdf(i / steps) for i in range(steps - 1, 0, -1))
+    falling = [1 - min(max(1 / (1 + math.exp(x)), least), most) for x in inner]
+    return [1 - least, *falling, 0.0]
+
+
+def _refuse_gits(values: Values) -> list[float]:
+    raise UnknownLevels("the levels of GITSScheduler are a published table, which the check does not have")
 
 
 def _take_numbers(*names: str) -> Callable[[Values], list[float]]:
@@ -162,6 +179,8 @@ FROM_NUMBERS: dict[str, Callable[[Values], list[float]]] = {
     "OptimalStepsScheduler": lambda v: _schedule_published(OPTIMAL_STEPS, v),
     "Flux2Scheduler": _schedule_flux2,
     "LTXVScheduler": _schedule_ltxv,
+    "Ideogram4Scheduler": _schedule_ideogram,
+    "GITSScheduler": _refuse_gits,
 }
 """Nodes that make levels of their widgets alone."""
 

@@ -8,6 +8,7 @@ from ..graph.graph import Node
 from ..report import DOUBTFUL, NOTE, WRONG, Finding
 from ..trace.families import Family
 from ..trace.follow import Value
+from ..trace.geometry import GEOMETRIES, OF_VAE, Geometry
 from ..trace.latents import LatentTrace, VaeTrace
 from ..trace.samplers import SamplerUse
 from .case import Case, change_to, only
@@ -24,10 +25,8 @@ def check_latents(case: Case) -> Iterator[Finding]:
     """Check what is decoded, encoded and conditioned with against the model that samples it."""
     found: dict[tuple[str, str], Finding] = {}
     by_node = {use.node.id: use for use in case.survey.samplers}
-    for finding in (
-        *_check_decoders(case, by_node),
-        *(f for use in case.survey.samplers for f in _check_sampler(case, use)),
-    ):
+    of_samplers = (f for use in case.survey.samplers for f in _check_sampler(case, use, by_node))
+    for finding in (*_check_decoders(case, by_node), *of_samplers):
         found.setdefault((finding.id, finding.node), finding)
     yield from found.values()
 
@@ -41,7 +40,7 @@ def _check_decoders(case: Case, by_node: dict[str, SamplerUse]) -> Iterator[Find
             yield from _compare_vae(node, vae, use.model.family, "decodes latents of")
 
 
-def _check_sampler(case: Case, use: SamplerUse) -> Iterator[Finding]:
+def _check_sampler(case: Case, use: SamplerUse, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
     family = use.model.family
     if family is None or not family.is_judged:
         return
@@ -49,6 +48,8 @@ def _check_sampler(case: Case, use: SamplerUse) -> Iterator[Finding]:
     if source.is_encoded and source.node is not None:
         vae = case.survey.latents.vae(source.node)
         yield from _compare_vae(source.node, vae, family, "encodes images for")
+    yield from _compare_sampled(use, family, by_node)
+    yield from _compare_geometry(case, source, family)
     yield from _check_sizes(case, source, family)
     if use.positive is not None:
         yield from _check_text(case, use, family)
@@ -71,6 +72,57 @@ def _compare_vae(node: Node, vae: VaeTrace, family: Family, does: str) -> Iterat
         return
     message = f"The {vae.vae} VAE ({vae.file or 'of a checkpoint'}) {does} {family.id}, whose latents are of {wanted}."
     yield Finding("vae-mismatch", WRONG, node.id, node.title, message, CORE, remedy)
+
+
+def _compare_sampled(use: SamplerUse, family: Family, by_node: dict[str, SamplerUse]) -> Iterator[Finding]:
+    """A latent that another model has sampled must be of the same geometry: nothing repairs it."""
+    source = use.latent
+    before = by_node.get(source.node.id) if source.node and source.is_sampled else None
+    other = before.model.family if before else None
+    if before is None or other is None or not other.vae or OF_VAE[other.vae[0]] == OF_VAE[family.vae[0]]:
+        return
+    has, takes = OF_VAE[other.vae[0]], OF_VAE[family.vae[0]]
+    message = (
+        f"The latent was sampled by {other.id} at node {before.node.id} and has {has.channels} channels; {family.id} "
+        f"takes {takes.channels}, of {takes.cell} pixels a side instead of {has.cell}."
+    )
+    remedy = "Decode it with its own VAE and encode the images with this model's."
+    yield Finding("latent-mismatch", WRONG, use.node.id, use.node.title, message, CORE, remedy)
+
+
+def _compare_geometry(case: Case, source: LatentTrace, family: Family) -> Iterator[Finding]:
+    """An empty latent made for other models: what a sampler does not repair of it."""
+    node = source.node
+    made = GEOMETRIES.get(node.type) if node else None
+    if node is None or made is None or source.via:
+        return
+    takes = OF_VAE[family.vae[0]]
+    if made.cell != takes.cell and not made.is_told:
+        yield _report_sides(case, node, made, family)
+    length = _get_typed(case, node, "length")
+    if made.frames != takes.frames and made.frames > 1 and family.frames > 1 and length is not None:
+        frames = (length.value - 1) // made.frames * takes.frames + 1
+        if frames != length.value:
+            message = (
+                f"{length.value} frames are asked for, but in latents of {made.frames}; {family.id} makes {frames}."
+            )
+            yield Finding("latent-mismatch", DOUBTFUL, node.id, node.title, message, CORE, _name_maker(family))
+
+
+def _report_sides(case: Case, node: Node, made: Geometry, family: Family) -> Finding:
+    takes = OF_VAE[family.vae[0]]
+    sides = [_get_typed(case, node, side) for side in ("width", "height")]
+    size = " x ".join(str(side.value // made.cell * takes.cell) for side in sides if side)
+    message = (
+        f"{node.type} makes one latent of {made.cell} pixels a side, and {family.id} one of {takes.cell}: the images "
+        f"come out at {takes.cell / made.cell:g} times the size" + (f", {size}." if len(size.split()) == 3 else ".")
+    )
+    return Finding("latent-mismatch", WRONG, node.id, node.title, message, CORE, _name_maker(family))
+
+
+def _name_maker(family: Family) -> str:
+    maker = {"wan2.2": "Wan22ImageToVideoLatent", "wan2.1": "EmptyHunyuanLatentVideo"}.get(family.vae[0])
+    return f"Make the latent with {maker or 'EmptySD3LatentImage'}."
 
 
 def _check_sizes(case: Case, source: LatentTrace, family: Family) -> Iterator[Finding]:

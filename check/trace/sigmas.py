@@ -11,6 +11,8 @@ from ..levels.sampling import ModelSampling
 from ..levels.schedulers import UnknownLevels
 from ..levels.sigma_nodes import FROM_MODEL, FROM_NUMBERS, FROM_SIGMAS
 from .follow import CannotTell, Follower, Origin, Value
+from .geometry import GEOMETRIES
+from .latents import LatentTracer
 from .models import ModelTrace, ModelTracer
 from .ours import APPENDED, OWN_SCHEDULES, ContractTracer, contract_levels
 
@@ -49,6 +51,7 @@ class SigmasTracer:
 
     def __init__(self, follow: Follower, models: ModelTracer, contracts: ContractTracer) -> None:
         self.follow, self.models, self.contracts = follow, models, contracts
+        self.latents = LatentTracer(follow)
         self._known: dict[Any, SigmasTrace] = {}
 
     def of_input(self, node: Node, name: str = "sigmas") -> SigmasTrace:
@@ -80,12 +83,27 @@ class SigmasTracer:
         if model is not None:
             sampling = model.sampling
             found = sampling if isinstance(sampling, CannotTell) else _trace_from_model(node, sampling, plain)
-        elif node.type in FROM_NUMBERS and not (node.type == "LTXVScheduler" and node.link("latent")):
-            found = compute(lambda: FROM_NUMBERS[node.type](plain), int(plain.get("steps", 1)))
+        elif node.type in FROM_NUMBERS:
+            tokens = self._count_tokens(node) if node.link("latent") else {}
+            found = tokens if isinstance(tokens, CannotTell) else _trace_from_numbers(node, plain | tokens)
         else:
             found = CannotTell(f"node {node.id} ({node.type}) makes levels in a way that is not known here")
         levels, reason = (None, found.reason) if isinstance(found, CannotTell) else (tuple(found), "")
         return SigmasTrace(levels, reason, model, node, values, (node.id,))
+
+    def _count_tokens(self, node: Node) -> dict[str, int] | CannotTell:
+        """Return the number of latents of a linked latent, where the node that makes it has its size in widgets."""
+        maker = self.latents.latent(node, "latent")
+        made = GEOMETRIES.get(maker.node.type) if maker.node and not maker.via else None
+        if maker.node is None or made is None:
+            return CannotTell(f"the levels depend on the size of a latent that node {node.id} is given")
+        sizes = [self.follow.number(maker.node, name) for name in ("width", "height", "length")]
+        known = [size for size in sizes if not isinstance(size, CannotTell)]
+        if len(known) < (3 if made.frames > 1 else 2):
+            return CannotTell(f"the levels depend on the size of the latent of node {maker.node.id}")
+        width, height, *length = (int(size) for size in known)
+        frames = (length[0] - 1) // made.frames + 1 if made.frames > 1 else 1
+        return {"tokens": width // made.cell * (height // made.cell) * frames}
 
     def _trace_own(self, node: Node, values: Mapping[str, Value]) -> SigmasTrace:
         """The levels of this pack's schedules and contracts."""
@@ -135,6 +153,10 @@ def trace_own(node: Node, fields: Mapping[str, Any], values: Mapping[str, Value]
 
 def _trace_from_model(node: Node, sampling: ModelSampling, values: Mapping[str, Any]) -> list[float] | CannotTell:
     return compute(lambda: FROM_MODEL[node.type](sampling, values), int(values.get("steps", 1)))
+
+
+def _trace_from_numbers(node: Node, values: Mapping[str, Any]) -> list[float] | CannotTell:
+    return compute(lambda: FROM_NUMBERS[node.type](values), int(values.get("steps", 1)))
 
 
 def compute(formula: Any, steps: int = 1) -> list[float] | CannotTell:

@@ -157,7 +157,7 @@ def test_command_and_menu(page: ComfyPage) -> None:
     labels = page.page.evaluate("app.extensionManager.command.commands.map(c => [c.id, c.label])")
     assert [COMMAND, "Wan Lite: check sampling"] in labels
     page.page.get_by_test_id("comfy-menu-button").or_(page.page.locator(".comfy-menu-button-wrapper")).first.click()
-    page.page.get_by_text("Extensions", exact=True).hover()
+    page.page.get_by_text("Wan Lite", exact=True).hover()
     with page.page.expect_response("**/wan-lite/check"):
         page.page.get_by_text("Wan Lite: check sampling", exact=True).click()
 
@@ -199,7 +199,7 @@ def test_chinese(chromium: Browser, comfy: Client, tmp_path: Path, screenshots: 
         assert "教师的引导" in page.page.locator(".wl-finding details").nth(1).inner_text()
         page.screenshot(screenshots / "check_zh.png")
         page.page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'en')")
-        page.page.get_by_text("Guidance differs from training").wait_for()
+        page.page.locator(".wl-finding").get_by_text("Guidance differs from training", exact=True).wait_for()
     finally:
         page.page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'en')")
         page.page.context.close()

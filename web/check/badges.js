@@ -2,26 +2,31 @@
 import { app } from "../../../scripts/app.js";
 import { findNodes } from "./graph.js";
 
-const OURS = Symbol("wanLite.check");
 const COLORS = { wrong: ["#ffffff", "#b3312b"], doubtful: ["#241a00", "#e0a526"] };
 const WEIGHT = { doubtful: 1, wrong: 2 };
 
-let badged = [];
+let badges = new Map();
+let blank;
 
-function makeBadge({ severity, count }, text, onClick) {
-    const Badge = window.LGraphBadge;
-    if (!Badge) return null;
-    const word = text(`severities.${severity}`);
-    const [fgColor, bgColor] = COLORS[severity];
-    const made = new Badge({ text: count > 1 ? `${word} · ${count}` : word, fgColor, bgColor, onClick });
-    return Object.assign(() => made, { [OURS]: true });
+// What tells nodes drawn as elements that badges have changed: the page watches who reads it.
+export const watched = { source: { revision: 0 } };
+
+// Gives a new node a badge that shows what is found at it; without a finding nothing is seen. It comes behind the page's
+// own, which nodes drawn as elements expect to be the first.
+export function addBadge(node) {
+    if (!window.LGraphBadge || !Array.isArray(node.badges)) return;
+    blank ??= new window.LGraphBadge({ text: "" });
+    const badge = () => {
+        void watched.source.revision;
+        return badges.get(node) ?? blank;
+    };
+    queueMicrotask(() => node.badges.push(badge));
 }
 
-function setBadge(node, badge) {
-    const kept = (node.badges ?? []).filter((one) => !one[OURS]);
-    node.badges = badge ? [...kept, badge] : kept;
-    const changed = { nodeId: node.id, property: "badges", oldValue: undefined, newValue: node.badges };
-    node.graph?.trigger?.("node:property:changed", changed); // for nodes that are elements of the page
+function makeBadge({ severity, count }, text, onClick) {
+    const word = text(`severities.${severity}`);
+    const [fgColor, bgColor] = COLORS[severity];
+    return new window.LGraphBadge({ text: count > 1 ? `${word} · ${count}` : word, fgColor, bgColor, onClick });
 }
 
 // Severity and number of the findings at each node; a subgraph's node has those of the nodes inside of it too.
@@ -39,9 +44,9 @@ function countFindings(findings) {
 }
 
 export function showBadges(findings, text, onClick) {
-    badged.forEach((node) => setBadge(node, null));
-    const counts = countFindings(findings);
-    badged = [...counts.keys()];
-    for (const [node, found] of counts) setBadge(node, makeBadge(found, text, onClick));
+    if (!window.LGraphBadge) return;
+    const counts = [...countFindings(findings)];
+    badges = new Map(counts.map(([node, found]) => [node, makeBadge(found, text, onClick)]));
+    watched.source.revision += 1;
     app.canvas?.setDirty(true, true);
 }

@@ -3,7 +3,7 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { addStyleSheet, element } from "../shared/dom.js";
 import { loadTexts } from "../shared/texts.js";
-import { showBadges } from "./badges.js";
+import { addBadge, showBadges, watched } from "./badges.js";
 import { fillPanel } from "./panel.js";
 import { checkGraph, graphChanged, session } from "./session.js";
 
@@ -28,6 +28,8 @@ async function checkSampling() {
     await checkGraph();
 }
 
+const findTab = () => sidebar()?.sidebarTabs?.find(({ id }) => id === TAB);
+
 const names = () => ({ title: text("title"), label: text("label"), tooltip: text("tooltip") });
 
 function registerTab() {
@@ -35,6 +37,7 @@ function registerTab() {
         ...names(),
         id: TAB,
         icon: "pi pi-verified",
+        revision: 0,
         type: "custom",
         render: (container) => {
             container.style.height = "100%";
@@ -42,12 +45,12 @@ function registerTab() {
             fillPanel(panel, text);
         },
     });
+    watched.source = findTab() ?? watched.source;
 }
 
 // In another language the tab has another name, and what was found other words.
 function languageChanged() {
-    const tab = sidebar()?.sidebarTabs?.find(({ id }) => id === TAB);
-    if (tab) Object.assign(tab, names());
+    Object.assign(findTab() ?? {}, names());
     session.onChange(session);
 }
 
@@ -60,7 +63,7 @@ app.registerExtension({
     name: "wanLite.check",
     commands: [{ id: COMMAND, label: "Wan Lite: check sampling", icon: "pi pi-verified", function: checkSampling }],
     keybindings: [{ commandId: COMMAND, combo: { key: "x", ctrl: true, shift: true } }],
-    menuCommands: [{ path: ["Extensions"], commands: [COMMAND] }],
+    menuCommands: [{ path: ["Wan Lite"], commands: [COMMAND] }],
     async setup() {
         addStyleSheet(new URL("./panel.css", import.meta.url));
         text = await loadTexts("check");
@@ -68,5 +71,6 @@ app.registerExtension({
         api.addEventListener("graphChanged", graphChanged);
         app.ui?.settings?.addEventListener?.("Comfy.Locale.change", () => setTimeout(languageChanged));
     },
+    nodeCreated: addBadge,
     afterConfigureGraph: graphChanged,
 });

@@ -21,6 +21,13 @@ MODELS: list[tuple[str, dict[str, float]]] = [
     ("ContinuousEDM", {"sigma_min": 0.002, "sigma_max": 700.0}),
     ("ContinuousV", {"sigma_min": 0.03, "sigma_max": 500.0}),
 ]
+FLOW: Any = ("DiscreteFlow", {"shift": 5.0, "multiplier": 1000.0})
+EPSILON: Any = ("DiscreteEpsilon", {})
+IDEOGRAM = (
+    {"width": 1024, "height": 1024, "mu": 0.0, "std": 1.75},
+    {"width": 512, "height": 768, "mu": -1.5, "std": 0.4},
+    {"width": 2048, "height": 768, "mu": 3.0, "std": 5.0},
+)
 SIGMAS = [14.0, 9.0, 6.5, 3.0, 1.0, 0.25, 0.0]
 """Exact in float32."""
 
@@ -32,28 +39,35 @@ def schedulers() -> Iterator[tuple[str, str, dict[str, float], int]]:
                 yield name, kind, settings, steps
 
 
+def nodes_of_steps(steps: int) -> Iterator[tuple[str, dict[str, Any], str, dict[str, float]]]:
+    flow, epsilon = FLOW, EPSILON
+    for denoise in (1.0, 0.6, 0.0):
+        for model in (flow, epsilon):
+            yield "BasicScheduler", {"scheduler": "simple", "steps": steps, "denoise": denoise}, *model
+        for kind in ("SD1", "SDXL", "SVD"):
+            yield "AlignYourStepsScheduler", {"model_type": kind, "steps": steps, "denoise": denoise}, *flow
+        for kind in ("FLUX", "Wan", "Chroma"):
+            yield "OptimalStepsScheduler", {"model_type": kind, "steps": steps, "denoise": denoise}, *flow
+    ends = {"steps": steps, "sigma_max": 14.6, "sigma_min": 0.03}
+    yield "KarrasScheduler", ends | {"rho": 7.0}, *flow
+    yield "ExponentialScheduler", ends, *flow
+    yield "PolyexponentialScheduler", ends | {"rho": 1.3}, *flow
+    yield "LaplaceScheduler", ends | {"mu": 0.1, "beta": 0.5}, *flow
+    yield "VPScheduler", {"steps": steps, "beta_d": 19.9, "beta_min": 0.1, "eps_s": 0.001}, *flow
+    yield "BetaSamplingScheduler", {"steps": steps, "alpha": 0.5, "beta": 0.7}, *flow
+    yield "Flux2Scheduler", {"steps": steps, "width": 1024, "height": 768}, *flow
+    yield "Flux2Scheduler", {"steps": steps, "width": 2048, "height": 1024}, *flow
+    ltxv = {"steps": steps, "max_shift": 2.05, "base_shift": 0.95, "terminal": 0.1}
+    yield "LTXVScheduler", ltxv | {"stretch": True}, *flow
+    yield "LTXVScheduler", ltxv | {"stretch": False}, *flow
+    for values in IDEOGRAM:
+        yield "Ideogram4Scheduler", {"steps": steps, **values}, *flow
+
+
 def nodes() -> Iterator[tuple[str, dict[str, Any], str, dict[str, float]]]:
-    flow, epsilon = ("DiscreteFlow", {"shift": 5.0, "multiplier": 1000.0}), ("DiscreteEpsilon", {})
+    flow, epsilon = FLOW, EPSILON
     for steps in STEPS:
-        for denoise in (1.0, 0.6, 0.0):
-            for model in (flow, epsilon):
-                yield "BasicScheduler", {"scheduler": "simple", "steps": steps, "denoise": denoise}, *model
-            for kind in ("SD1", "SDXL", "SVD"):
-                yield "AlignYourStepsScheduler", {"model_type": kind, "steps": steps, "denoise": denoise}, *flow
-            for kind in ("FLUX", "Wan", "Chroma"):
-                yield "OptimalStepsScheduler", {"model_type": kind, "steps": steps, "denoise": denoise}, *flow
-        ends = {"steps": steps, "sigma_max": 14.6, "sigma_min": 0.03}
-        yield "KarrasScheduler", ends | {"rho": 7.0}, *flow
-        yield "ExponentialScheduler", ends, *flow
-        yield "PolyexponentialScheduler", ends | {"rho": 1.3}, *flow
-        yield "LaplaceScheduler", ends | {"mu": 0.1, "beta": 0.5}, *flow
-        yield "VPScheduler", {"steps": steps, "beta_d": 19.9, "beta_min": 0.1, "eps_s": 0.001}, *flow
-        yield "BetaSamplingScheduler", {"steps": steps, "alpha": 0.5, "beta": 0.7}, *flow
-        yield "Flux2Scheduler", {"steps": steps, "width": 1024, "height": 768}, *flow
-        yield "Flux2Scheduler", {"steps": steps, "width": 2048, "height": 1024}, *flow
-        ltxv = {"steps": steps, "max_shift": 2.05, "base_shift": 0.95, "terminal": 0.1}
-        yield "LTXVScheduler", ltxv | {"stretch": True}, *flow
-        yield "LTXVScheduler", ltxv | {"stretch": False}, *flow
+        yield from nodes_of_steps(steps)
     for denoise in (1.0, 0.35):
         yield "SDTurboScheduler", {"steps": 3, "denoise": denoise}, *epsilon
     yield "ManualSigmas", {"sigmas": "1, .75,0.5 0.25 -1.5 x 0"}, *flow
