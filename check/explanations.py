@@ -25,7 +25,8 @@ EXPLANATIONS = {
     ),
     "another-solver": (
         "The update from one level to the next is not the one of training. A student trained to predict the image at "
-        "once wants fresh noise at every step (core's `lcm`); one trained along its own trajectory wants Euler steps."
+        "once wants fresh noise after every step but the last (core's `lcm`); one trained along its own trajectory "
+        "wants Euler steps."
     ),
     "causal-student": "A student that generates blocks of frames one after another is sampled on all frames at once.",
     "cannot-run": "No network in ComfyUI's core can run this student.",
@@ -33,7 +34,7 @@ EXPLANATIONS = {
     "several-students": "Two few-step students are on one model; each was trained alone.",
     "cfg-differs": (
         "Guidance differs from training. Most few-step students have the teacher's guidance built in: any cfg but 1 "
-        "adds a second pass at every step and leaves what the student was trained for."
+        "adds a second pass to every call of the network and leaves what the student was trained for."
     ),
     "strength-differs": "A LoRA is added with another strength than it was trained for.",
     "expert-boundary": (

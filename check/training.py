@@ -15,7 +15,7 @@ from typing import Any
 from ..models.known_students import KnownStudent, KnownStudents
 from ..training_rules import DDIM_CLAMP, TRIGFLOW_ANGLES, WAN_FIRST_SIGMA, apply_shift, is_high_noise
 from .levels.sampling import DiscreteFlow, Float32, to_float32
-from .levels.schedulers import schedule_levels
+from .levels.schedulers import UnknownLevels, schedule_levels
 from .trace.models import LoadedFile
 
 __all__ = ["Training", "find_trainings", "make_declared_training", "trained_levels"]
@@ -160,6 +160,9 @@ def trained_levels(fields: Mapping[str, Any], total: int | None = None) -> tuple
     Args:
         fields: of the contract.
         total: steps of a longer run of which the contract's are the last; where ``steps`` and ``shift`` are the rule.
+
+    Raises:
+        UnknownLevels: the samplers refuse the contract.
     """
     cast = str(fields.get("timestep_cast", "int64_trunc"))
     steps, shift = _read_rule(fields)
@@ -167,6 +170,8 @@ def trained_levels(fields: Mapping[str, Any], total: int | None = None) -> tuple
         levels = [float(level) for level in fields["levels"]]
         fed = [_cast_level(level, cast) for level in levels]
     elif "sigma_max" in fields:
+        if not 1 <= steps <= len(TRIGFLOW_ANGLES) + 1:
+            raise UnknownLevels(f"a schedule with sigma_max has 1 to {len(TRIGFLOW_ANGLES) + 1} steps, not {steps}")
         angles = [math.atan(float(fields["sigma_max"])), *TRIGFLOW_ANGLES[: steps - 1]]
         levels = [math.sin(angle) / (math.cos(angle) + math.sin(angle)) for angle in angles]
         fed = [_cast_level(level, cast) for level in levels]

@@ -27,7 +27,7 @@ from .schedulers import (
     vp_levels,
 )
 
-__all__ = ["FROM_MODEL", "FROM_NUMBERS", "FROM_SIGMAS", "LONGEST", "basic_levels", "ksampler_levels"]
+__all__ = ["FROM_MODEL", "FROM_NUMBERS", "FROM_SIGMAS", "LONGEST", "NOT_COMPUTED", "basic_levels", "ksampler_levels"]
 
 Values = Mapping[str, Any]
 
@@ -156,10 +156,6 @@ def _schedule_ideogram(values: Values) -> list[float]:
     return [1 - least, *falling, 0.0]
 
 
-def _refuse_gits(values: Values) -> list[float]:
-    raise UnknownLevels("the levels of GITSScheduler are a published table, which the check does not have")
-
-
 def _take_numbers(*names: str) -> Callable[[Values], list[float]]:
     return lambda values: [float(values[name]) for name in names]
 
@@ -180,9 +176,11 @@ FROM_NUMBERS: dict[str, Callable[[Values], list[float]]] = {
     "Flux2Scheduler": _schedule_flux2,
     "LTXVScheduler": _schedule_ltxv,
     "Ideogram4Scheduler": _schedule_ideogram,
-    "GITSScheduler": _refuse_gits,
 }
 """Nodes that make levels of their widgets alone."""
+
+NOT_COMPUTED = {"GITSScheduler": "a published table of numbers, which the check does not have"}
+"""Nodes of core whose levels are no formula, and what they are instead."""
 
 
 def _split_levels(levels: list[float], values: Values, slot: int) -> list[float]:

@@ -14,7 +14,7 @@ from .case import change_to, finding_at, number_of, only, plain
 __all__ = ["SOLVER_NAMES", "check_guidance", "check_strength", "check_update", "name_solver"]
 
 SOLVER_NAMES = {
-    "renoise": "fresh noise at each step (renoise; core's lcm)",
+    "renoise": "fresh noise after each step but the last (renoise; core's lcm)",
     "flow_euler": "Euler",
     "flow_unipc": "UniPC (Wan's own, of order 2 in the flow process)",
     "flow_dpmpp": "DPM++ (Wan's own)",
@@ -78,8 +78,8 @@ def _describe_guidance(cfg: float, wanted: float, way: Training) -> str:
     if wanted != 1:
         return f"This sampler runs with cfg {show(cfg)}; {way.title} is sampled with {show(wanted)}."
     return (
-        f"This sampler runs with cfg {show(cfg)}: a second, negative pass at every step; {way.title} was trained "
-        "without guidance (cfg 1)."
+        f"This sampler runs with cfg {show(cfg)}: a second, negative pass in every call of the network; {way.title} "
+        "was trained without guidance (cfg 1)."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..graph.graph import Node
 from ..levels.sampling import ModelSampling
 from ..levels.schedulers import UnknownLevels
-from ..levels.sigma_nodes import FROM_MODEL, FROM_NUMBERS, FROM_SIGMAS
+from ..levels.sigma_nodes import FROM_MODEL, FROM_NUMBERS, FROM_SIGMAS, NOT_COMPUTED
 from .follow import CannotTell, Follower, Origin, Value
 from .geometry import GEOMETRIES
 from .latents import LatentTracer
@@ -87,7 +87,8 @@ class SigmasTracer:
             tokens = self._count_tokens(node) if node.link("latent") else {}
             found = tokens if isinstance(tokens, CannotTell) else _trace_from_numbers(node, plain | tokens)
         else:
-            found = CannotTell(f"node {node.id} ({node.type}) makes levels in a way that is not known here")
+            way = NOT_COMPUTED.get(node.type, "a way that is not known here")
+            found = CannotTell(f"node {node.id} ({node.type}) makes levels by {way}")
         levels, reason = (None, found.reason) if isinstance(found, CannotTell) else (tuple(found), "")
         return SigmasTrace(levels, reason, model, node, values, (node.id,))
 

@@ -18,7 +18,7 @@ class UpdateRule:
         name: as ComfyUI has it.
         solver: the same in the words of a sampling contract, where there is one.
         near: a contract's solver of the same kind that is not the same to the digit.
-        is_stochastic: whether it draws noise at every step.
+        is_stochastic: whether it draws noise of its own between steps.
         ignores_levels: whether it takes only the ends of the SIGMAS and makes the rest itself.
         is_single: whether the network is called once a step, at the step's own level.
     """

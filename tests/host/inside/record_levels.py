@@ -21,7 +21,7 @@ def main() -> None:
     comfy.options.enable_args_parsing()
     import nodes
 
-    for name in ("custom_sampler", "align_your_steps", "optimalsteps", "flux", "lt"):
+    for name in ("custom_sampler", "align_your_steps", "optimalsteps", "flux", "lt", "ideogram4"):
         asyncio.run(nodes.load_custom_node(f"{nodes.__file__.removesuffix('nodes.py')}comfy_extras/nodes_{name}.py"))
     import level_cases
 

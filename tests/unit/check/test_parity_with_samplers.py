@@ -10,6 +10,7 @@ import pytest
 
 from wan_lite.check.graph.graph import Node
 from wan_lite.check.levels.sampling import DiscreteFlow
+from wan_lite.check.levels.schedulers import UnknownLevels
 from wan_lite.check.rules.settings import SOLVER_NAMES
 from wan_lite.check.trace.follow import CannotTell
 from wan_lite.check.trace.models import LoadedFile
@@ -99,6 +100,14 @@ def test_levels_and_timesteps_are_those_of_the_contract(name: str) -> None:
     levels, timesteps = trained_levels(to_fields(contract))
     assert levels == pytest.approx(sigmas_of(contract), rel=SAME, abs=SAME)
     assert timesteps == pytest.approx(fed.tolist(), rel=FLOAT32 if fed.is_floating_point() else 0, abs=0)
+
+
+@pytest.mark.parametrize("steps", [0, 5, 8])
+def test_angles_that_the_samplers_refuse_are_refused(steps: int) -> None:
+    with pytest.raises(ValueError):
+        make(sigma_max=80.0, steps=steps).schedule()
+    with pytest.raises(UnknownLevels, match=f"1 to 4 steps, not {steps}"):
+        trained_levels({"solver": "renoise", "sigma_max": 80.0, "steps": steps})
 
 
 @pytest.mark.parametrize("name", STUDENTS)
