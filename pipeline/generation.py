@@ -54,7 +54,7 @@ class Variation:
     clip_x0: float | None = None
 
     def make_solver(self, contract: SamplingContract, seed: int) -> Solver:
-        """Return the contract's solver with these settings.
+        """Return the solver of ``contract`` with these settings, drawing from ``seed``.
 
         Raises:
             ValueError: It does not have them, or they are out of their range.

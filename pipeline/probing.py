@@ -96,7 +96,7 @@ class Evidence:
         return self.distance <= CONVERGED
 
     def equals(self, other: Evidence) -> bool:
-        """Whether both are the same result of the same prediction type, so that neither is the better one."""
+        """Whether it and ``other`` are one result of one prediction type, so that neither is the better one."""
         return self.prediction == other.prediction and self.is_converged and other.is_converged
 
     @property
@@ -132,7 +132,7 @@ class ProbeReport:
         return self.best.score < math.inf
 
     def fits_as_well(self, name: str) -> bool:
-        """Whether a candidate is no worse than the best one: the same result, or of a score that is as good."""
+        """Whether the candidate ``name`` is no worse than the best: the same result, or of a score that is as good."""
         item = next(item for item in self.ranking if item.name == name)
         return item.equals(self.best) or item.score <= self.best.score
 

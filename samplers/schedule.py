@@ -170,7 +170,7 @@ class Schedule:
         return replace(self, sigmas=sigmas, timesteps=timesteps, first_step=step, scales_noise=scales)
 
     def recast(self, timestep_cast: str) -> Schedule:
-        """Return the same flow schedule with its timesteps made by another of ``TIMESTEP_CASTS``."""
+        """Return the same flow schedule with its timesteps made by ``timestep_cast``, one of ``TIMESTEP_CASTS``."""
         timesteps = timesteps_at(self.sigmas[:-1], timestep_cast)
         return replace(self, timesteps=timesteps, timestep_cast=timestep_cast)
 

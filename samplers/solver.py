@@ -70,11 +70,19 @@ class Solver(Protocol):
         ...
 
     def init(self, schedule: Schedule) -> Any:
-        """Return the state before the first step."""
+        """Return the state before the first step of ``schedule``."""
         ...
 
     def step(self, denoise: Denoiser, x: Tensor, i: int, schedule: Schedule, state: Any) -> Step:
-        """Step from sigma i to sigma i + 1 of ``schedule``; neither ``x`` nor ``state`` is changed."""
+        """Step from sigma ``i`` to sigma i + 1.
+
+        Args:
+            denoise: gives x0 of a latent at a sigma.
+            x: (b, ...), the latent at sigma i; it is not changed.
+            i: index of the step.
+            schedule: of the run.
+            state: of the step before, or of :meth:`init`; it is not changed.
+        """
         ...
 
 
@@ -180,7 +188,7 @@ class NetworkDenoiser:
         return to_x0(self._call_network(x, sigma), x, sigma, self.prediction, self.schedule.process)
 
     def with_noise(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | None]:
-        """Return x0 and the predicted noise, the latter only where it is the network's own output."""
+        """Return x0 of ``x`` (b, ...) at ``sigma``, and its noise where that is the network's own output."""
         output = self._call_network(x, sigma)
         x0 = to_x0(output, x, sigma, self.prediction, self.schedule.process)
         return x0, own_noise(output, x, self.prediction)

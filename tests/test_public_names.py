@@ -13,6 +13,7 @@ from textwrap import dedent
 
 import pytest
 
+from wan_lite.samplers import Solver
 from wan_lite.scripts.docs import PACKAGES, constant_docstrings
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,7 @@ USERS = {
 }
 """Whose use of a package's names counts, beside README and docs: what stands above it."""
 
-SHAPE = re.compile(r"^Shapes:|\([\w. +*]+,[\w. +*,]*\)", re.M)
+SHAPE = re.compile(r"^\s*Shapes:|\([\w. +*']+,[\w. +*',]*\)", re.M)
 """A section of shapes, or one said in place, such as (b, ...)."""
 
 NAMES = [(package, name) for package in PACKAGES for name in import_module(package).__all__]
@@ -49,6 +50,38 @@ def functions() -> Iterator[tuple[str, str, Callable[..., object]]]:
         value = getattr(import_module(package), name)
         if inspect.isfunction(value):
             yield package, name, value
+
+
+def methods() -> Iterator[tuple[type, str, Callable[..., object]]]:
+    """The public methods that the public classes define, each once."""
+    classes = {value for package, name in NAMES if inspect.isclass(value := getattr(import_module(package), name))}
+    for one in sorted(classes, key=lambda one: one.__qualname__):
+        for name, value in vars(one).items():
+            function = getattr(value, "__func__", value)  # of a class method
+            if not name.startswith("_") and inspect.isfunction(function) and function.__module__.startswith("wan_lite"):
+                yield one, name, function
+
+
+def told_of(one: type, name: str, function: Callable[..., object]) -> str:
+    """What a method says, its class of all of them, and for solvers the protocol that they implement."""
+    protocol = getattr(Solver, name, None) if hasattr(one, "convergence_order") else None
+    return "\n".join(inspect.getdoc(where) or "" for where in (function, one, protocol) if where is not None)
+
+
+METHODS = [pytest.param(*found, id=f"{found[0].__name__}.{found[1]}") for found in methods()]
+
+
+@pytest.mark.parametrize(("one", "name", "method"), METHODS)
+def test_a_public_method_names_its_arguments_errors_and_shapes(
+    one: type, name: str, method: Callable[..., object]
+) -> None:
+    own, text = inspect.getdoc(method) or "", told_of(one, name, method)
+    kinds = inspect.signature(method)
+    missing = [word for word in kinds.parameters if word not in ("self", "cls") and not re.search(rf"\b{word}\b", text)]
+    assert own and not missing, f"{one.__name__}.{name} does not say what {missing} are"
+    raised = [node for node in ast.walk(ast.parse(dedent(inspect.getsource(method)))) if isinstance(node, ast.Raise)]
+    assert not raised or section(own, "Raises"), f"{one.__name__}.{name} raises, and does not say what"
+    assert not re.search(r"\bTensor\b", str(kinds)) or SHAPE.search(text), f"{one.__name__}.{name} says no shape"
 
 
 @pytest.mark.parametrize(("package", "name"), NAMES)

@@ -119,7 +119,7 @@ class KnownStudents:
     unknown: tuple[tuple[re.Pattern[str], str], ...]
 
     def recognise(self, path: str | os.PathLike[str]) -> Recognition:
-        """Return the students that a file's or folder's name belongs to.
+        """Return the students that the name of a file or folder, ``path``, belongs to.
 
         A name that says nothing (``model.pt``, ``high_noise_model.safetensors``) counts only together with its folder.
         """
@@ -137,7 +137,7 @@ class KnownStudents:
         return Recognition()
 
     def explain_unknown(self, name: str | os.PathLike[str]) -> str | None:
-        """Return why nothing is said about a few-step file of another family, or None for all other names."""
+        """Return why nothing is said of ``name``, a few-step file of another family, or None for all other names."""
         stem = normal_name(name_parts(name)[-1])
         return next((why for pattern, why in self.unknown if pattern.search(stem)), None)
 

@@ -96,15 +96,15 @@ class World(nn.Module):
         )
 
     def make_predictor(self, config: RolloutConfig) -> Predictor:
-        """Return what predicts the next frames."""
+        """Return what predicts the next frames, as ``config`` says."""
         return MaskgitPredictor(self.tokenizer, self.latent_actions, self.dynamics, config)
 
     def count_decoding_steps(self, config: RolloutConfig) -> int:
-        """Return how many decoding steps a prediction takes."""
+        """Return how many decoding steps a prediction with ``config`` takes."""
         return config.maskgit_steps
 
     def check_config(self, config: RolloutConfig) -> None:
-        """Refuse settings that the world's format does not have.
+        """Refuse settings in ``config`` that the world's format does not have.
 
         Raises:
             ValueError: there is such a setting.

@@ -44,7 +44,7 @@ class Churn:
             )
 
     def raise_sigma(self, sigma: float, schedule: Schedule) -> float:
-        """Return the sigma to raise ``sigma`` to: itself where churn does not act."""
+        """Return the sigma to raise ``sigma`` of ``schedule`` to: itself where churn does not act."""
         process = schedule.process
         gamma = min(self.s_churn / schedule.steps, math.sqrt(2) - 1)
         if gamma == 0 or not self.s_tmin <= sigma <= self.s_tmax or process.alpha(sigma) <= 0:

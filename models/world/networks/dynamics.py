@@ -66,7 +66,15 @@ class DynamicsModel(nn.Module):
         self.mask_token = nn.Parameter(initialise(token, lambda token: token.normal_().mul_(0.02)))
 
     def forward(self, latents: Tensor, actions: Tensor | None = None) -> Tensor:
-        """Return the logits of the whole window (for training, and as the plain form of what a rollout does)."""
+        """Return the logits of the whole window (for training, and as the plain form of what a rollout does).
+
+        Args:
+            latents: (b, t, p, l).
+            actions: (b, t - 1, a), the vectors between the frames; None for a model without actions.
+
+        Shapes:
+            (b, t, p, codebook).
+        """
         return self.output_mlp(self.transformer(self._embed(latents), actions))
 
     def mask_latents(self, latents: Tensor, mask: Tensor) -> Tensor:
@@ -74,11 +82,11 @@ class DynamicsModel(nn.Module):
         return torch.where(mask.unsqueeze(-1), self.mask_token.to(latents.dtype), latents)
 
     def prefill(self, context: Tensor, actions: Tensor | None, horizon: int) -> KVCache:
-        """Run the context latents (b, t, p, l) once; ``actions`` are those of all t + horizon frames."""
+        """Run the ``context`` latents (b, t, p, l) once; ``actions`` are those of all t + ``horizon`` frames."""
         return self.transformer.prefill(self._embed(context), actions, horizon)
 
     def decode_step(self, latents: Tensor, cache: KVCache, positions: Tensor) -> Tensor:
-        """Return the logits of some positions of the frames that follow the cached context.
+        """Return the logits of some positions of the frames that follow the context in ``cache``.
 
         Shapes:
             latents (b, horizon, p, l); positions (b, n) int64 in [0, horizon * p) -> (b, n, codebook).

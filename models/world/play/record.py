@@ -54,7 +54,7 @@ class SessionRecord:
 
     @classmethod
     def from_json(cls, text: str) -> SessionRecord:
-        """Read a record.
+        """Read a record from its ``text``.
 
         Raises:
             ValueError: it is not a record, or an entry is not allowed.

@@ -134,7 +134,7 @@ class WorldSession:
         return frame
 
     def undo(self, count: int = 1) -> Tensor:
-        """Take back steps, as if they had never been played, and return the frame that is seen then.
+        """Take back ``count`` steps, as if never played, and return the frame (b, 3, S, S) that is seen then.
 
         Raises:
             ValueError: fewer steps than that were played.
@@ -154,7 +154,7 @@ class WorldSession:
         return self.frame
 
     def reset(self) -> Tensor:
-        """Go back to the start, with the seed and the settings of now, and return the frame seen there."""
+        """Go back to the start, with the seed and the settings of now, and return the frame (b, 3, S, S) seen there."""
         config = self.config
         _check_window(self.world, config, self._start.window)
         self._begin()

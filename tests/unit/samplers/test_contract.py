@@ -242,7 +242,7 @@ def test_scheduler_configs_that_cannot_be_followed(tmp_path: Path, text: str, me
 
 def test_a_sidecar_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "sampling_contract.json").write_bytes(b"\xff\xfe\x00{")
-    with pytest.raises(ContractError, match=r"sampling_contract.json: the sampling contract is not JSON"):
+    with pytest.raises(ContractError, match=r"sampling_contract.json: cannot be read as text"):
         read_contract(tmp_path)
 
 
