@@ -1,10 +1,12 @@
 # One command for each job; every target sets up what it needs in .venv, from Python 3.10 or later and a package index.
 #   make demo          generate images and play the demo world with the shipped weights, without ComfyUI, into out/demo
 #   make test          all tests; those that need a ComfyUI or a Chromium run where there is one (README: Tests)
-#   make check         formatting, lint and types, then the tests
+#   make check         formatting, lint, types and licences, then the tests
+#   make audit         look every dependency up among known vulnerabilities; fails where that cannot be done
 #   make docs          the library's reference and the pages as a site in out/docs, with every link checked
 #   make bench         side-by-side measurements against peers
-#   make soak          the long runs: memory that must not grow, hundreds of graphs through one server
+#   make soak          the long runs: 50,000 mutated files, memory that must not grow, hundreds of graphs in a server
+#   make archive       what the registry would get, node.zip: the same bytes for the same commit
 #   make demo-weights  train the demo weights again
 #   make thumbnails    rewrite workflows/api and the thumbnails from the workflows, through the page
 #   make clean         remove what the tools left, but not .venv
@@ -17,7 +19,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help demo test check lint types docs bench soak demo-weights thumbnails setup setup-test clean
+.PHONY: help demo test check lint types licences audit archive docs bench soak demo-weights thumbnails setup setup-test clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -26,7 +28,7 @@ demo: $(VENV)/.ready-demo
 test: $(VENV)/.ready-test
 	$(VENV)/bin/pytest $(ARGS)
 
-check: lint types test
+check: lint types licences test
 
 lint: $(VENV)/.ready-test
 	$(PY) -m ruff format --check
@@ -35,6 +37,16 @@ lint: $(VENV)/.ready-test
 types: $(VENV)/.ready-test
 	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/wan_lite
 	$(PY) -m mypy $(ARGS)
+
+licences: $(VENV)/.ready-test
+	$(PY) scripts/licences.py
+
+audit: $(VENV)/.ready-test
+	$(PY) scripts/audit.py
+
+archive: $(VENV)/.ready-test
+	scripts/set_times.sh
+	TZ=UTC $(VENV)/bin/comfy --skip-prompt node pack
 
 docs: $(VENV)/.ready-docs
 	$(PY) scripts/docs.py $(ARGS)

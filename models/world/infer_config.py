@@ -130,7 +130,9 @@ def _infer_num_bins(weights: Weights, settings: Settings, latent_dim: int) -> in
     basis = weights.tensors.get("quantizer.basis")
     if basis is None or latent_dim < 2:
         return weights.require_setting(settings, "num_bins")
-    weights.require(basis.ndim == 1 and len(basis) == latent_dim, "its quantizer.basis has another size")
+    is_known = not basis.is_meta  # whole numbers are read, see _Part.describe_tensors
+    fits = is_known and basis.ndim == 1 and len(basis) == latent_dim
+    weights.require(fits, "its quantizer.basis is of another size or kind of number")
     return weights.check_setting(settings, "num_bins", int(basis[1]))
 
 

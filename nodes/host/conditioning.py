@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...models.text_embeds import read_text_embeds, save_text_embeds, trim_padding
+from .validation.links import check_conditioning
 
 Conditioning = list[list[Any]]
 ALL = -1
@@ -48,11 +49,15 @@ def from_conditioning(conditioning: Conditioning) -> list[Tensor]:
     """Take the prompts (l_i, d) out of a CONDITIONING, each without its padding.
 
     Raises:
-        ValueError: An entry holds no rows of text.
+        ValueError: An entry holds no rows of text, or NaN.
     """
+    check_conditioning(conditioning, "conditioning")
     texts = []
     for rows, _ in conditioning:
-        if not isinstance(rows, Tensor) or rows.ndim != 3:
-            raise ValueError("conditioning holds no text rows; connect a CLIPTextEncode with Wan's umT5 text encoder.")
+        if rows.ndim != 3:
+            raise ValueError(
+                f"conditioning has shape {list(rows.shape)}, not [batch, tokens, width]; connect a CLIPTextEncode with "
+                "Wan's umT5 text encoder."
+            )
         texts += [trim_padding(item) for item in rows]
     return texts

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import folder_paths
+
+from ...printable import make_line, make_printable
 
 MODEL_FOLDERS = {
     "wan_students": {".safetensors"},
     "wan_lite_embeds": {".safetensors"},
     "world_models": {".safetensors", ".pth", ".pt"},
 }
+MAX_NAME_BYTES, MAX_PATH_BYTES = 200, 1000
+"""Of a name that is asked for or written: file systems have 255, of which a counter and an ending take some."""
 SAVED_INTO = ("wan_students", "wan_lite_embeds")
 DEMO_MODELS = Path(__file__).resolve().parents[2] / "demo" / "models"
 """Laid out as the host's own models folder; every file is in a folder ``wan-lite-demo``."""
@@ -57,6 +62,28 @@ def is_model_folder(kind: str, name: str) -> bool:
     return any((Path(base) / name / "config.json").is_file() for base in folder_paths.get_folder_paths(kind))
 
 
+def check_name(name: Any, what: str) -> None:
+    """Check that a file on any disk can have this name, or a path of such names.
+
+    Args:
+        name: What somebody wrote.
+        what: The input's name, for the message.
+
+    Raises:
+        ValueError: It is not text, has a control character, or is too long.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"{what} is {make_line(repr(name), 60)}, not a name; choose one from the list, or write text.")
+    if "\0" in name or name != make_printable(name) or "\n" in name:
+        raise ValueError(f"{what} is {make_line(repr(name), 100)}, which has control characters; leave them out.")
+    longest = max(map(len, os.fsencode(name).replace(b"\\", b"/").split(b"/")))
+    if longest > MAX_NAME_BYTES or len(os.fsencode(name)) > MAX_PATH_BYTES:
+        raise ValueError(
+            f"{what} is {make_line(repr(name), 100)}, {len(name)} characters long; a file's name has at most "
+            f"{MAX_NAME_BYTES} bytes and its path {MAX_PATH_BYTES}: shorten it."
+        )
+
+
 def find_model(kind: str, name: str, what: str) -> Path:
     """Return where a listed name lies on disk.
 
@@ -68,6 +95,7 @@ def find_model(kind: str, name: str, what: str) -> Path:
     Raises:
         ValueError: the name leaves the model folder (``..``, an absolute path) or is not there.
     """
+    check_name(name, what)
     if not name or os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
         raise ValueError(
             f"{what}: {name!r} is not inside the models folder; put it under models/{kind} (or a folder named for "
@@ -96,7 +124,17 @@ def fingerprint(path: Path | None) -> str:
 
 
 def make_save_path(filename_prefix: str, extension: str) -> tuple[Path, str, str]:
-    """Return a free path in the output folder, and its file name and subfolder as the host's results name them."""
+    """Return a free path in the output folder, and its file name and subfolder as the host's results name them.
+
+    Raises:
+        ValueError: The prefix leaves the output folder, or no file can have such a name.
+    """
+    check_name(filename_prefix, "filename_prefix")
+    if os.path.isabs(filename_prefix) or ".." in filename_prefix.replace("\\", "/").split("/"):
+        raise ValueError(
+            f"filename_prefix is {filename_prefix!r}, which is not inside the output folder; give a folder and a name "
+            "without '..' and without a leading '/'."
+        )
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
         filename_prefix, folder_paths.get_output_directory()
     )

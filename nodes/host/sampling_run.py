@@ -32,19 +32,30 @@ from .model_sampling import (
 from .schema import SEEDS
 from .solver_adapter import SolverRun, make_sampler
 from .student_model import STUDENT_ATTACHMENT, ProjectedLatent
+from .validation.links import check_conditioning, check_latent
 
 PER_ITEM, OFFICIAL_CPU, OFFICIAL_GPU = "per item (CPU)", "official (CPU)", "official (GPU)"
 
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """What is to be sampled, as the host's sampler nodes know it."""
+    """What is to be sampled, as the host's sampler nodes know it.
+
+    Raises:
+        ValueError: CONDITIONING or LATENT hold nothing, are not of their form, or hold NaN.
+    """
 
     positive: list
     negative: list | None
     latent: dict[str, Any]
     seed: int
     cfg: float
+
+    def __post_init__(self) -> None:
+        check_conditioning(self.positive, "positive")
+        if self.negative is not None:
+            check_conditioning(self.negative, "negative")
+        check_latent(self.latent, "latent_image")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from ...samplers.solver import Solver, integrate
 from .checks import check_sigmas, check_sigmas_shift, check_solver, get_contract, report_problems
 from .model_sampling import ContractFlow, FixedSchedule, get_process
 from .progress import show_refusals
+from .validation.links import check_sigmas as check_noise_levels
+from .validation.overflow import OverflowWatch
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,22 @@ def run_solver(
         x and the result (b, c, ...); sigmas (n + 1,). The process is the one of the MODEL's ``model_sampling``.
 
     Raises:
-        ValueError: Solver, MODEL and SIGMAS do not fit together, and the run is to stop then.
+        ValueError: Solver, MODEL and SIGMAS do not fit together, and the run is to stop then; or SIGMAS are none.
+        NonFiniteError: The numbers overflowed.
     """
     del disable  # progress is the callback's
     model_sampling = model.inner_model.model_patcher.get_model_object("model_sampling")
     from_noise = is_empty_start(model) if run.from_noise is None else run.from_noise
     if run.schedule is None:
+        check_noise_levels(sigmas, "sigmas")
         report_problems(find_problems(model, sigmas, run.solver, from_noise), run.on_mismatch)
     schedule = run.schedule or find_schedule(sigmas, model_sampling)
     start = make_start(model, x, model_sampling, schedule, from_noise)
     solver = seed_solver(run.solver, run.seed if run.seed is not None else (extra_args or {}).get("seed"))
     denoise = HostDenoiser(model, extra_args or {}, sigmas.dtype, model_sampling)
-    return integrate(denoise, start, schedule, solver, on_step=denoise.make_reporter(callback, schedule))[0]
+    latent = integrate(denoise, start, schedule, solver, on_step=denoise.make_reporter(callback, schedule))[0]
+    denoise.watch.check(schedule.steps, list_inputs(model))
+    return latent
 
 
 class HostDenoiser:
@@ -88,6 +94,7 @@ class HostDenoiser:
         self.fixed = model_sampling if isinstance(model_sampling, FixedSchedule) else None
         self.x: Tensor | None = None
         self.sigma = 0.0
+        self.watch = OverflowWatch()
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Return x0 for the noisy latent ``x`` at ``sigma``. Shapes: (b, ...) both."""
@@ -106,11 +113,21 @@ class HostDenoiser:
 
         def report(i: int, x: Tensor, x0: Tensor) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
+            self.watch.see(x, x0)
             if callback is not None:
                 sigma = schedule.sigma_values[i]
                 callback({"i": i, "x": self.x, "sigma": sigma, "sigma_hat": self.sigma, "denoised": x0})
 
         return report
+
+
+def list_inputs(model: Any) -> dict[str, list[tuple[str, Any]]]:
+    """Return what a run was given, the tensors of each input by their names in the host."""
+    found = {"latent_image": [("samples", model.latent_image)], "noise": [("samples", model.noise)]}
+    for name, entries in (getattr(model.inner_model, "conds", None) or {}).items():
+        parts = [item for entry in entries or () for item in entry.get("model_conds", {}).items()]
+        found[name] = [(key, getattr(part, "cond", None)) for key, part in parts]
+    return found
 
 
 def find_schedule(sigmas: Tensor, model_sampling: nn.Module) -> Schedule:

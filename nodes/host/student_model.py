@@ -161,14 +161,31 @@ class StudentModel(comfy.model_base.BaseModel):
         super().__init__(settings, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostNetwork)
         self.model_sampling = make_model_sampling(contract)
         self.text_length = contract.text_length
+        self.text_width = settings.unet_config["student_config"].text_encoder_output_dim
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Pool the text per item here: cond and uncond then have one shape, and no step carries 512 rows."""
         conds = super().extra_conds(**kwargs)
         rows = kwargs.get("cross_attn")
+        check_text(rows, kwargs.get("prompt_type") or "conditioning", self.text_width)
         if rows is not None:
             conds["c_crossattn"] = comfy.conds.CONDRegular(pool_text(move_padding_last(rows), self.text_length))
         return conds
+
+
+def check_text(rows: Any, name: str, width: int) -> None:
+    """Check that a prompt is encoded text (b, l, width) as the student reads it.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if isinstance(rows, Tensor) and rows.ndim == 3 and rows.shape[-1] == width and rows.shape[1]:
+        return
+    found = f"text of shape {list(rows.shape)}" if isinstance(rows, Tensor) else "no text"
+    raise ValueError(
+        f"{name} holds {found}, and this student reads [batch, tokens, {width}]; connect a CLIPTextEncode with the "
+        "text encoder of its training (Wan's umT5 has 4096), or WanLiteTextEmbedsLoad."
+    )
 
 
 def narrow_outer_sample(

@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...models.checkpoint import read_tensors
+from ...models.checkpoint import CheckpointError, read_tensors
 from ...models.world import (
     Rollout,
     RolloutConfig,
@@ -36,6 +36,7 @@ from ...pipeline.pictures.layout import enlarge
 from ...pipeline.rollouts import format_actions, parse_action_lists
 from .folders import find_model, list_files
 from .progress import show_text
+from .validation.links import check_frames
 
 KIND = "world_models"
 IN_THE_WORLD = "(in the world)"
@@ -150,23 +151,37 @@ def read_clip_beside(path: Path | None) -> Clip | None:
     if not beside.is_file():
         return None
     tensors = read_tensors(beside)
+    frames, actions = tensors.get("frames"), tensors.get("actions")
+    if frames is None or frames.ndim != 5 or frames.dtype != torch.uint8 or 0 in frames.shape or frames.shape[-1] != 3:
+        raise CheckpointError(f"{beside.name}: has no frames, 8-bit (videos, t, H, W, 3); copy it again or remove it.")
+    if actions is None or actions.dtype != torch.int64 or actions.shape != (len(frames), frames.shape[1] - 1):
+        raise CheckpointError(
+            f"{beside.name}: has no actions, int64 (videos, t - 1), one between two frames; copy it again or remove it."
+        )
     return Clip(tensors["frames"][0].float() / 255.0, ActionChoice(tensors["actions"][:1].tolist()))
 
 
 # Frames --------------------------------------------------------------------------------------------------------------
 
 
-def to_frames(image: Tensor, world: World, resize: str) -> Tensor:
+def to_frames(image: Tensor, world: World, resize: str, name: str = "frames") -> Tensor:
     """Turn an IMAGE (t, H, W, 3 or 4) in [0, 1] into frames (1, t, 3, S, S) in [-1, 1] of the world's size.
 
+    Args:
+        image: The IMAGE.
+        world: Says the size.
+        resize: What to do with another size: ``error`` or ``fit``.
+        name: The input's, for the message.
+
     Raises:
-        ValueError: The images have another size and ``resize`` is ``error``.
+        ValueError: The IMAGE is not one, or it has another size and ``resize`` is ``error``.
     """
+    check_frames(image, name)
     frames = to_signed(rearrange(image[..., :3], "t h w c -> 1 t c h w").float())
     size = world.frame_size
     if frames.shape[-2:] != (size, size) and resize == "error":
         raise ValueError(
-            f"frames are {frames.shape[-1]}x{frames.shape[-2]} pixels, but this world was trained on {size}x{size}; "
+            f"{name} are {frames.shape[-1]}x{frames.shape[-2]} pixels, but this world was trained on {size}x{size}; "
             "set resize to fit (crops to a square and resizes), or resize them yourself."
         )
     return fit_frames(frames, size)
@@ -199,7 +214,7 @@ def choose_start(
         ValueError: Both or neither are connected, or the WORLD_ACTIONS are not those of a rollout.
     """
     if context is not None and continue_from is None:
-        return to_frames(context, world, resize)
+        return to_frames(context, world, resize, "context")
     if context is not None or continue_from is None:
         given = "neither is" if context is None else "both are"
         raise ValueError(f"context, continue_from: {given} connected; a rollout starts from one of them.")

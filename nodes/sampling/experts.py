@@ -10,6 +10,7 @@ from ...training_rules import TEACHER_BOUNDARIES
 from ..host.checks import mismatch_input
 from ..host.experts_guider import Guidance, make_experts
 from ..host.schema import CATEGORY, Node, float_input, make_schema
+from ..host.validation.links import check_conditioning
 
 
 def cfg_input(name: str, default: float, which: str) -> io.Float.Input:
@@ -70,6 +71,8 @@ class WanLiteExpertsGuider(Node):
         cfg_low_noise: float = 3.0,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
+        check_conditioning(positive, "positive")
+        check_conditioning(negative, "negative")
         guidance = Guidance(boundary, cfg_high_noise, cfg_low_noise)
         guider = make_experts(model_high_noise, model_low_noise, guidance, on_mismatch)
         guider.set_conds(positive, negative)

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.schedules import draw_schedule_chart, format_schedules
 from ..host.schema import CATEGORY, Node, make_schema
+from ..host.validation.links import check_sigmas
 
 
 class WanLiteSchedulePlot(Node):
@@ -33,6 +34,9 @@ class WanLiteSchedulePlot(Node):
 
     @classmethod
     def execute(cls, sigmas: torch.Tensor, compare: torch.Tensor | None = None) -> io.NodeOutput:
+        for name, curve in (("sigmas", sigmas), ("compare", compare)):
+            if name == "sigmas" or curve is not None:
+                check_sigmas(curve, name)
         curves = {"sigmas": sigmas} if compare is None else {"sigmas": sigmas, "compare": compare}
         return io.NodeOutput(from_pil(draw_schedule_chart(curves))[None], format_schedules(curves))
 

@@ -13,6 +13,7 @@ from ...samplers.contract import PRESETS, SamplingContract
 from ..host.probe_run import complete_contract, make_decoder, make_latents, run_probe
 from ..host.progress import show_text
 from ..host.schema import CATEGORY, Node, int_input, make_schema, seed_input, text_input
+from ..host.validation.links import check_conditioning, check_latent
 from ..student.loader import Contract
 
 ALL_PRESETS = "\n".join(PRESETS)
@@ -77,6 +78,9 @@ class WanLiteSamplingProbe(Node):
         latent: dict[str, Any] | None = None,
         cell: int = 256,
     ) -> io.NodeOutput:
+        check_conditioning(positive, "positive")
+        if latent is not None:
+            check_latent(latent, "latent")
         zeros = make_latents(model, latent, pictures)
         report = run_probe(model, positive, parse_candidates(candidates, contract), zeros, seed)
         show_text(cls.hidden, report.sentence)

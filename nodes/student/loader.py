@@ -75,7 +75,7 @@ class WanLiteStudentLoader(Node):
 
     @classmethod
     def validate_inputs(cls, student_name: Any = None) -> bool | str:
-        if not isinstance(student_name, str):  # linked, or of a type that the host complains about itself
+        if student_name is None:  # linked
             return True
         try:
             return bool(find_model(KIND, student_name, "student_name"))

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from host.client import Client
 from host.comfyui import ComfyUI
+from host.large_models import STAND_INS, make_base_of_stand_ins
+from host.server import Server
 from host.worker import Worker
 
 
@@ -17,3 +20,11 @@ def worker(comfyui: ComfyUI, comfyui_base: Path) -> Iterator[Worker]:
     worker = Worker(comfyui, comfyui_base)
     yield worker
     worker.stop()
+
+
+@pytest.fixture(scope="module")
+def stand_ins(comfyui: ComfyUI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A server in which every shipped workflow runs: tiny models stand for those that are downloaded."""
+    base = make_base_of_stand_ins(tmp_path_factory.mktemp("large"))
+    with Server(comfyui, base, arguments=("--whitelist-custom-nodes", "wan-lite", STAND_INS.name)) as server:
+        yield Client(server)

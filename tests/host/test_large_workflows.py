@@ -3,54 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from browser.regenerate import needs_download, paths_for, shipped_workflows
+from browser.regenerate import paths_for
 from host.client import Client
-from host.comfyui import ComfyUI
-from host.server import VECTORS, Server, make_base
-
-LARGE = [path for path in shipped_workflows() if needs_download(path)]
-STAND_INS = Path(__file__).parent / "stand_ins"
-VAES = {"wan_2.1_vae": "wan21_tiny", "qwen_image_vae": "wan21_tiny", "wan2.2_vae": "wan22_tiny"}
-SMALL = {"width": 64, "height": 64, "steps": 3, "length": 1, "budget_mb": 64}
-"""What is made smaller, so that a run takes seconds: sizes and steps, nothing that is a way of sampling."""
-
-
-def models_of(workflow: Path) -> list[tuple[str, str]]:
-    """(folder, name) of every file that a workflow has its user download."""
-    nodes = json.loads(workflow.read_text("utf-8"))["nodes"]
-    return [(model["directory"], model["name"]) for node in nodes for model in node["properties"].get("models", [])]
-
-
-@pytest.fixture(scope="module")
-def stand_ins(comfyui: ComfyUI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A server whose loaders give tiny models, with empty files under the names that the workflows want."""
-    base = make_base(tmp_path_factory.mktemp("large"))
-    (base / "custom_nodes" / STAND_INS.name).symlink_to(STAND_INS, target_is_directory=True)
-    for folder, name in {pair for workflow in LARGE for pair in models_of(workflow)}:
-        target = base / "models" / folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if folder == "vae" and target.stem in VAES:
-            shutil.copyfile(VECTORS / "wan_vae" / f"{VAES[target.stem]}_official.safetensors", target)
-        else:
-            target.touch()
-    with Server(comfyui, base, arguments=("--whitelist-custom-nodes", "wan-lite", STAND_INS.name)) as server:
-        yield Client(server)
-
-
-def shrink(api: dict[str, Any]) -> dict[str, Any]:
-    """The same graph at a size that tiny models sample in seconds."""
-    for node in api.values():
-        for name, value in node["inputs"].items():
-            if name in SMALL and not isinstance(value, list) and value:
-                node["inputs"][name] = SMALL[name]
-    return api
+from host.large_models import LARGE, shrink
 
 
 def choices_of(info: dict[str, Any]) -> dict[str, list[str]]:

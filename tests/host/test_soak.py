@@ -1,63 +1,132 @@
-"""The long runs of `make soak`: hundreds of graphs through one server, good and bad, whose memory must not grow."""
+"""The long runs of `make soak`: every shipped workflow, mixed, good and bad, from two clients, through one server."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import random
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
 import pytest
 
-from host.client import Client
+from browser.regenerate import paths_for, shipped_workflows
+from host.client import Client, Result
+from host.large_models import shrink
 
 pytestmark = pytest.mark.soak
 
-GRAPHS = 400
-WARM_UP = 100
-MOST_GROWTH = 64 * 2**20
-"""Bytes that the process may gain after the warm-up: well below what one leaked student or VAE a graph would take."""
+PROMPTS = int(os.environ.get("WAN_LITE_SOAK_PROMPTS", "500"))
+EARLY = PROMPTS // 10
+SEEDS = 3
+MOST_GROWTH = 1.05
+"""Memory after all prompts over memory after the first tenth, each time after models and results were given back."""
+WORKFLOWS = shipped_workflows()
+FREE = {"unload_models": True, "free_memory": True}
+BREAKS: list[tuple[str, Any]] = [
+    ("steps", -1), ("steps", "many"), ("seed", -5), ("shift", float("inf")), ("vae_name", "no such file.safetensors"),
+    ("student_name", 3), ("width", 2**40), ("samples", ["999", 0]), ("images", ["1", 99]),
+]  # fmt: skip
 
 
-def graph(seed: int, *, sampler: str, student: str, **changes: Any) -> dict[str, Any]:
-    """Paint one picture with a tiny student; ``changes`` replace inputs of the sampler."""
-    steps = {"seed": seed, "steps": 4, "cfg": 1.0, "shift": 5.0, "denoise": 1.0, "on_mismatch": "ignore"}
-    extra = {"eta": 0.0, "clip_x0": 0.0} if sampler == "DDIM" else {}
-    links = {"model": ["1", 0], "positive": ["2", 0], "latent_image": ["3", 0]}
-    load = {"student_name": student, "precision": "fp32", "contract_preset": "ddim-20 run_inference"}
-    size = {"model": ["1", 0], "width": 0, "height": 0, "batch_size": 1}
-    return {
-        "1": {"class_type": "WanLiteStudentLoader", "inputs": load},
-        "2": {"class_type": "WanLiteTextEmbedsLoad", "inputs": {"name": f"{student}.safetensors", "index": -1}},
-        "3": {"class_type": "WanLiteEmptyLatent", "inputs": size},
-        "4": {"class_type": f"WanLite{sampler}Sampler", "inputs": links | steps | extra | changes},
-        "5": {"class_type": "WanLiteVAELoader", "inputs": {"vae_name": "wan21_tiny.safetensors", "precision": "fp32"}},
-        "6": {
-            "class_type": "WanLiteVAEDecode",
-            "inputs": {"samples": ["4", 0], "vae": ["5", 0], "tiling": "off", "budget_mb": 1024},
-        },
-        "7": {"class_type": "PreviewImage", "inputs": {"images": ["6", 0]}},
-    }
+def make_graph(number: int) -> dict[str, Any]:
+    """The workflow of a number, at one of a few seeds, at a size that is sampled in seconds."""
+    path = WORKFLOWS[number % len(WORKFLOWS)]
+    graph = shrink(json.loads(paths_for(path)[0].read_text("utf-8")))
+    for node in graph.values():
+        for name in ("seed", "noise_seed"):
+            if isinstance(node["inputs"].get(name), int):
+                node["inputs"][name] = number // len(WORKFLOWS) % SEEDS
+    return graph
 
 
-def test_hundreds_of_graphs_through_one_server(comfy: Client) -> None:
-    process = psutil.Process(comfy.server.pid)
-    after_warm_up = 0
-    for i in range(GRAPHS):
-        sampler, student = ("DDIM", "FlowUniPC")[i % 2], ("student_16ch", "student_4ch")[i // 2 % 2]
-        if i % 10 == 9:
-            assert comfy.queue(graph(i, sampler=sampler, student=student, steps=0)).status == "invalid"
-            continue
-        result = comfy.queue(graph(i, sampler=sampler, student=student))
-        assert result.status == "success", (i, result.error, result.node_errors)
-        assert len(result.images("7")) == 1
-        if i == WARM_UP:
-            after_warm_up = process.memory_info().rss
-    grown = process.memory_info().rss - after_warm_up
-    assert grown < MOST_GROWTH, f"the server grew by {grown / 2**20:.0f} MiB over {GRAPHS - WARM_UP} graphs"
+def break_graph(graph: dict[str, Any], chance: random.Random) -> dict[str, Any] | None:
+    """Make one input of a graph impossible; None where it has none of those that are known how to."""
+    places = [(node, name, value) for name, value in BREAKS for node in graph.values() if name in node["inputs"]]
+    if not places:
+        return None
+    node, name, value = chance.choice(places)
+    node["inputs"][name] = value
+    return graph
 
 
-def test_same_graph_gives_the_same_picture_after_all_that(comfy: Client) -> None:
-    wanted = graph(7, sampler="FlowUniPC", student="student_16ch")
-    first = comfy.queue(wanted).images("7")[0]
-    comfy.post_json("/free", {"unload_models": True, "free_memory": True})
-    comfy.queue(graph(8, sampler="DDIM", student="student_4ch"))
-    assert (comfy.queue(wanted).images("7")[0] == first).all()
+def digest(result: Result) -> str:
+    """What a run showed and saved: pixels and texts."""
+    whole = hashlib.sha256()
+    for node_id, shown in sorted(result.outputs.items()):
+        for image in result.images(node_id):
+            whole.update(image.tobytes())
+        whole.update(json.dumps(shown.get("text", [])).encode())
+    return whole.hexdigest()
+
+
+class Load:
+    """Prompts from several clients at one server, and what became of them."""
+
+    def __init__(self, comfy: Client) -> None:
+        self.comfy = comfy
+        self.ends: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.digests: dict[tuple[int, int], set[str]] = {}
+        self.lock = threading.Lock()
+        self.stopping = threading.Event()
+
+    def run(self, numbers: range) -> int:
+        """Send the prompts of these numbers from two clients; return the server's memory afterwards."""
+        with ThreadPoolExecutor(2) as clients:
+            list(clients.map(self.send, numbers))
+        return self.measure()
+
+    def send(self, number: int) -> None:
+        """Queue one prompt, of ten one that is impossible, and keep what came of it."""
+        chance = random.Random(number)
+        graph = make_graph(number)
+        broken = break_graph(graph, chance) if number % 10 == 9 else None
+        if number % 25 == 24:
+            self.comfy.post_json("/free", FREE)
+        result = self.comfy.queue(broken or graph, timeout=900)
+        with self.lock:
+            self.ends[f"{'broken' if broken else 'good'} {result.status}"] += 1
+            allowed = {"invalid"} if broken else {"success", "interrupted"}
+            if result.status not in allowed:
+                name = WORKFLOWS[number % len(WORKFLOWS)].stem
+                self.wrong.append(f"{number} {name}: {result.status} {result.said} {result.node_errors}")
+            elif result.status == "success":
+                key = number % len(WORKFLOWS), number // len(WORKFLOWS) % SEEDS
+                self.digests.setdefault(key, set()).add(digest(result))
+
+    def interrupt_now_and_then(self, chance: random.Random) -> None:
+        """Interrupt whatever runs, about once in twenty prompts, until told to stop."""
+        while not self.stopping.wait(chance.uniform(5, 40)):
+            self.comfy.interrupt()
+
+    def measure(self) -> int:
+        """Memory of the server when it has given back what it can."""
+        self.comfy.post_json("/free", FREE)
+        self.comfy.queue({"1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1,
+                                                                     "color": 0}},
+                          "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}})  # fmt: skip
+        return int(psutil.Process(self.comfy.server.pid).memory_info().rss)
+
+
+def test_hundreds_of_prompts_over_every_workflow(stand_ins: Client, record_property: Any) -> None:
+    load = Load(stand_ins)
+    interrupter = threading.Thread(target=load.interrupt_now_and_then, args=(random.Random(0),))
+    interrupter.start()
+    try:
+        early = load.run(range(EARLY))
+        late = load.run(range(EARLY, PROMPTS))
+    finally:
+        load.stopping.set()
+        interrupter.join()
+    record_property("ends", dict(load.ends))
+    record_property("memory", [early, late])
+    assert not load.wrong, "\n".join(load.wrong)
+    differing = [WORKFLOWS[index].stem for (index, _), found in load.digests.items() if len(found) > 1]
+    assert not differing, differing
+    assert load.ends["broken invalid"] >= PROMPTS // 25 and load.ends["good success"] > PROMPTS // 2, load.ends
+    assert late <= MOST_GROWTH * early, f"{early / 2**20:.0f} MiB after {EARLY}, {late / 2**20:.0f} after {PROMPTS}"

@@ -184,6 +184,7 @@ def test_worlds_whose_tensors_lie_about_their_size(world: Path) -> None:
         {f"{inner}{10**12}.ffn.w_v.weight": torch.zeros(1)},
         {f"{inner}x.ffn.w_v.weight": torch.zeros(1)},
         {"tokenizer.quantizer.basis": torch.zeros(0, dtype=torch.int64)},
+        {"tokenizer.quantizer.basis": tensors["tokenizer.quantizer.basis"].double()},
         {"tokenizer.encoder.patch_embed.proj.weight": torch.zeros(10**6, 0, 1, 1)},
         {"dynamics.latent_embed.weight": torch.zeros(0, 10**6)},
         {"dynamics.output_mlp.weight": torch.zeros(2)},
