@@ -52,7 +52,7 @@ OUTSIDE = {
     "nodes": {"aiohttp", "torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
     "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},
-    "scripts": {"PIL", "browser", "build_workflows", "host", "pdoc", "wan_lite", "workflow_plans"},
+    "scripts": {"PIL", "packaging", "browser", "build_workflows", "host", "pdoc", "wan_lite", "workflow_plans"},
 }
 """Which modules from elsewhere a folder may import, beside the standard library."""
 

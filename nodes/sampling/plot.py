@@ -34,9 +34,9 @@ class WanLiteSchedulePlot(Node):
 
     @classmethod
     def execute(cls, sigmas: torch.Tensor, compare: torch.Tensor | None = None) -> io.NodeOutput:
-        for name, curve in (("sigmas", sigmas), ("compare", compare)):
-            if name == "sigmas" or curve is not None:
-                check_sigmas(curve, name)
+        check_sigmas(sigmas, "sigmas")
+        if compare is not None:
+            check_sigmas(compare, "compare")
         curves = {"sigmas": sigmas} if compare is None else {"sigmas": sigmas, "compare": compare}
         return io.NodeOutput(from_pil(draw_schedule_chart(curves))[None], format_schedules(curves))
 
