@@ -27,6 +27,7 @@ class Case:
     def __init__(self, name: str, folder: Path) -> None:
         self.command, self.folder = COMMANDS[name], folder
         self.before: dict[str, Any] = {}
+        writing.main(self.command.prepare(folder))  # what is imported here need not be in every fork
         self.end = self.run(writing.no_fault)
         assert self.end.code in (0, 1), self.end.said  # 1: `check` has found something
         self.after = writing.read_folder(folder)
