@@ -29,7 +29,7 @@ def fit_frames(frames: Tensor, size: int) -> Tensor:
     square = frames[..., top : top + side, left : left + side]
     if side == size:
         return square
-    flat = square.reshape(-1, *square.shape[-3:])
+    flat = square.reshape(-1, *square.shape[-3:])  # n 3 s s
     mode = {"mode": "area"} if side > size else {"mode": "bilinear", "align_corners": False}
     return F.interpolate(flat, size=(size, size), **mode).reshape(*square.shape[:-2], size, size)
 

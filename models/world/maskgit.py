@@ -102,7 +102,7 @@ def decode(
     b, frames, p, _ = context.shape
     total = config.horizon * p
     scorer = _TokenScorer(dynamics, context, actions, config)
-    latents = dynamics.mask_token.to(context.dtype).expand(b, config.horizon, p, -1).flatten(1, 2).clone()
+    latents = dynamics.mask_token.to(context.dtype).expand(b, config.horizon, p, -1).flatten(1, 2).clone()  # b (t p) l
     tokens = torch.zeros(b, total, dtype=torch.long, device=context.device)
     unmask_step = torch.zeros_like(tokens)
     masked = torch.arange(total, device=context.device).expand(b, -1)
@@ -138,7 +138,7 @@ class _TokenScorer:
             self.unconditional = dynamics.prefill(context, None, config.horizon)
 
     def __call__(self, latents: Tensor, masked: Tensor) -> Tensor:
-        frames = latents.unflatten(1, (self.config.horizon, -1))
+        frames = latents.unflatten(1, (self.config.horizon, -1))  # b t p l
         logits = self.dynamics.decode_step(frames, self.cache, masked).float()
         if self.unconditional is not None:
             without = self.dynamics.decode_step(frames, self.unconditional, masked).float()

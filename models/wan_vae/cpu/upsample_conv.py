@@ -46,10 +46,11 @@ class _Upsample25:
         """Transform one (o, i, 3, 3): for each of the 4x4 differences, columns first, its filters, (i, o to 4 o)."""
         (weight,) = weights
         matrix = torch.tensor(_FILTER_MATRIX)
-        both = torch.einsum("xk,yl->xykl", matrix, matrix).reshape(25, 9)
-        grid = (both @ weight.permute(3, 2, 1, 0).reshape(9, -1)).view(5, 5, weight.shape[1], weight.shape[0])
+        both = torch.einsum("xk,yl->xykl", matrix, matrix).reshape(25, 9)  # (x y) (k l)
+        kernel = weight.permute(3, 2, 1, 0).reshape(9, -1)  # (k l) (i o)
+        grid = (both @ kernel).view(5, 5, weight.shape[1], weight.shape[0])  # x y i o
         groups = (slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 5))
-        return [grid[x, y].permute(2, 0, 1, 3).flatten(1).contiguous() for x in groups for y in groups]
+        return [grid[x, y].permute(2, 0, 1, 3).flatten(1).contiguous() for x in groups for y in groups]  # i (g o)
 
     def convolve(self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace) -> Tensor:
         """Upsample and convolve a window (t, c, 2a + 2, 2b + 2) to (t, o, 4a, 4b), both channels_last."""
@@ -60,7 +61,7 @@ class _Upsample25:
         for top in range(0, a, step):
             band = x[:, 2 * top : 2 * (top + step) + 2]
             _convolve_band(band, filters, bias, y[:, 4 * top : 4 * (top + step)], workspace)
-        return y.permute(0, 3, 1, 2)
+        return y.permute(0, 3, 1, 2)  # t o 4a 4b
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ def _convolve_band(x: Tensor, filters: list[Tensor], bias: Tensor, y: Tensor, wo
     start = 0
     for i, (values, kernel) in enumerate(zip(domain.flatten(0, 1), filters, strict=True)):
         count = kernel.shape[1] // o
-        product = products[start : start + count].view(-1, count * o)
+        product = products[start : start + count].view(-1, count * o)  # (t a b) (g o)
         torch.mm(values.reshape(-1, c), kernel, out=product)
         start += count
-        found = product.view(frames, a, b, -1, 2 if i % 4 == 3 else 1, o)
+        found = product.view(frames, a, b, -1, 2 if i % 4 == 3 else 1, o)  # t a b columns rows o
         for column in range(found.shape[3]):
             grid[i // 4 + column] += found[..., column, :, :].unbind(3)
     grid[1][1] += bias
@@ -120,6 +121,7 @@ def _convolve_band(x: Tensor, filters: list[Tensor], bias: Tensor, y: Tensor, wo
     for row in range(5):
         _transform_output([column[row] for column in grid], [by_row[k, row] for k in range(4)])
     blocks = y.unflatten(2, (b, 4)).unflatten(1, (a, 4))  # t a 4 b 4 o
+    # 5 t a b o -> 4 t a b o
     _transform_output(list(by_row.unbind(1)), [blocks[:, :, k].movedim(3, 0) for k in range(4)])
 
 

@@ -67,9 +67,9 @@ class _Winograd2d:
 
     def _transform_filter(self, weight: Tensor) -> Tensor:
         g = torch.tensor(self.filter_matrix, dtype=torch.float64)
-        both = torch.einsum("xk,yl->yxkl", g, g).reshape(-1, 9).float()
-        kernel = weight.permute(2, 3, 1, 0).reshape(9, -1).float()
-        return (both @ kernel).view(-1, weight.shape[1], weight.shape[0]).to(weight.dtype)
+        both = torch.einsum("xk,yl->yxkl", g, g).reshape(-1, 9).float()  # (y x) (k l)
+        kernel = weight.permute(2, 3, 1, 0).reshape(9, -1).float()  # (k l) (i o)
+        return (both @ kernel).view(-1, weight.shape[1], weight.shape[0]).to(weight.dtype)  # (y x) i o
 
     def convolve(self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace) -> Tensor:
         """Convolve a window (t, c, m a + 2, m b + 2) to (t, o, m a, m b), both channels_last."""
@@ -79,7 +79,7 @@ class _Winograd2d:
         step = m * max(1, _BAND // (m * m * b * frames))
         for top in range(0, a * m, step):
             self._convolve_band(x[:, top : top + step + 2], filters, bias, y[:, top : top + step], workspace)
-        return y.permute(0, 3, 1, 2)
+        return y.permute(0, 3, 1, 2)  # t o H W
 
     def _convolve_band(self, x: Tensor, filters: list[Tensor], bias: Tensor, y: Tensor, workspace: Workspace) -> None:
         """Convolve some rows of blocks, (t, m a + 2, m b + 2, c), into ``y`` (t, m a, m b, o)."""
@@ -89,7 +89,7 @@ class _Winograd2d:
         self.transform_input([x[:, i : i + m * a - m + 1 : m] for i in range(n)], by_row, workspace)
         domain = workspace.take("domain", n, n, frames, a, b, x.shape[3], dtype=x.dtype)
         self.transform_input([by_row[:, :, :, j : j + m * b - m + 1 : m] for j in range(n)], domain, workspace)
-        products = _multiply(domain.view(n * n, frames * a * b, -1), filters, frames, workspace)
+        products = _multiply(domain.view(n * n, frames * a * b, -1), filters, frames, workspace)  # (n n) (t a b) o
         products[n + 1] += bias  # the product at the points (1, 1) enters all outputs with the factor 1
         products = products.view(n, n, frames, a, b, -1)
         by_row = workspace.take("rows", m, *products.shape[1:], dtype=x.dtype)
@@ -122,7 +122,7 @@ class _WinogradRows:
 
     def _transform_filter(self, weight: Tensor) -> Tensor:
         values = torch.einsum("xl,oikl->xoki", torch.tensor(_G2), weight.float()).unsqueeze(3)
-        return values.to(weight.dtype).movedim(-1, 2)
+        return values.to(weight.dtype).movedim(-1, 2)  # 4 o k 1 i -> 4 o i k 1
 
     def convolve(self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace) -> Tensor:
         """Convolve a window (t, c, h + 2, 2 b + 2) to (t, o, h, 2 b), both channels_last."""
@@ -131,14 +131,14 @@ class _WinogradRows:
         domain = workspace.take("domain", 4, frames, height, b, c, dtype=x.dtype)
         _transform_input_2([x[:, :, j : j + 2 * b - 1 : 2] for j in range(4)], domain, workspace)
         products: list[Tensor] = []
-        for i, values in enumerate(domain.permute(0, 1, 4, 2, 3)):
+        for i, values in enumerate(domain.permute(0, 1, 4, 2, 3)):  # t c H b
             product = F.conv2d(values, filters[0][i], bias if i == 1 else None)  # 1 enters both outputs as it is
             for ago, transformed in enumerate(filters[1:frames], 1):
                 product[ago:] += F.conv2d(values[:-ago], transformed[i])
-            products.append(product.permute(0, 2, 3, 1))
+            products.append(product.permute(0, 2, 3, 1))  # t h b o
         y = torch.empty(frames, height - 2, b, 2, len(bias), dtype=x.dtype)
         _transform_output_2(products, list(y.unbind(3)), workspace)
-        return y.flatten(2, 3).permute(0, 3, 1, 2)
+        return y.flatten(2, 3).permute(0, 3, 1, 2)  # t h b 2 o -> t o h 2b
 
 
 def _transform_input_4(d: list[Tensor], out: Tensor, workspace: Workspace) -> None:

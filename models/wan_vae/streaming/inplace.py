@@ -29,7 +29,7 @@ def attend(layer: Attention, x: Tensor) -> Tensor:
 
 def _attend_frame(layer: Attention, x: Tensor) -> None:
     c, (h, w) = x.shape[1], x.shape[2:]
-    tokens = x.permute(0, 2, 3, 1).view(1, h * w, c)
+    tokens = x.permute(0, 2, 3, 1).view(1, h * w, c)  # a view of x: what is added to it is added there
     y = torch.empty_like(x)
     norm_into(x, layer.norm, y)
     normed = y.permute(0, 2, 3, 1).view(1, h * w, c)

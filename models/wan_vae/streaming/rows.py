@@ -250,7 +250,7 @@ class StreamingUpsample(StreamingConv):
         if self.scale == 2:
             out.copy_(x)
         elif n:
-            target = out.permute(0, 2, 3, 1).unflatten(2, (w, 2)).unflatten(1, (n, 2))
+            target = out.permute(0, 2, 3, 1).unflatten(2, (w, 2)).unflatten(1, (n, 2))  # t n 2 w 2 c
             target.copy_(x.permute(0, 2, 3, 1)[:, :, None, :, None])
 
 
@@ -326,7 +326,7 @@ class StreamingStage:
         self.odd = x[:, :, even:].clone() if even < x.shape[2] else None
         if not even:
             return self.delayed.add(y, y[:, :, :0])
-        rows = self.stage.shortcut(x[:, :, :even].transpose(0, 1).unsqueeze(0))
+        rows = self.stage.shortcut(x[:, :, :even].transpose(0, 1).unsqueeze(0))  # 1 c t n w
         return self.delayed.add(y, rows.squeeze(0).transpose(0, 1))
 
 

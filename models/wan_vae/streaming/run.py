@@ -63,7 +63,7 @@ def encode_batch(
         return _encode(encoder, x, chunk_pixels, report, Workspace() if has_workspace else None)
 
     results = [run_with_smaller_chunks(partial(encode, i, x), chunk_pixels) for i, x in enumerate(pixels.split(1))]
-    return torch.stack([result.transpose(0, 1) for result in results])
+    return torch.stack([result.transpose(0, 1) for result in results])  # b c t h w
 
 
 @torch.no_grad()
