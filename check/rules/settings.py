@@ -14,7 +14,7 @@ from .case import change_to, finding_at, number_of, only, plain
 __all__ = ["SOLVER_NAMES", "check_guidance", "check_strength", "check_update", "name_solver"]
 
 SOLVER_NAMES = {
-    "renoise": "fresh noise after each step but the last (renoise; core's lcm)",
+    "renoise": "fresh noise at each step (renoise; core's lcm)",
     "flow_euler": "Euler",
     "flow_unipc": "UniPC (Wan's own, of order 2 in the flow process)",
     "flow_dpmpp": "DPM++ (Wan's own)",
