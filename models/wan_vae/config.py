@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,6 +34,7 @@ _STD_22 = (
 )  # fmt: skip
 _MOST_CHANNELS, _MOST_STAGES, _MOST_BLOCKS = 2**14, 8, 64  # far beyond any VAE: a damaged file takes no memory
 _LARGEST_STATISTIC = 1e6
+_MOST_IMAGE_CHANNELS, _LARGEST_UPSCALE = 16, 8
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class WanVAEConfig:
         latents_mean: mean of the raw latent, one for each channel (empty: that of the real VAE with this ``z_dim``, or
             0 where there is none).
         latents_std: its standard deviation, in the same way (1 where there is none).
+        in_channels: channels of the images that are encoded, 3 or (with alpha) 4.
+        out_channels: channels of the images that are decoded (0: as many as ``in_channels``).
+        upscale: how many times as high and wide as what was encoded the decoded image is; the decoder then gives
+            ``upscale`` x ``upscale`` values for each channel, and takes no videos.
 
     Raises:
         ValueError: a number is outside its range, a tuple has the wrong length, or the numbers exclude each other.
@@ -64,12 +70,15 @@ class WanVAEConfig:
     patch_size: int = 1
     latents_mean: tuple[float, ...] = ()
     latents_std: tuple[float, ...] = ()
+    in_channels: int = 3
+    out_channels: int = 0
+    upscale: int = 1
 
     def __post_init__(self) -> None:
         self._check_sizes()
         known = {16: (_MEAN_21, _STD_21), 48: (_MEAN_22, _STD_22)}
         mean, std = known.get(self.z_dim, ((0.0,) * self.z_dim, (1.0,) * self.z_dim))
-        defaults = {"dec_dim": self.dim, "latents_mean": mean, "latents_std": std}
+        defaults = {"dec_dim": self.dim, "latents_mean": mean, "latents_std": std, "out_channels": self.in_channels}
         for name, value in defaults.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
@@ -90,6 +99,13 @@ class WanVAEConfig:
             raise ValueError(f"num_res_blocks is {self.num_res_blocks}; it must be from 1 to {_MOST_BLOCKS}.")
         if not 1 <= self.z_dim <= _MOST_CHANNELS:
             raise ValueError(f"z_dim is {self.z_dim}; it must be from 1 to {_MOST_CHANNELS}.")
+        for name, least in (("in_channels", 1), ("out_channels", 0)):
+            if not least <= getattr(self, name) <= _MOST_IMAGE_CHANNELS:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be from 1 to {_MOST_IMAGE_CHANNELS}.")
+        if not 1 <= self.upscale <= _LARGEST_UPSCALE or (self.upscale > 1 and self.patch_size > 1):
+            raise ValueError(
+                f"upscale is {self.upscale}; it must be from 1 to {_LARGEST_UPSCALE}, and 1 for Wan 2.2's VAE."
+            )
 
     def _check_channels(self) -> None:
         """Check that every stage has channels, and that the layers between the stages can be built."""
@@ -132,9 +148,25 @@ class WanVAEConfig:
         return self.patch_size * 2 ** (len(self.dim_mult) - 1)
 
     @property
+    def output_factor(self) -> int:
+        """Pixels of the decoded image to one latent along each side: ``spatial_factor``, or a multiple of it."""
+        return self.spatial_factor * self.upscale
+
+    @property
+    def head_channels(self) -> int:
+        """Channels that the decoder's last convolution gives."""
+        return self.out_channels * (self.patch_size * self.upscale) ** 2
+
+    @property
     def temporal_factor(self) -> int:
         """Temporal compression factor: frames to one latent frame after the first, 4."""
         return 2 ** sum(self.temporal_downsample)
+
+    def shape_pixels(self, latent: Sequence[int]) -> tuple[int, int, int, int, int]:
+        """Return the shape (b, c, t', H, W) of what a latent (b, z, t, h, w) is decoded to."""
+        batch, _, frames, height, width = latent
+        factor = self.output_factor
+        return batch, self.out_channels, 1 + (frames - 1) * self.temporal_factor, height * factor, width * factor
 
     @property
     def encoder_dims(self) -> list[int]:

@@ -18,11 +18,18 @@ class FeatureMapSize:
 
     Args:
         frames: of the video; 1 for an image.
-        frame_pixels: of one frame, height times width.
+        height: of one frame.
+        width: of one frame.
     """
 
     frames: int
-    frame_pixels: int
+    height: int
+    width: int
+
+    @property
+    def frame_pixels(self) -> int:
+        """Pixels of one frame."""
+        return self.height * self.width
 
     @property
     def pixels(self) -> int:
@@ -37,16 +44,16 @@ class FeatureMapSize:
     @classmethod
     def of(cls, x: Tensor) -> FeatureMapSize:
         """Return the size of a feature map (t, c, h, w)."""
-        return cls(x.shape[0], x.shape[2] * x.shape[3])
+        return cls(x.shape[0], x.shape[2], x.shape[3])
 
     def after(self, layer: nn.Module) -> FeatureMapSize:
         """Return the size of a layer's output for an input of this size."""
         if isinstance(layer, (Downsample, DownStage)):
             size, frames = layer.scale
-            return FeatureMapSize(1 + (self.frames - 1) // frames, self.frame_pixels // size**2)
+            return FeatureMapSize(1 + (self.frames - 1) // frames, self.height // size, self.width // size)
         if isinstance(layer, (Upsample, UpStage)):
             size, frames = layer.scale
-            return FeatureMapSize(1 + (self.frames - 1) * frames, self.frame_pixels * size**2)
+            return FeatureMapSize(1 + (self.frames - 1) * frames, self.height * size, self.width * size)
         return self
 
 

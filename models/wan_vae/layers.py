@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 from .config import WanVAEConfig
 
+_TINY = 1e-30  # added to the mean square: a zero vector stays zero, and float32 holds it
+
 __all__ = [
     "Attention", "CausalConv", "Decoder", "DownStage", "Downsample", "Encoder", "Head", "PixelNorm", "Residual",
-    "TimeConv", "UpStage", "Upsample", "avg_down", "dup_up", "patchify", "unpatchify",
+    "TimeConv", "UpStage", "Upsample", "activate", "arrange_pixels", "avg_down", "dup_up", "has_fused_norm", "patchify",
+    "unpatchify",
 ]  # fmt: skip
 
 
@@ -33,8 +36,20 @@ class PixelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (b, c, ...) to the same shape."""
+        if has_fused_norm(x):
+            return F.rms_norm(x.movedim(1, -1), self.gamma.shape, self.gamma, _TINY).movedim(-1, 1)
         gain = self.gamma * self.gamma.numel() ** 0.5
         return F.normalize(x, dim=1) * gain.view(1, -1, *[1] * (x.ndim - 2))
+
+
+def has_fused_norm(x: Tensor) -> bool:
+    """Whether one kernel normalises the channels of ``x`` in float32 and rounds once: on cards, from torch 2.8 on."""
+    return x.device.type != "cpu" and hasattr(torch.ops.aten, "_fused_rms_norm")
+
+
+def activate(norm: PixelNorm, x: Tensor) -> Tensor:
+    """Return SiLU of the normalised ``x``, without a tensor for what lies between where no gradient wants it."""
+    return F.silu(norm(x), inplace=not torch.is_grad_enabled())
 
 
 class CausalConv(nn.Conv2d):
@@ -85,8 +100,8 @@ class Residual(nn.Module):
         """Map (b, c, h, w) to (b, out, h, w)."""
         y = x
         for norm, conv in self.split_halves():
-            y = conv(F.silu(norm(y)))
-        return y + (x if self.shortcut is None else self.shortcut(x))
+            y = conv(activate(norm, y))
+        return y.add_(x if self.shortcut is None else self.shortcut(x))
 
 
 class Attention(nn.Module):
@@ -162,7 +177,7 @@ class Upsample(Resampler):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def avg_down(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
+def avg_down(x: Tensor, out_dim: int, frames: int, size: int, is_first: bool = True) -> Tensor:
     """Average groups of (channel, frame, row, column) neighbours: Wan 2.2's shortcut around an encoder stage.
 
     Args:
@@ -170,16 +185,18 @@ def avg_down(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
         out_dim: channels of the result.
         frames: neighbouring frames in a group; missing frames are zeros in front.
         size: neighbouring rows, and columns, in a group.
+        is_first: whether the first frame here is the video's; later frames always come in whole groups.
 
     Shapes:
         (b, c, t, h, w) -> (b, out_dim, ceil(t / frames), h / size, w / size).
     """
-    x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % frames, 0))
+    if is_first and frames > 1:
+        x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % frames, 0))
     x = rearrange(x, "b c (t f) (h p) (w q) -> b (c f p q) t h w", f=frames, p=size, q=size)
     return rearrange(x, "b (o g) t h w -> b o g t h w", o=out_dim).mean(2)
 
 
-def dup_up(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
+def dup_up(x: Tensor, out_dim: int, frames: int, size: int, is_first: bool = True) -> Tensor:
     """Repeat each value over (channel, frame, row, column) neighbours: Wan 2.2's shortcut around a decoder stage.
 
     Args:
@@ -187,13 +204,14 @@ def dup_up(x: Tensor, out_dim: int, frames: int, size: int) -> Tensor:
         out_dim: channels of the result.
         frames: frames that one becomes; the first frame stays one frame.
         size: rows, and columns, that one becomes.
+        is_first: whether the first frame here is the video's.
 
     Shapes:
-        (b, c, t, h, w) -> (b, out_dim, 1 + (t - 1) * frames, h * size, w * size).
+        (b, c, t, h, w) -> (b, out_dim, 1 + (t - 1) * frames, h * size, w * size); t * frames without the first.
     """
     x = x.repeat_interleave(out_dim * frames * size * size // x.shape[1], dim=1)
     x = rearrange(x, "b (o f p q) t h w -> b o (t f) (h p) (w q)", f=frames, p=size, q=size)
-    return x[:, :, frames - 1 :]
+    return x[:, :, frames - 1 :] if is_first else x
 
 
 class Stage(nn.Module):
@@ -217,10 +235,10 @@ class Stage(nn.Module):
         """The layers inside the shortcut, in order."""
         return cast("nn.ModuleList", self.get_submodule(self.name))
 
-    def shortcut(self, x: Tensor) -> Tensor:
-        """Map (b, c, t, h, w) to (b, out, t', h', w')."""
+    def shortcut(self, x: Tensor, is_first: bool = True) -> Tensor:
+        """Map (b, c, t, h, w) to (b, out, t', h', w'); ``is_first``: its first frame is the video's."""
         size, frames = self.scale
-        return self.resample(x, self.out_dim, frames, size)
+        return self.resample(x, self.out_dim, frames, size, is_first)
 
 
 class DownStage(Stage):
@@ -254,7 +272,7 @@ class Head(nn.ModuleDict):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, c, h, w) to (b, out, h, w)."""
-        return self["2"](F.silu(self["0"](x)))
+        return self["2"](activate(cast("PixelNorm", self["0"]), x))
 
 
 class _Network(nn.Module):
@@ -284,7 +302,7 @@ class Encoder(_Network):
     def __init__(self, config: WanVAEConfig) -> None:
         super().__init__()
         dims = config.encoder_dims
-        self.conv1 = CausalConv(3 * config.patch_size**2, dims[0])
+        self.conv1 = CausalConv(config.in_channels * config.patch_size**2, dims[0])
         stages = [_make_encoder_stage(config, i) for i in range(len(config.dim_mult))]
         if config.patch_size == 2:
             stages = [[DownStage(stage, dims[i + 1])] for i, stage in enumerate(stages)]
@@ -309,7 +327,7 @@ class Decoder(_Network):
         if config.patch_size == 2:
             stages = [[UpStage(stage, dims[i + 1])] for i, stage in enumerate(stages)]
         self.upsamples = nn.ModuleList([layer for stage in stages for layer in stage])
-        self.head = Head(dims[-1], 3 * config.patch_size**2)
+        self.head = Head(dims[-1], config.head_channels)
 
     def split_parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
         """Return the layers before the middle block, of it, and after it, each in the order in which they run."""
@@ -364,3 +382,12 @@ def patchify(x: Tensor, size: int) -> Tensor:
 def unpatchify(x: Tensor, size: int) -> Tensor:
     """Undo :func:`patchify`."""
     return rearrange(x, "b (c r q) h w -> b c (h q) (w r)", q=size, r=size)
+
+
+def arrange_pixels(x: Tensor, config: WanVAEConfig) -> Tensor:
+    """Move what the decoder gives into its place: patches of Wan 2.2, or a larger image's pixels (pixel shuffle).
+
+    Shapes:
+        (b, head_channels, h, w) -> (b, out_channels, H, W).
+    """
+    return F.pixel_shuffle(x, config.upscale) if config.upscale > 1 else unpatchify(x, config.patch_size)

@@ -190,7 +190,8 @@ def load_wan_vae(
     if video is None:
         vae.video_weights = partial(_read_video_weights, file)
     vae.requires_grad_(False).eval()
-    return vae.to(device)
+    vae.to(device)
+    return vae if vae.conv1.weight.device.type == "cpu" else vae.use_channels_last()
 
 
 def _fill(vae: WanVAE, file: VAEFile, dtype: torch.dtype) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..finite import check_finite
 from .config import WAN21, WanVAEConfig
-from .layers import CausalConv, Decoder, Downsample, Encoder, Upsample, patchify, unpatchify
+from .layers import CausalConv, Decoder, Downsample, Encoder, Upsample, arrange_pixels, patchify
+from .streaming.frames import stream_decoded, stream_encoded
 from .streaming.run import decode_batch, encode_batch
 from .tiling import AUTO, OnProgress, Tiling
 from .validation import check_decoded, check_latent, check_pixels, pad_frames
@@ -77,6 +78,17 @@ class WanVAE(nn.Module):
         with torch.no_grad():
             for name, tensor in tensors.items():
                 own[name].copy_(tensor)
+        if self.conv1.weight.device.type != "cpu":
+            self.use_channels_last()
+
+    def use_channels_last(self) -> Self:
+        """Lay out the kernels as a card's convolutions read them, once rather than at each call; values stay."""
+        for parameter in self.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            elif parameter.ndim == 5 and parameter.shape[-1] == 3:  # the two earlier slices, each a kernel
+                parameter.data = parameter.data.movedim(2, -1).contiguous().movedim(-1, 2)
+        return self
 
     def encode(
         self,
@@ -169,7 +181,13 @@ class WanVAE(nn.Module):
         return self._decode(z.float() * std + mean, tiling or AUTO, clamp, on_progress)
 
     def decode_raw(  # the arguments of decode, stated again for editors and the reference
-        self, z: Tensor, *, tiling: Tiling | None = None, clamp: bool = True, on_progress: OnProgress | None = None
+        self,
+        z: Tensor,
+        *,
+        tiling: Tiling | None = None,
+        clamp: bool = True,
+        on_progress: OnProgress | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
         """Decode as :meth:`decode` but without the statistics, from raw mu, which is what ComfyUI's LATENT carries.
 
@@ -178,25 +196,101 @@ class WanVAE(nn.Module):
             tiling: as in :meth:`encode`.
             clamp: as in :meth:`decode`.
             on_progress: as in :meth:`encode`.
+            out: where the pixels go as they are done, of the result's shape, on any device, in any dtype.
 
         Returns:
-            (b, 3, t', H, W), float32.
+            (b, 3, t', H, W), float32, or ``out``.
 
         Raises:
             ValueError: as in :meth:`decode`.
             NonFiniteError: as in :meth:`decode`.
         """
         check_latent(z, self.config)
-        return self._decode(z, tiling or AUTO, clamp, on_progress)
+        return self._decode(z, tiling or AUTO, clamp, on_progress, out)
 
-    def _decode(self, z: Tensor, tiling: Tiling, clamp: bool, on_progress: OnProgress | None) -> Tensor:
+    def decode_frames(
+        self,
+        z: Tensor,
+        *,
+        tiling: Tiling | None = None,
+        clamp: bool = True,
+        on_progress: OnProgress | None = None,
+        raw: bool = False,
+    ) -> Iterator[Tensor]:
+        """Decode a video and yield its frames as they are done; the memory does not grow with their number.
+
+        Args:
+            z: (b, c, t, h, w), normalised as in :meth:`decode`.
+            tiling: as in :meth:`encode`.
+            clamp: as in :meth:`decode`.
+            on_progress: as in :meth:`encode`.
+            raw: take raw mu, as :meth:`decode_raw` does.
+
+        Yields:
+            (b, 3, 1, H, W), then some frames at a time, (b, 3, 4k, H, W), float32.
+
+        Raises:
+            ValueError: as in :meth:`decode`, before the first frame.
+            NonFiniteError: as in :meth:`decode`.
+        """
+        check_latent(z, self.config)
+        mean, std = self._view_statistics()
+        with torch.no_grad():
+            z = z if raw else z.float() * std + mean
+            self._prepare_frames(z)
+            x = _convolve_pointwise(z.to(self.conv2.weight), self.conv2, self.config.z_dim)
+        return self._yield_frames(x, z, tiling or AUTO, clamp, on_progress)
+
+    def _yield_frames(
+        self, x: Tensor, z: Tensor, tiling: Tiling, clamp: bool, on_progress: OnProgress | None
+    ) -> Iterator[Tensor]:
+        for y in stream_decoded(self.decoder, self.config, x, tiling, on_progress):
+            check_decoded(y, z, self.decoder.named_parameters("decoder"))
+            yield y.clamp_(-1, 1) if clamp else y
+
+    def encode_frames(
+        self,
+        frames: Iterable[Tensor],
+        *,
+        tiling: Tiling | None = None,
+        pad: str | None = None,
+        raw: bool = False,
+    ) -> Iterator[Tensor]:
+        """Encode a video that comes in pieces and yield its latents as they are done.
+
+        Args:
+            frames: pieces (b, 3, t, H, W) in [-1, 1] of any lengths, in order.
+            tiling: as in :meth:`encode`.
+            pad: what to do with a video whose length is not 4n+1: None refuses it at its end, ``repeat`` repeats its
+                last frame.
+            raw: yield raw mu, as :meth:`encode_raw` does.
+
+        Yields:
+            (b, c, t', h, w), float32: first one latent frame, then some at a time.
+
+        Raises:
+            ValueError: as in :meth:`encode`, or a piece of another size than the first; a length that is not 4n+1 is
+                known only at the end.
+            NonFiniteError: as in :meth:`encode`.
+        """
+        mean, std = self._view_statistics()
+        stream = stream_encoded(self.encoder, self.config, frames, tiling or AUTO, pad, self._prepare_frames)
+        for x in stream:
+            check_finite(x, "the encoded latent", "use bfloat16 or float32, or another copy of the VAE.")
+            with torch.no_grad():
+                mu = _convolve_pointwise(x, self.conv1, self.config.z_dim).float()
+                yield mu if raw else (mu - mean) / std
+
+    def _decode(
+        self, z: Tensor, tiling: Tiling, clamp: bool, on_progress: OnProgress | None, out: Tensor | None = None
+    ) -> Tensor:
         self._prepare_frames(z)
         x = _convolve_pointwise(z.to(self.conv2.weight), self.conv2, self.config.z_dim)
         if self._needs_grad(z):
             y = self.decoder(x.squeeze(2).contiguous(memory_format=torch.channels_last))
-            y = unpatchify(y, self.config.patch_size).float().unsqueeze(2)
+            y = arrange_pixels(y, self.config).float().unsqueeze(2)
             return y.clamp(-1, 1) if clamp else y
-        y = decode_batch(self.decoder, self.config, x, tiling, on_progress)
+        y = decode_batch(self.decoder, self.config, x, tiling, on_progress, out)
         check_decoded(y, z, self.decoder.named_parameters("decoder"))
         return y.clamp_(-1, 1) if clamp else y
 
@@ -231,4 +325,4 @@ def _convolve_pointwise(x: Tensor, conv: nn.Conv2d, channels: int) -> Tensor:
     """Return the first channels of a 1x1 convolution over (b, c, t, h, w), item by item: no batch mate changes one."""
     weight, bias = conv.weight[:channels].flatten(1), cast("Tensor", conv.bias)[:channels]
     items = [torch.einsum("bcthw,oc->bothw", item, weight) for item in x.split(1)]
-    return torch.cat(items) + bias.view(1, -1, 1, 1, 1)
+    return (items[0] if len(items) == 1 else torch.cat(items)).add_(bias.view(1, -1, 1, 1, 1))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..finite import check_finite, is_finite
 from .config import WanVAEConfig
 
-__all__ = ["PADS", "check_decoded", "check_latent", "check_pixels", "check_range", "pad_frames"]
+__all__ = ["PADS", "check_decoded", "check_latent", "check_length", "check_pixels", "check_range", "pad_frames"]
 
 PADS = ("repeat", "reflect")
 _OVERSHOOT = 0.25  # of the range: bicubic resampling leaves it by a fifth at sharp edges, and that is no mistake
@@ -32,24 +32,37 @@ def check_pixels(pixels: Tensor, config: WanVAEConfig, pad: str | None = None) -
             far outside [-1, 1] (see :func:`check_range`).
     """
     _check_tensor(pixels, "pixels", "(b, 3, t, H, W) in [-1, 1]")
-    if pixels.shape[1] != 3:
+    channels = config.in_channels
+    if pixels.shape[1] != channels:
+        meaning = "red, green, blue" + ", alpha" * (channels == 4)
+        remedy = "add an alpha channel of ones" if channels == 4 else "drop an alpha channel"
         raise ValueError(
-            f"pixels has {pixels.shape[1]} channels (shape {list(pixels.shape)}); it must be (b, 3, t, H, W), "
-            "red, green, blue in [-1, 1]: drop an alpha channel, or move the channels to the front."
+            f"pixels has {pixels.shape[1]} channels (shape {list(pixels.shape)}); it must be (b, {channels}, t, H, W), "
+            f"{meaning} in [-1, 1]: {remedy}, or move the channels to the front."
         )
     if 0 in pixels.shape:
         raise ValueError(f"pixels has shape {list(pixels.shape)}; no side may be 0.")
     _check_size(pixels, config)
     if pad is not None and pad not in PADS:
         raise ValueError(f"pad is {pad!r}; it must be None or one of {', '.join(PADS)}.")
-    frames, step = pixels.shape[2], config.temporal_factor
-    if (frames - 1) % step and pad is None:
+    if pad is None:
+        check_length(pixels.shape[2], config)
+    check_range(pixels, "pixels", -1.0, 1.0, "map an image in [0, 1] with image * 2 - 1.")
+
+
+def check_length(frames: int, config: WanVAEConfig) -> None:
+    """Check that a video has a length that can be encoded whole.
+
+    Raises:
+        ValueError: it is not 4n+1.
+    """
+    step = config.temporal_factor
+    if (frames - 1) % step:
         below = 1 + (frames - 1) // step * step
         raise ValueError(
             f"a video of {frames} frames was given; its length must be {step}n+1: cut it to {below}, lengthen it to "
             f"{below + step}, or choose pad='repeat' or pad='reflect'."
         )
-    check_range(pixels, "pixels", -1.0, 1.0, "map an image in [0, 1] with image * 2 - 1.")
 
 
 def _check_size(pixels: Tensor, config: WanVAEConfig) -> None:

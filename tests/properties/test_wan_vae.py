@@ -13,10 +13,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from wan_lite.models.finite import NonFiniteError
-from wan_lite.models.wan_vae import Tiling, WanVAE, WanVAEConfig, official_state_dict
+from wan_lite.models.wan_vae import Tiling, WanVAE, WanVAEConfig, memory, official_state_dict
 from wan_lite.models.wan_vae.key_map import build_diffusers_config, to_diffusers
-from wan_lite.models.wan_vae.streaming import run
-from wan_lite.models.wan_vae.streaming.run import run_with_smaller_chunks
+from wan_lite.models.wan_vae.memory import run_with_smaller_chunks
 
 CONFIGS = st.builds(
     WanVAEConfig,
@@ -34,7 +33,7 @@ SIZES = st.tuples(st.integers(1, 4), st.integers(1, 4))
 @contextmanager
 def chunks_of(pixels: int) -> Iterator[None]:
     """Execution in chunks of this many pixels."""
-    with mock.patch.object(run, "choose_chunk_pixels", lambda *arguments: pixels):
+    with mock.patch.object(memory, "choose_chunk_pixels", lambda *arguments: pixels):
         yield
 
 
@@ -193,3 +192,23 @@ def test_progress_counts_every_row_once() -> None:
     with chunks_of(100):
         vae.encode(torch.rand(2, 3, 1, 32, 32), on_progress=lambda *x: seen.append(x))
     assert seen[-1] == (64, 64) and [done for done, _ in seen] == sorted({done for done, _ in seen}) and len(seen) > 4
+
+
+@settings(max_examples=12, deadline=None, phases=(Phase.generate,))
+@given(CONFIGS, SIZES, st.sampled_from([1, 2, 4]), st.sampled_from([64, 400, 10**9]), st.integers(1, 6))
+def test_frames_of_any_chunks_give_the_whole_video(
+    config: WanVAEConfig, size: tuple[int, int], latents: int, pixels: int, length: int
+) -> None:
+    """A video that comes a few frames at a time, in rows of any number, equals the one that comes at once."""
+    vae = random_vae(config)
+    z = torch.randn(2, config.z_dim, length, *size)
+    frames = 1 + (length - 1) * config.temporal_factor
+    video = torch.rand(2, 3, frames, size[0] * config.spatial_factor, size[1] * config.spatial_factor) * 2 - 1
+    with chunks_of(pixels), mock.patch.object(memory, "_CPU_FRAMES", latents):
+        decoded = list(vae.decode_frames(z, clamp=False))
+        encoded = list(vae.encode_frames(video.split(3, dim=2)))
+    assert decoded[0].shape[2] == encoded[0].shape[2] == 1
+    assert all(part.shape[2] <= latents * config.temporal_factor for part in decoded)
+    off = Tiling("off")
+    assert close(torch.cat(decoded, 2), vae.decode(z, tiling=off, clamp=False))
+    assert close(torch.cat(encoded, 2), vae.encode(video, tiling=off))

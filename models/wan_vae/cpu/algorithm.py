@@ -44,7 +44,9 @@ class ConvAlgorithm(Protocol):
         """Return what :meth:`convolve` takes for kernels (o, i, 3, 3), in the same precision, rounded once."""
         ...
 
-    def convolve(self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace) -> Tensor:
+    def convolve(
+        self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace, earlier: int = 0
+    ) -> Tensor:
         """Convolve a window that already has one pixel of border (zeros, or neighbours) on all sides.
 
         Args:
@@ -53,9 +55,10 @@ class ConvAlgorithm(Protocol):
                 before that, all transformed.
             bias: (o,).
             workspace: for intermediate values.
+            earlier: how many frames at the front of the window are only looked back at.
 
         Returns:
-            (t, o, m a, m b), channels_last, each side times ``scale``.
+            (t - earlier, o, m a, m b), channels_last, each side times ``scale``.
         """
         ...
 

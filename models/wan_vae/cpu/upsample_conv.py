@@ -52,7 +52,9 @@ class _Upsample25:
         groups = (slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 5))
         return [grid[x, y].permute(2, 0, 1, 3).flatten(1).contiguous() for x in groups for y in groups]  # i (g o)
 
-    def convolve(self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace) -> Tensor:
+    def convolve(
+        self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace, earlier: int = 0
+    ) -> Tensor:
         """Upsample and convolve a window (t, c, 2a + 2, 2b + 2) to (t, o, 4a, 4b), both channels_last."""
         x = window.permute(0, 2, 3, 1)  # t h w c
         frames, a, b = x.shape[0], (x.shape[1] - 2) // 2, (x.shape[2] - 2) // 2
@@ -80,7 +82,9 @@ class _Polyphase:
         kernels = [torch.cat(phase, 3) for row in rows for phase in _split_phases(row, 3)]
         return [kernel.to(weight.dtype, memory_format=torch.channels_last) for kernel in kernels]
 
-    def convolve(self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace) -> Tensor:
+    def convolve(
+        self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace, earlier: int = 0
+    ) -> Tensor:
         """Upsample and convolve a window (t, c, h + 2, w + 2) to (t, o, 2h, 2w), both channels_last."""
         frames, _, h, w = window.shape
         shape = (frames, len(bias), 2 * (h - 2), 2 * (w - 2))

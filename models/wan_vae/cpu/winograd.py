@@ -71,11 +71,13 @@ class _Winograd2d:
         kernel = weight.permute(2, 3, 1, 0).reshape(9, -1).float()  # (k l) (i o)
         return (both @ kernel).view(-1, weight.shape[1], weight.shape[0]).to(weight.dtype)  # (y x) i o
 
-    def convolve(self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace) -> Tensor:
-        """Convolve a window (t, c, m a + 2, m b + 2) to (t, o, m a, m b), both channels_last."""
+    def convolve(
+        self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace, earlier: int = 0
+    ) -> Tensor:
+        """Convolve a window (earlier + t, c, m a + 2, m b + 2) to (t, o, m a, m b), both channels_last."""
         x, m = window.permute(0, 2, 3, 1), self.block  # t H W c
         frames, a, b = x.shape[0], (x.shape[1] - 2) // m, (x.shape[2] - 2) // m
-        y = torch.empty(frames, a * m, b * m, filters[0].shape[2], dtype=x.dtype)
+        y = torch.empty(frames - earlier, a * m, b * m, filters[0].shape[2], dtype=x.dtype)
         step = m * max(1, _BAND // (m * m * b * frames))
         for top in range(0, a * m, step):
             self._convolve_band(x[:, top : top + step + 2], filters, bias, y[:, top : top + step], workspace)
@@ -85,26 +87,32 @@ class _Winograd2d:
         """Convolve some rows of blocks, (t, m a + 2, m b + 2, c), into ``y`` (t, m a, m b, o)."""
         m, n = self.block, self.side
         frames, a, b = x.shape[0], y.shape[1] // m, y.shape[2] // m
+        earlier = frames - y.shape[0]
         by_row = workspace.take("rows", n, frames, a, *x.shape[2:], dtype=x.dtype)
         self.transform_input([x[:, i : i + m * a - m + 1 : m] for i in range(n)], by_row, workspace)
         domain = workspace.take("domain", n, n, frames, a, b, x.shape[3], dtype=x.dtype)
         self.transform_input([by_row[:, :, :, j : j + m * b - m + 1 : m] for j in range(n)], domain, workspace)
-        products = _multiply(domain.view(n * n, frames * a * b, -1), filters, frames, workspace)  # (n n) (t a b) o
+        products = _multiply(domain.view(n * n, frames, a * b, -1), filters, earlier, workspace)
         products[n + 1] += bias  # the product at the points (1, 1) enters all outputs with the factor 1
-        products = products.view(n, n, frames, a, b, -1)
+        products = products.view(n, n, frames - earlier, a, b, -1)
         by_row = workspace.take("rows", m, *products.shape[1:], dtype=x.dtype)
         self.transform_output(list(products), list(by_row), workspace)
         blocks = y.unflatten(2, (b, m)).unflatten(1, (a, m))  # t a m b m o
         self.transform_output(list(by_row.unbind(1)), [blocks[:, :, i].movedim(3, 0) for i in range(m)], workspace)
 
 
-def _multiply(domain: Tensor, filters: list[Tensor], frames: int, workspace: Workspace) -> Tensor:
-    """Multiply (values, t n, c) by (values, c, o); the filters of earlier frames act on the later ones."""
-    products = workspace.take("products", *domain.shape[:2], filters[0].shape[2], dtype=domain.dtype)
-    torch.bmm(domain, filters[0], out=products)
+def _multiply(domain: Tensor, filters: list[Tensor], earlier: int, workspace: Workspace) -> Tensor:
+    """Multiply (values, frames, n, c) by (values, c, o); filters of earlier frames act on the later ones.
+
+    Returns:
+        (values, (frames - earlier) n, o): of all frames but the ``earlier`` ones.
+    """
+    frames, n = domain.shape[1:3]
+    products = workspace.take("products", len(domain), (frames - earlier) * n, filters[0].shape[2], dtype=domain.dtype)
+    torch.bmm(domain[:, earlier:].flatten(1, 2), filters[0], out=products)
     for ago, transformed in enumerate(filters[1:frames], 1):
-        shift = ago * domain.shape[1] // frames
-        products[:, shift:].baddbmm_(domain[:, :-shift], transformed)
+        first = max(0, ago - earlier)
+        products[:, first * n :].baddbmm_(domain[:, earlier + first - ago : -ago].flatten(1, 2), transformed)
     return products
 
 
@@ -124,19 +132,24 @@ class _WinogradRows:
         values = torch.einsum("xl,oikl->xoki", torch.tensor(_G2), weight.float()).unsqueeze(3)
         return values.to(weight.dtype).movedim(-1, 2)  # 4 o k 1 i -> 4 o i k 1
 
-    def convolve(self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace) -> Tensor:
-        """Convolve a window (t, c, h + 2, 2 b + 2) to (t, o, h, 2 b), both channels_last."""
+    def convolve(
+        self, window: Tensor, filters: list[Tensor], bias: Tensor, workspace: Workspace, earlier: int = 0
+    ) -> Tensor:
+        """Convolve a window (earlier + t, c, h + 2, 2 b + 2) to (t, o, h, 2 b), both channels_last."""
         x = window.permute(0, 2, 3, 1)  # t H W c
         frames, height, b, c = x.shape[0], x.shape[1], (x.shape[2] - 2) // 2, x.shape[3]
         domain = workspace.take("domain", 4, frames, height, b, c, dtype=x.dtype)
         _transform_input_2([x[:, :, j : j + 2 * b - 1 : 2] for j in range(4)], domain, workspace)
         products: list[Tensor] = []
         for i, values in enumerate(domain.permute(0, 1, 4, 2, 3)):  # t c H b
-            product = F.conv2d(values, filters[0][i], bias if i == 1 else None)  # 1 enters both outputs as it is
+            product = F.conv2d(
+                values[earlier:], filters[0][i], bias if i == 1 else None
+            )  # 1 enters both outputs as it is
             for ago, transformed in enumerate(filters[1:frames], 1):
-                product[ago:] += F.conv2d(values[:-ago], transformed[i])
+                first = max(0, ago - earlier)
+                product[first:] += F.conv2d(values[earlier + first - ago : -ago], transformed[i])
             products.append(product.permute(0, 2, 3, 1))  # t h b o
-        y = torch.empty(frames, height - 2, b, 2, len(bias), dtype=x.dtype)
+        y = torch.empty(frames - earlier, height - 2, b, 2, len(bias), dtype=x.dtype)
         _transform_output_2(products, list(y.unbind(3)), workspace)
         return y.flatten(2, 3).permute(0, 3, 1, 2)  # t h b 2 o -> t o h 2b
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers import Attention, PixelNorm
+from ..layers import Attention, PixelNorm, has_fused_norm
 
 __all__ = ["attend", "norm_into"]
 
@@ -55,6 +55,10 @@ def norm_into(x: Tensor, norm: PixelNorm, out: Tensor, silu: bool = False) -> No
         out: where the result goes, of the same shape and dtype.
         silu: apply SiLU after the norm.
     """
+    if has_fused_norm(x):
+        y = norm(x)
+        torch.ops.aten.silu.out(y, out=out) if silu else out.copy_(y)
+        return
     exact = x.dtype == torch.float32
     y = torch.mul(x, _compute_inverse_norm(x), out=out) if exact else x.float()
     if not exact:

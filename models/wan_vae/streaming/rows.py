@@ -8,6 +8,8 @@ first time.
 
 A video streams in the same way with its frames as the batch, all of them at each row: a causal 3x3x3 convolution is
 then the 2-D one plus the two earlier slices of its kernel on the frames before. No frame is cached, padded or copied.
+A long one comes a few frames at a time instead; each layer then finds the last frames of its input in the
+:class:`History`, and the rows of each chunk of frames stream as before.
 
 Everything here runs without autograd, on one image or video at a time; tensors are (t, c, rows, w), channels_last.
 """
@@ -15,19 +17,16 @@ Everything here runs without autograd, on one image or video at a time; tensors 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..cpu.algorithm import select_algorithm
-from ..cpu.workspace import Workspace
 from ..feature_map import FeatureMapSize, trace_sizes
 from ..layers import CausalConv, Downsample, DownStage, Head, PixelNorm, Residual, TimeConv, Upsample, UpStage
-from .inplace import norm_into
-from .temporal import convolve_1x1, downsample_frames, upsample_frames
+from .conv import StreamingConv, make_empty, take_cache
+from .history import FrameCache, Resources
+from .temporal import convolve_1x1, double_frames, downsample_frames, halve_frames, upsample_frames
 
 __all__ = ["Stream", "StreamingLayer", "gather_rows", "make_streaming", "run_streaming", "run_whole", "split_stages"]
 
@@ -46,21 +45,19 @@ class StreamingLayer(Protocol):
         ...
 
 
-def make_streaming(
-    layers: Iterable[nn.Module], size: FeatureMapSize, workspace: Workspace | None
-) -> list[StreamingLayer]:
-    """Make the streaming counterparts of some consecutive layers, at the top of an image or video.
+def make_streaming(layers: Iterable[nn.Module], size: FeatureMapSize, shared: Resources) -> list[StreamingLayer]:
+    """Make the streaming counterparts of some consecutive layers, at the top of an image, video or chunk of frames.
 
     Args:
         layers: in the order in which they run.
-        size: of the first one's input, whole.
-        workspace: for the convolution algorithms of CPUs; None takes direct convolutions.
+        size: of the first one's input, whole, with all frames of the video.
+        shared: what the layers share.
     """
     kinds: dict[type[nn.Module], Callable[..., StreamingLayer]] = {
         CausalConv: StreamingConv, Head: _make_head, Residual: StreamingResidual, Downsample: StreamingDownsample,
         Upsample: StreamingUpsample, DownStage: StreamingStage, UpStage: StreamingStage,
     }  # fmt: skip
-    return [kinds[type(layer)](layer, inside, workspace) for layer, inside in trace_sizes(layers, size)]
+    return [kinds[type(layer)](layer, inside, shared) for layer, inside in trace_sizes(layers, size)]
 
 
 def run_streaming(layers: Sequence[StreamingLayer], x: Tensor, last: bool, chunk_pixels: int) -> Stream:
@@ -72,22 +69,34 @@ def run_streaming(layers: Sequence[StreamingLayer], x: Tensor, last: bool, chunk
         last: whether no more rows follow.
         chunk_pixels: about how many pixels a layer takes at a time.
     """
-    if not layers:
-        yield x, last
-        return
-    layer, rest = layers[0], layers[1:]
-    rows = chunk_pixels // (x.shape[0] * x.shape[3] * layer.growth)
-    chunks = x.split(max(1, rows), dim=2)
-    for i, chunk in enumerate(chunks):
-        final = last and i == len(chunks) - 1
-        y = layer.process(chunk, final)
+    for i, layer in enumerate(layers):
+        rows = max(1, chunk_pixels // (x.shape[0] * x.shape[3] * layer.growth))
+        if x.shape[2] > rows:
+            yield from _run_in_chunks(layers[i:], [x], last, rows, chunk_pixels)
+            return
+        x = layer.process(x, last)
+        if not (last or x.shape[2]):
+            return
+    yield x, last
+
+
+def _run_in_chunks(
+    layers: Sequence[StreamingLayer], box: list[Tensor], last: bool, rows: int, chunk_pixels: int
+) -> Stream:
+    """Send rows through some layers, ``rows`` at a time; ``box`` holds them, so that nobody else keeps them alive."""
+    chunks = list(box.pop().split(rows, dim=2))[::-1]
+    while chunks:
+        chunk, final = chunks.pop(), last and not chunks
+        y = layers[0].process(chunk, final)
+        del chunk
         if final or y.shape[2]:
-            yield from run_streaming(rest, y, final, chunk_pixels)
+            yield from run_streaming(layers[1:], y, final, chunk_pixels)
+        del y
 
 
-def run_whole(layer: nn.Module, x: Tensor, chunk_pixels: int, workspace: Workspace | None) -> Tensor:
+def run_whole(layer: nn.Module, x: Tensor, chunk_pixels: int, size: FeatureMapSize, shared: Resources) -> Tensor:
     """Run one local layer over a whole feature map (t, c, h, w) in chunks of about ``chunk_pixels`` pixels."""
-    stream = run_streaming(make_streaming([layer], FeatureMapSize.of(x), workspace), x, True, chunk_pixels)
+    stream = run_streaming(make_streaming([layer], size, shared), x, True, chunk_pixels)
     return torch.cat([y for y, _ in stream if y.shape[2]], dim=2).contiguous(memory_format=torch.channels_last)
 
 
@@ -112,121 +121,8 @@ def split_stages(layers: Sequence[StreamingLayer]) -> list[list[StreamingLayer]]
     return [stage for stage in stages if stage]
 
 
-@dataclass(frozen=True)
-class _RowCounts:
-    """The rows of the window over which a 3x3 convolution runs when the next rows have come.
-
-    Args:
-        carried: rows kept from the chunks before, at first the row of zeros above the image.
-        done: rows of the result that are complete.
-        fill: rows of zeros below the window that complete the last block.
-    """
-
-    carried: int
-    done: int
-    fill: int
-
-    @classmethod
-    def plan(cls, carried: int, new: int, last: bool, block: int) -> _RowCounts:
-        """Count the rows for ``new`` input rows of an algorithm that computes ``block`` rows together."""
-        ready = carried + new + last - 2  # a row needs the one above and the one below; below the last one are zeros
-        done = ready if last else max(0, ready // block * block)
-        return cls(carried, done, -done % block if last else 0)
-
-
-class StreamingConv:
-    """A 3x3 convolution with zeros around the image, after an optional norm and SiLU.
-
-    For each chunk it writes a window of rows: those carried over, the new ones, zeros below the last. It convolves as
-    many as give complete rows of the result, and carries over the rows that the next results need. For example, an
-    image of five rows that comes in chunks of rows 0-1, 2-3 and 4 (z is a row of zeros):
-
-        chunk   carried   window         complete   carried over
-        0-1     z         z 0 1          0          0 1
-        2-3     0 1       0 1 2 3        1 2        2 3
-        4       2 3       2 3 4 z        3 4
-
-    An algorithm that computes blocks of rows (see :mod:`..cpu.algorithm`) returns whole blocks counted from the top of
-    the image, so that the blocks, and thereby the numbers, do not depend on the chunks. With blocks of four rows the
-    first two chunks complete nothing, and the last window gets three rows of zeros as ``fill``, whose results are cut
-    off:
-
-        chunk   carried     window                   complete    carried over
-        0-1     z           z 0 1                    -           z 0 1
-        2-3     z 0 1       z 0 1 2 3                -           z 0 1 2 3
-        4       z 0 1 2 3   z 0 1 2 3 4 z + z z z    0 1 2 3 4
-    """
-
-    growth = 1
-
-    def __init__(
-        self,
-        layer: CausalConv | Upsample,
-        size: FeatureMapSize,
-        workspace: Workspace | None,
-        norm: PixelNorm | None = None,
-    ) -> None:
-        self.conv = layer.conv if isinstance(layer, Upsample) else layer
-        self.norm, self.workspace = norm, workspace
-        self.algorithm = None if workspace is None else select_algorithm(layer, size)
-        self.block, self.scale = (1, 1) if self.algorithm is None else (self.algorithm.block, self.algorithm.scale)
-        self.filters: list[Tensor] | None = None
-        self.carried: Tensor | None = None  # None: the row of zeros above the image
-
-    def process(self, x: Tensor, last: bool) -> Tensor:
-        """Convolve (t, c, n, w) to (t, out, about n, w)."""
-        return self._convolve(x, x.shape[2], x.shape[3], last)
-
-    def _write(self, x: Tensor, out: Tensor) -> None:
-        """Write the convolution's input for these rows into its window."""
-        if self.norm is None:
-            out.copy_(x)
-        else:
-            norm_into(x, self.norm, out, silu=True)
-
-    def _convolve(self, x: Tensor, rows: int, width: int, last: bool) -> Tensor:
-        """Convolve the ``rows`` x ``width`` pixels that :meth:`_write` makes of ``x``; return what is complete."""
-        counts = _RowCounts.plan(1 if self.carried is None else self.carried.shape[2], rows, last, self.block)
-        window = self._make_window(x, counts, rows, width, last)
-        self.carried = window[:, :, counts.done : counts.carried + rows].clone()
-        height, width = counts.done * self.scale, width * self.scale
-        if not height:
-            return _make_empty(x, self.conv.out_channels, 0, width)
-        y = self._run(window[:, :, : counts.done + counts.fill + 2])
-        if last:
-            self.filters = None
-        cut = y.shape[2:] != (height, width)
-        return y[:, :, :height, :width].contiguous(memory_format=torch.channels_last) if cut else y
-
-    def _make_window(self, x: Tensor, counts: _RowCounts, rows: int, width: int, last: bool) -> Tensor:
-        border = 1 if self.block > 1 else 0  # columns of zeros in the window; a direct convolution adds its own
-        start, end = counts.carried, counts.carried + rows
-        full_width = width + -width % self.block + 2 * border
-        window = _make_empty(x, x.shape[1], end + last + counts.fill, full_width)
-        window[:, :, :start] = 0 if self.carried is None else self.carried
-        window[:, :, end:] = 0
-        if border:
-            window[..., :1] = 0
-            window[..., width + 1 :] = 0
-        self._write(x, window[:, :, start:end, border : border + width])
-        return window
-
-    def _run(self, window: Tensor) -> Tensor:
-        past = self.conv.past if window.shape[0] > 1 and isinstance(self.conv, CausalConv) else None
-        if self.algorithm is not None and self.workspace is not None:
-            if self.filters is None:
-                weights = [self.conv.weight, *([] if past is None else [past[1], past[0]])]
-                self.filters = self.algorithm.transform_filters(weights)
-            return self.algorithm.convolve(window, self.filters, cast("Tensor", self.conv.bias), self.workspace)
-        y = F.conv2d(window, self.conv.weight, self.conv.bias, padding=(0, 1))
-        if past is not None:
-            for ago in range(1, min(3, window.shape[0])):
-                y[ago:] += F.conv2d(window[:-ago], past[2 - ago], padding=(0, 1))
-        return y
-
-
-def _make_head(head: Head, size: FeatureMapSize, workspace: Workspace | None) -> StreamingConv:
-    return StreamingConv(cast("CausalConv", head["2"]), size, workspace, cast("PixelNorm", head["0"]))
+def _make_head(head: Head, size: FeatureMapSize, shared: Resources) -> StreamingConv:
+    return StreamingConv(cast("CausalConv", head["2"]), size, shared, cast("PixelNorm", head["0"]))
 
 
 class StreamingUpsample(StreamingConv):
@@ -234,16 +130,29 @@ class StreamingUpsample(StreamingConv):
 
     growth = 4
 
-    def __init__(self, layer: Upsample, size: FeatureMapSize, workspace: Workspace | None) -> None:
-        super().__init__(layer, size, workspace)
+    def __init__(self, layer: Upsample, size: FeatureMapSize, shared: Resources) -> None:
+        super().__init__(layer, size, shared)
         self.layer = layer
+        self.frames = None if layer.time_conv is None else take_cache(layer.time_conv, 2, size, shared.history)
+        self.frames_top = 0
 
     def process(self, x: Tensor, last: bool) -> Tensor:
         """Upsample (t, c, n, w) to (t', out, about 2n, 2w)."""
-        if x.shape[0] > 1 and self.layer.temporal:
-            x = upsample_frames(x, cast("TimeConv", self.layer.time_conv))
+        if self.layer.temporal:
+            x = self._upsample_frames(x)
         times = 2 // self.scale  # 1 where the algorithm upsamples
         return self._convolve(x, times * x.shape[2], times * x.shape[3], last)
+
+    def _upsample_frames(self, x: Tensor) -> Tensor:
+        conv = cast("TimeConv", self.layer.time_conv)
+        if self.history is None:
+            return upsample_frames(x, conv) if x.shape[0] > 1 else x
+        if self.history.is_first:
+            return x
+        cache, n = cast("FrameCache", self.frames), x.shape[2]
+        both = cache.exchange(x, self.frames_top)
+        self.frames_top += n
+        return double_frames(both, conv, len(both) - len(x))
 
     def _write(self, x: Tensor, out: Tensor) -> None:
         n, w = x.shape[2:]
@@ -259,27 +168,37 @@ class StreamingDownsample:
 
     growth = 1
 
-    def __init__(self, layer: Downsample, size: FeatureMapSize, workspace: Workspace | None) -> None:
-        self.layer, self.conv = layer, layer.conv
+    def __init__(self, layer: Downsample, size: FeatureMapSize, shared: Resources) -> None:
+        self.layer, self.conv, self.history = layer, layer.conv, shared.history
         self.carried: Tensor | None = None
+        after = size.after(layer)
+        self.frames = None if layer.time_conv is None else take_cache(layer.time_conv, 1, after, shared.history)
+        self.top = 0
 
     def process(self, x: Tensor, last: bool) -> Tensor:
         """Downsample (t, c, n, w) to (t', c, about n/2, w/2)."""
         n, w = x.shape[2:]
         k = 0 if self.carried is None else self.carried.shape[2]
-        window = _make_empty(x, x.shape[1], k + n + last, w + 1)
+        window = make_empty(x, x.shape[1], k + n + last, w + 1)
         if k:
             window[:, :, :k] = cast("Tensor", self.carried)
         window[:, :, k : k + n, :w] = x
-        window[..., w] = 0
+        window[..., w].zero_()
         if last:
-            window[:, :, -1] = 0
+            window[:, :, -1].zero_()
         done = max(0, (window.shape[2] - 1) // 2)
         self.carried = window[:, :, 2 * done :].clone()
-        y = self.conv(window[:, :, : 2 * done + 1]) if done else _make_empty(x, self.conv.out_channels, 0, w // 2)
-        if x.shape[0] > 1 and self.layer.temporal:
-            y = downsample_frames(y, cast("TimeConv", self.layer.time_conv))
-        return y
+        y = self.conv(window[:, :, : 2 * done + 1]) if done else make_empty(x, self.conv.out_channels, 0, w // 2)
+        return self._downsample_frames(y) if self.layer.temporal else y
+
+    def _downsample_frames(self, y: Tensor) -> Tensor:
+        conv = cast("TimeConv", self.layer.time_conv)
+        if self.history is None:
+            return downsample_frames(y, conv) if y.shape[0] > 1 else y
+        n = y.shape[2]
+        both = cast("FrameCache", self.frames).exchange(y, self.top)
+        self.top += n
+        return y if self.history.is_first else halve_frames(both, conv)
 
 
 class StreamingResidual:
@@ -287,8 +206,8 @@ class StreamingResidual:
 
     growth = 1
 
-    def __init__(self, block: Residual, size: FeatureMapSize, workspace: Workspace | None) -> None:
-        self.convs = [StreamingConv(conv, size, workspace, norm) for norm, conv in block.split_halves()]
+    def __init__(self, block: Residual, size: FeatureMapSize, shared: Resources) -> None:
+        self.convs = [StreamingConv(conv, size, shared, norm) for norm, conv in block.split_halves()]
         self.shortcut = block.shortcut
         self.delayed = _DelayedRows()
 
@@ -305,9 +224,10 @@ class StreamingResidual:
 class StreamingStage:
     """A resolution stage of Wan 2.2 with the shortcut around it."""
 
-    def __init__(self, stage: DownStage | UpStage, size: FeatureMapSize, workspace: Workspace | None) -> None:
+    def __init__(self, stage: DownStage | UpStage, size: FeatureMapSize, shared: Resources) -> None:
         self.stage = stage
-        self.layers = make_streaming(stage.layers, size, workspace)
+        self.layers = make_streaming(stage.layers, size, shared)
+        self.is_first = shared.history is None or shared.history.is_first
         self.growth = stage.scale[0] ** 2 if isinstance(stage, UpStage) else 1
         self.rows_together = stage.scale[0] if isinstance(stage, DownStage) else 1  # that the shortcut averages
         self.odd: Tensor | None = None
@@ -326,7 +246,7 @@ class StreamingStage:
         self.odd = x[:, :, even:].clone() if even < x.shape[2] else None
         if not even:
             return self.delayed.add(y, y[:, :, :0])
-        rows = self.stage.shortcut(x[:, :, :even].transpose(0, 1).unsqueeze(0))  # 1 c t n w
+        rows = self.stage.shortcut(x[:, :, :even].transpose(0, 1).unsqueeze(0), self.is_first)  # 1 c t n w
         return self.delayed.add(y, rows.squeeze(0).transpose(0, 1))
 
 
@@ -347,8 +267,3 @@ class _DelayedRows:
         left = [] if self.rows is None else [self.rows[:, :, k:]]
         self.rows = torch.cat([*left, rows[:, :, n:]], dim=2)
         return y
-
-
-def _make_empty(like: Tensor, channels: int, rows: int, width: int) -> Tensor:
-    shape = (like.shape[0], channels, rows, width)
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

@@ -1,34 +1,87 @@
-"""An encoder or decoder run as streaming layers, one image or video at a time, within the memory there is."""
+"""An encoder or decoder run without autograd, one image or video at a time, within the memory there is."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import WanVAEConfig
-from ..cpu.algorithm import estimate_workspace
 from ..cpu.workspace import Workspace
-from ..feature_map import FeatureMapSize
-from ..layers import Attention, Decoder, Encoder, patchify, unpatchify
+from ..feature_map import FeatureMapSize, trace_sizes
+from ..layers import Attention, Decoder, Encoder, arrange_pixels, patchify
+from ..memory import MemoryPlan, plan_memory, run_with_smaller_chunks
 from ..tiling import OnProgress, Tiling
+from .history import History, Resources
 from .inplace import attend
 from .rows import Stream, StreamingLayer, gather_rows, make_streaming, run_streaming, run_whole, split_stages
 
-__all__ = ["choose_chunk_pixels", "decode_batch", "encode_batch", "run_with_smaller_chunks"]
+__all__ = ["Part", "Run", "decode_batch", "decode_parts", "encode_batch", "encode_chunk"]
 
-_CPU_CHUNK = 8192  # pixels at any layer: activations stay in the CPU's cache; measured, flat from 4096 to 32768
-_SMALLEST_CHUNK = 64
-_BUFFERS = 14  # tensors of the widest layer's channels and a chunk's pixels that are alive at once at most, measured
-_MIDDLE = 6  # the same around the middle attention, over the whole latent
-_FIXED = 24 * 2**20  # what the allocator and the convolutions' own buffers take on a CPU, measured
-log = logging.getLogger(__name__)
-Result = TypeVar("Result")
+Report = Callable[[int], None]
+"""Called with the rows of the image, or of these frames, that are done."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An encoder or decoder that is about to run on an image or video.
+
+    Args:
+        network: the encoder or decoder.
+        config: of the VAE.
+        size: of the network's input, of as many frames as come at once.
+        plan: the chunks.
+    """
+
+    network: Encoder | Decoder
+    config: WanVAEConfig
+    size: FeatureMapSize
+    plan: MemoryPlan
+
+    @classmethod
+    def prepare(
+        cls,
+        network: Encoder | Decoder,
+        config: WanVAEConfig,
+        size: FeatureMapSize,
+        tiling: Tiling,
+        in_frames: bool = False,
+    ) -> Run:
+        """Choose the chunks for an input of this size; ``in_frames``: its frames must come as they are done."""
+        plan = plan_memory(network, config, size, tiling, in_frames)
+        return cls(network, config, plan.limit_frames(size), plan)
+
+    def make_resources(self) -> Resources:
+        """Return what the layers share, at the start of an image or video."""
+        history = None if self.plan.chunk_frames is None else History()
+        return Resources(Workspace() if self.plan.has_workspace else None, history)
+
+    def split_frames(self, x: Tensor) -> list[Tensor]:
+        """Split (c, t, h, w) into what comes at once: all of it, or the first frame and then some at a time."""
+        step = self.plan.chunk_frames
+        return [x] if step is None else [x[:, :1], *(x[:, 1:].split(step, 1) if x.shape[1] > 1 else ())]
+
+    def is_plain(self, chunk_pixels: int) -> bool:
+        """Whether the image runs through the plain network: on a card, all of it in one chunk."""
+        return self.plan.is_plain and chunk_pixels >= self.plan.chunk_pixels
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pixels that are done.
+
+    Args:
+        frame: of the first of them.
+        row: of the first of them.
+        pixels: (t, c, rows, W).
+    """
+
+    frame: int
+    row: int
+    pixels: Tensor
 
 
 @torch.no_grad()
@@ -40,35 +93,64 @@ def encode_batch(
     Args:
         encoder: the network.
         config: of the VAE.
-        pixels: in [-1, 1].
+        pixels: in [-1, 1], on any device.
         tiling: the chunks.
         on_progress: called after each chunk.
 
     Shapes:
         (b, 3, t, H, W) -> mean and log-variance (b, 2 z, t', h, w).
     """
-    frames, height, width = pixels.shape[2:]
-    patch = config.patch_size
-    size = FeatureMapSize(frames, height * width // patch**2)
-    weight = encoder.conv1.weight
-    has_workspace, chunk_pixels = _plan_memory(encoder, config, size, (height, width), tiling)
+    height, patch = pixels.shape[3], config.patch_size
+    size = FeatureMapSize(pixels.shape[2], height // patch, pixels.shape[4] // patch)
+    run = Run.prepare(encoder, config, size, tiling)
 
-    def encode(i: int, item: Tensor, chunk_pixels: int) -> Tensor:
-        def report(rows: int) -> None:
-            if on_progress is not None:
-                on_progress(i * height + rows * patch, len(pixels) * height)
+    def encode(i: int, chunk_pixels: int) -> Tensor:
+        chunks = run.split_frames(pixels[i])
+        shared, results = run.make_resources(), []
+        for j, chunk in enumerate(chunks):
+            report = _make_report(on_progress, (i * len(chunks) + j) * height, len(pixels) * len(chunks) * height)
+            results.append(encode_chunk(run, chunk, chunk_pixels, shared, report))
+        return torch.cat(results).transpose(0, 1)
 
-        x = patchify(rearrange(item, "1 c t h w -> t c h w").to(weight), patch)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return _encode(encoder, x, chunk_pixels, report, Workspace() if has_workspace else None)
+    return torch.stack(
+        [run_with_smaller_chunks(lambda n, i=i: encode(i, n), run.plan.chunk_pixels) for i in range(len(pixels))]
+    )
 
-    results = [run_with_smaller_chunks(partial(encode, i, x), chunk_pixels) for i, x in enumerate(pixels.split(1))]
-    return torch.stack([result.transpose(0, 1) for result in results])  # b c t h w
+
+def encode_chunk(run: Run, pixels: Tensor, chunk_pixels: int, shared: Resources, report: Report) -> Tensor:
+    """Encode the frames that come at once.
+
+    Args:
+        run: the encoder and its chunks.
+        pixels: all frames, or the next ones.
+        chunk_pixels: about how many pixels a layer takes at a time.
+        shared: what the layers share.
+        report: called after each chunk of rows.
+
+    Shapes:
+        (3, t, H, W) -> (t', 2 z, h, w).
+    """
+    patch = run.config.patch_size
+    x = patchify(rearrange(pixels, "c t h w -> t c h w").to(run.network.conv1.weight), patch)
+    x = x.contiguous(memory_format=torch.channels_last)
+    if run.is_plain(chunk_pixels):
+        y = run.network(x)
+        report(pixels.shape[2])
+        return y
+    y = _encode(run, x, chunk_pixels, shared, lambda rows: report(rows * patch))
+    if shared.history is not None:
+        shared.history.is_first = False
+    return y
 
 
 @torch.no_grad()
 def decode_batch(
-    decoder: Decoder, config: WanVAEConfig, z: Tensor, tiling: Tiling, on_progress: OnProgress | None
+    decoder: Decoder,
+    config: WanVAEConfig,
+    z: Tensor,
+    tiling: Tiling,
+    on_progress: OnProgress | None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Decode latents one at a time, from after the first 1x1 convolution.
 
@@ -78,57 +160,93 @@ def decode_batch(
         z: latents in the network's dtype.
         tiling: the chunks.
         on_progress: called after each chunk.
+        out: where the result goes, on any device, in any dtype; None makes it in float32 beside ``z``.
 
     Shapes:
-        (b, z, t, h, w) -> (b, 3, t', H, W), float32, not clamped.
+        (b, z, t, h, w) -> (b, 3, t', H, W), not clamped.
     """
-    frames = 1 + (z.shape[2] - 1) * config.temporal_factor
-    height, width = z.shape[3] * config.spatial_factor, z.shape[4] * config.spatial_factor
-    size = FeatureMapSize(z.shape[2], z.shape[3] * z.shape[4])
-    result = torch.empty(z.shape[0], 3, frames, height, width, device=z.device)
-    has_workspace, chunk_pixels = _plan_memory(decoder, config, size, (height, width), tiling)
+    run = Run.prepare(decoder, config, FeatureMapSize(*z.shape[2:]), tiling)
+    shape = config.shape_pixels(z.shape)
+    chunks = len(run.split_frames(z[0]))
+    results = [out]
 
-    def decode(i: int, item: Tensor, chunk_pixels: int) -> None:
-        done = 0
-        x = rearrange(item, "1 c t h w -> t c h w").contiguous(memory_format=torch.channels_last)
-        for rows, _ in _decode(decoder, x, chunk_pixels, Workspace() if has_workspace else None):
-            if not rows.shape[2]:
-                continue
-            rows = unpatchify(rows, config.patch_size)
-            result[i, :, :, done : done + rows.shape[2]] = rearrange(rows, "t c h w -> c t h w")
-            done += rows.shape[2]
+    def decode(i: int, chunk_pixels: int) -> None:
+        for j, part in decode_parts(run, z[i], chunk_pixels):
+            if results[0] is None:  # made as late as can be: an image is done when its memory is needed
+                results[0] = torch.empty(shape, device=z.device)
+            t, n = part.pixels.shape[0], part.pixels.shape[2]
+            place = results[0][i, :, part.frame : part.frame + t, part.row : part.row + n]
+            place.copy_(rearrange(part.pixels, "t c h w -> c t h w"))
             if on_progress is not None:
-                on_progress(i * height + done, len(z) * height)
+                on_progress((i * chunks + j) * shape[3] + part.row + n, len(z) * chunks * shape[3])
 
-    for i, item in enumerate(z.split(1)):
-        run_with_smaller_chunks(partial(decode, i, item), chunk_pixels)
-    return result
+    for i in range(len(z)):
+        run_with_smaller_chunks(lambda n, i=i: decode(i, n), run.plan.chunk_pixels)
+    return results[0]
 
 
-def _encode(
-    encoder: Encoder, x: Tensor, chunk_pixels: int, report: Callable[[int], None], workspace: Workspace | None
-) -> Tensor:
+def decode_parts(run: Run, z: Tensor, chunk_pixels: int) -> Iterator[tuple[int, Part]]:
+    """Decode a latent (z, t, h, w); yield which chunk of frames is being done, and its pixels as they are done.
+
+    Args:
+        run: the decoder and its chunks.
+        z: the whole latent.
+        chunk_pixels: about how many pixels a layer takes at a time.
+    """
+    shared, frame = run.make_resources(), 0
+    for j, chunk in enumerate(run.split_frames(z)):
+        x = rearrange(chunk, "c t h w -> t c h w").contiguous(memory_format=torch.channels_last)
+        frames = row = 0
+        for rows in _decode(run, x, chunk_pixels, shared):
+            pixels = arrange_pixels(rows, run.config)
+            del rows
+            frames = len(pixels)
+            yield j, Part(frame, row, pixels)
+            row += pixels.shape[2]
+            del pixels
+        frame += frames
+        if shared.history is not None:
+            shared.history.is_first = False
+
+
+def _make_report(on_progress: OnProgress | None, start: int, total: int) -> Report:
+    def report(rows: int) -> None:
+        if on_progress is not None:
+            on_progress(start + rows, total)
+
+    return report
+
+
+def _encode(run: Run, x: Tensor, chunk_pixels: int, shared: Resources, report: Report) -> Tensor:
     """Run an encoder on (t, 3 or 12, H, W); ``report`` is called with the rows of ``x`` that are done."""
-    before, middle, after = encoder.split_parts()
+    before, middle, after = run.network.split_parts()
+    size = run.size
     stream = _read_rows(x, max(1, chunk_pixels // (x.shape[0] * x.shape[3])), report)
-    for stage in split_stages(make_streaming(before, FeatureMapSize.of(x), workspace)):
+    for stage in split_stages(make_streaming(before, size, shared)):
         stream = _run_stage(stage, stream, chunk_pixels)
-    y = _run_middle(middle, torch.cat([rows for rows, _ in stream], dim=2), chunk_pixels, workspace)
+    for layer, _ in trace_sizes(before, size):
+        size = size.after(layer)
+    y = _run_middle(middle, torch.cat([rows for rows, _ in stream], dim=2), chunk_pixels, size, shared)
     for layer in after:
-        y = run_whole(layer, y, chunk_pixels, workspace)
+        y = run_whole(layer, y, chunk_pixels, size, shared)
     return y
 
 
-def _decode(decoder: Decoder, x: Tensor, chunk_pixels: int, workspace: Workspace | None) -> Stream:
+def _decode(run: Run, x: Tensor, chunk_pixels: int, shared: Resources) -> Iterator[Tensor]:
     """Run a decoder on (t, z, h, w) and yield the finished rows (t', 3 or 12, rows, W)."""
-    before, middle, after = decoder.split_parts()
+    if run.is_plain(chunk_pixels):
+        yield run.network(x)
+        return
+    before, middle, after = run.network.split_parts()
     for layer in before:
-        x = run_whole(layer, x, chunk_pixels, workspace)
-    x = _run_middle(middle, x, chunk_pixels, workspace)
-    yield from run_streaming(make_streaming(after, FeatureMapSize.of(x), workspace), x, True, chunk_pixels)
+        x = run_whole(layer, x, chunk_pixels, run.size, shared)
+    x = _run_middle(middle, x, chunk_pixels, run.size, shared)
+    for rows, _ in run_streaming(make_streaming(after, run.size, shared), x, True, chunk_pixels):
+        if rows.shape[2]:
+            yield rows
 
 
-def _read_rows(x: Tensor, rows: int, report: Callable[[int], None]) -> Stream:
+def _read_rows(x: Tensor, rows: int, report: Report) -> Stream:
     done = 0
     for chunk in x.split(rows, dim=2):
         done += chunk.shape[2]
@@ -141,99 +259,10 @@ def _run_stage(layers: Sequence[StreamingLayer], stream: Stream, chunk_pixels: i
         yield from run_streaming(layers, x, last, chunk_pixels)
 
 
-def _run_middle(layers: Sequence[nn.Module], x: Tensor, chunk_pixels: int, workspace: Workspace | None) -> Tensor:
+def _run_middle(
+    layers: Sequence[nn.Module], x: Tensor, chunk_pixels: int, size: FeatureMapSize, shared: Resources
+) -> Tensor:
     """Run the middle block, which needs the whole latent because of its attention."""
     for layer in layers:
-        x = attend(layer, x) if isinstance(layer, Attention) else run_whole(layer, x, chunk_pixels, workspace)
+        x = attend(layer, x) if isinstance(layer, Attention) else run_whole(layer, x, chunk_pixels, size, shared)
     return x
-
-
-# Memory --------------------------------------------------------------------------------------------------------------
-
-
-def _plan_memory(
-    network: Encoder | Decoder, config: WanVAEConfig, size: FeatureMapSize, shape: tuple[int, int], tiling: Tiling
-) -> tuple[bool, int]:
-    """Return whether there is room for the CPU's convolution algorithms, and the pixels of a chunk.
-
-    Args:
-        network: the encoder or decoder.
-        config: of the VAE.
-        size: of the network's input.
-        shape: height and width of the image.
-        tiling: what the user chose.
-    """
-    if tiling.budget_mb is None:
-        return True, choose_chunk_pixels(tiling, config, shape, network.conv1.weight)
-    workspace = estimate_workspace(network, size)
-    has_workspace = 2 * workspace <= tiling.budget_mb * 2**20
-    workspace = workspace if has_workspace else 0
-    return has_workspace, choose_chunk_pixels(tiling, config, shape, network.conv1.weight, workspace)
-
-
-def choose_chunk_pixels(
-    tiling: Tiling, config: WanVAEConfig, shape: tuple[int, int], weight: Tensor, workspace: int = 0
-) -> int:
-    """Return how many pixels a layer takes at a time, whatever its resolution.
-
-    Args:
-        tiling: what the user chose.
-        config: of the VAE.
-        shape: height and width of the image.
-        weight: any weight, for its dtype and device.
-        workspace: bytes that the convolution algorithms take.
-    """
-    height, width = shape
-    if tiling.mode == "off":
-        return height * width
-    most = _CPU_CHUNK if weight.device.type == "cpu" else height * width
-    free = _measure_free_bytes(tiling, weight.device)
-    if free is None:
-        return most
-    widest = max(*config.encoder_dims, *config.decoder_dims) * weight.dtype.itemsize
-    latent = height * width // config.spatial_factor**2
-    left = free - _FIXED - workspace - _MIDDLE * latent * widest - 3 * 4 * 2 * height * width
-    if left < 0:
-        log.warning(
-            "the VAE has %.0f MB for an image of %dx%d, whose middle block alone needs more; "
-            "using the smallest chunks", free / 2**20, width, height,
-        )  # fmt: skip
-    return min(most, max(_SMALLEST_CHUNK, int(left / (_BUFFERS * widest))))
-
-
-def _measure_free_bytes(tiling: Tiling, device: torch.device) -> float | None:
-    if tiling.budget_mb is not None:
-        return tiling.budget_mb * 2**20
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return 0.8 * (torch.cuda.mem_get_info(device)[0] + unused)
-    return None
-
-
-def run_with_smaller_chunks(work: Callable[[int], Result], chunk_pixels: int) -> Result:
-    """Return ``work(chunk_pixels)``; when memory runs out, try again with chunks half as large.
-
-    Args:
-        work: takes the pixels of a chunk.
-        chunk_pixels: the first ones to try.
-
-    Raises:
-        MemoryError: even the smallest chunks do not fit.
-    """
-    while True:
-        try:
-            return work(chunk_pixels)
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            if chunk_pixels <= _SMALLEST_CHUNK:
-                raise MemoryError("not enough memory even in the smallest chunks; use a smaller image.") from error
-        chunk_pixels = max(_SMALLEST_CHUNK, chunk_pixels // 2)
-        log.warning("out of memory; the VAE continues in chunks of %d pixels", chunk_pixels)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text or "not enough memory" in text

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..layers import TimeConv
 
-__all__ = ["convolve_1x1", "downsample_frames", "upsample_frames"]
+__all__ = ["convolve_1x1", "double_frames", "downsample_frames", "halve_frames", "upsample_frames"]
 
 
 def upsample_frames(x: Tensor, conv: TimeConv) -> Tensor:
@@ -18,14 +18,22 @@ def upsample_frames(x: Tensor, conv: TimeConv) -> Tensor:
     Shapes:
         (t, c, n, w) -> (2t - 1, c, n, w).
     """
+    return torch.cat([x[:1], double_frames(x[1:], conv, 0)])
+
+
+def double_frames(x: Tensor, conv: TimeConv, earlier: int) -> Tensor:
+    """Make two frames of each but the first ``earlier`` ones, which they look back at.
+
+    Shapes:
+        (earlier + t, c, n, w) -> (2t, c, n, w).
+    """
     before_last, before, now = conv.split_slices()
-    rest = x[1:]
-    y = convolve_1x1(rest, now, conv.bias)
-    if len(rest) > 1:
-        y[1:] += convolve_1x1(rest[:-1], before)
-    if len(rest) > 2:
-        y[2:] += convolve_1x1(rest[:-2], before_last)
-    return torch.cat([x[:1], rearrange(y, "t (k c) h w -> (t k) c h w", k=2)])
+    y = convolve_1x1(x[earlier:], now, conv.bias)
+    for ago, kernel in ((1, before), (2, before_last)):
+        first = max(0, ago - earlier)  # of the new frames that have one so long ago
+        if earlier + len(y) > ago:
+            y[first:] += convolve_1x1(x[earlier + first - ago : -ago], kernel)
+    return rearrange(y, "t (k c) h w -> (t k) c h w", k=2)
 
 
 def downsample_frames(x: Tensor, conv: TimeConv) -> Tensor:
@@ -34,11 +42,20 @@ def downsample_frames(x: Tensor, conv: TimeConv) -> Tensor:
     Shapes:
         (t, c, n, w) -> ((t + 1) / 2, c, n, w).
     """
+    return torch.cat([x[:1], halve_frames(x, conv)])
+
+
+def halve_frames(x: Tensor, conv: TimeConv) -> Tensor:
+    """Make one frame of each pair after the first frame, with the frame before the pair.
+
+    Shapes:
+        (1 + 2t, c, n, w) -> (t, c, n, w).
+    """
     before_last, before, now = conv.split_slices()
     y = convolve_1x1(x[2::2], now, conv.bias)
     y += convolve_1x1(x[1:-1:2], before)
     y += convolve_1x1(x[:-2:2], before_last)
-    return torch.cat([x[:1], y])
+    return y
 
 
 def convolve_1x1(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:

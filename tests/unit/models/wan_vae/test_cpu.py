@@ -60,7 +60,7 @@ def wide_conv(channels: int, dtype: torch.dtype = torch.float32) -> CausalConv:
     return CausalConv(channels, channels).to(dtype)
 
 
-LARGE = FeatureMapSize(1, 512 * 512)
+LARGE = FeatureMapSize(1, 512, 512)
 
 
 def test_each_precision_has_its_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,22 +86,22 @@ def test_each_precision_has_its_algorithm(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_upsampling_is_fused_where_it_is_large_enough() -> None:
     """25 values for each output channel are fewer than the 4 x 36 that the upsampled map would allow."""
     layer = Upsample(96, 96, temporal=False)
-    assert select_algorithm(layer, FeatureMapSize(1, 600)) is UPSAMPLE_25
-    assert select_algorithm(layer, FeatureMapSize(1, 599)) is F4X4
-    assert select_algorithm(layer, FeatureMapSize(1, 100)) is None
-    assert select_algorithm(layer.to(torch.bfloat16), FeatureMapSize(1, 1)) is POLYPHASE
+    assert select_algorithm(layer, FeatureMapSize(1, 1, 600)) is UPSAMPLE_25
+    assert select_algorithm(layer, FeatureMapSize(1, 1, 599)) is F4X4
+    assert select_algorithm(layer, FeatureMapSize(1, 1, 100)) is None
+    assert select_algorithm(layer.to(torch.bfloat16), FeatureMapSize(1, 1, 1)) is POLYPHASE
     assert select_algorithm(Upsample(64, 96, temporal=False), LARGE) is None
 
 
 def test_small_images_and_short_videos_do_without_transformed_filters() -> None:
     """The filters may be four times as large as a layer's input: 9 pixels for each output channel and slice."""
     conv = wide_conv(384)
-    assert select_algorithm(conv, FeatureMapSize(1, 64 * 64))
-    assert not select_algorithm(conv, FeatureMapSize(1, 32 * 32))
-    assert not select_algorithm(conv, FeatureMapSize(9, 32 * 32))
-    assert select_algorithm(conv, FeatureMapSize(9, 64 * 64))
+    assert select_algorithm(conv, FeatureMapSize(1, 64, 64))
+    assert not select_algorithm(conv, FeatureMapSize(1, 32, 32))
+    assert not select_algorithm(conv, FeatureMapSize(9, 32, 32))
+    assert select_algorithm(conv, FeatureMapSize(9, 64, 64))
     vae = WanVAE(WanVAEConfig(dim=96, dim_mult=(1, 1), temporal_downsample=(True,), num_res_blocks=1))
-    sizes = (1, 9), (1, 4096), (5, 4096)
+    sizes = (1, 1, 9), (1, 64, 64), (5, 64, 64)
     small, large, video = (estimate_workspace(vae.decoder, FeatureMapSize(*size)) for size in sizes)
     assert small < large < video
 
@@ -112,5 +112,5 @@ def test_the_workspace_counts_what_each_layer_takes(pixels: int, values: int) ->
     vae = WanVAE(WanVAEConfig(dim=48, dec_dim=48, dim_mult=(1, 2), temporal_downsample=(False,), num_res_blocks=1))
     vae.decoder.upsamples = torch.nn.ModuleList([Upsample(96, 96, temporal=False)])
     vae.decoder.middle = torch.nn.Sequential()
-    found = estimate_workspace(vae.decoder, FeatureMapSize(1, pixels))
+    found = estimate_workspace(vae.decoder, FeatureMapSize(1, 1, pixels))
     assert found == 96 * 96 * values * 4 + estimate_buffers(96)

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from wan_lite.models.wan_vae import WAN21, Tiling, WanVAE, WanVAEConfig, load_wan_vae
+from wan_lite.models.wan_vae import WAN21, Tiling, WanVAE, WanVAEConfig, load_wan_vae, memory
 from wan_lite.models.wan_vae.cpu import algorithm
-from wan_lite.models.wan_vae.streaming import run
-from wan_lite.models.wan_vae.streaming.rows import _RowCounts
-from wan_lite.models.wan_vae.streaming.run import choose_chunk_pixels, run_with_smaller_chunks
+from wan_lite.models.wan_vae.memory import choose_chunk_pixels, run_with_smaller_chunks
+from wan_lite.models.wan_vae.streaming.conv import RowCounts
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "wan_vae"
 
@@ -21,21 +20,21 @@ VECTORS = Path(__file__).parents[3] / "vectors" / "wan_vae"
 def test_the_rows_of_a_direct_convolution() -> None:
     """The first example in the documentation of ``StreamingConv``: five rows as 0-1, 2-3 and 4."""
     first, second, third = (
-        _RowCounts.plan(1, 2, False, 1),
-        _RowCounts.plan(2, 2, False, 1),
-        _RowCounts.plan(2, 1, True, 1),
+        RowCounts.plan(1, 2, False, 1),
+        RowCounts.plan(2, 2, False, 1),
+        RowCounts.plan(2, 1, True, 1),
     )
-    assert (first, second, third) == (_RowCounts(1, 1, 0), _RowCounts(2, 2, 0), _RowCounts(2, 2, 0))
+    assert (first, second, third) == (RowCounts(1, 1, 0), RowCounts(2, 2, 0), RowCounts(2, 2, 0))
 
 
 def test_the_rows_of_a_convolution_in_blocks() -> None:
     """The second example: in blocks of four rows nothing is complete before the last chunk."""
     first, second, third = (
-        _RowCounts.plan(1, 2, False, 4),
-        _RowCounts.plan(3, 2, False, 4),
-        _RowCounts.plan(5, 1, True, 4),
+        RowCounts.plan(1, 2, False, 4),
+        RowCounts.plan(3, 2, False, 4),
+        RowCounts.plan(5, 1, True, 4),
     )
-    assert (first, second, third) == (_RowCounts(1, 0, 0), _RowCounts(3, 0, 0), _RowCounts(5, 5, 3))
+    assert (first, second, third) == (RowCounts(1, 0, 0), RowCounts(3, 0, 0), RowCounts(5, 5, 3))
 
 
 @pytest.mark.parametrize("block", [1, 2, 4])
@@ -44,7 +43,7 @@ def test_rows_are_counted_once_in_whole_blocks(chunks: list[int], block: int) ->
     carried, done = 1, 0
     for i, new in enumerate(chunks):
         last = i == len(chunks) - 1
-        counts = _RowCounts.plan(carried, new, last, block)
+        counts = RowCounts.plan(carried, new, last, block)
         assert counts.done % block == 0 or last
         assert (counts.done + counts.fill) % block == 0
         carried, done = carried + new - counts.done, done + counts.done
@@ -123,7 +122,7 @@ def test_a_wide_vae_stays_close_in_half_precision(monkeypatch: pytest.MonkeyPatc
     assert (found_video - exact_video).square().mean().sqrt() <= 1e-2 * exact_video.abs().max()
     small = Tiling("budget", 0.01)
     assert (vae.decode(z, clamp=False, tiling=small) - exact).square().mean().sqrt() <= 1e-2 * exact.abs().max()
-    monkeypatch.setattr(run, "choose_chunk_pixels", lambda *arguments: 64)
+    monkeypatch.setattr(memory, "choose_chunk_pixels", lambda *arguments: 64)
     assert torch.equal(vae.decode(z, clamp=False), found)
     assert torch.equal(vae.decode(video, clamp=False), found_video)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from wan_lite.models.finite import NonFiniteError
 from wan_lite.models.wan_vae import WAN21, WAN22, Tiling, WanVAE, WanVAEConfig, load_wan_vae
-from wan_lite.models.wan_vae.streaming import rows
+from wan_lite.models.wan_vae.streaming import conv
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "wan_vae"
 VARIANTS = ("wan21", "wan22")
@@ -207,9 +207,9 @@ def test_bad_configurations_are_refused(arguments: dict[str, Any], sentence: str
     assert "\n" not in str(caught.value) and len(str(caught.value)) <= 400
 
 
-def test_decode_reaches_the_first_convolution_through_four_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_reaches_the_first_convolution_through_six_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside those that only describe the network or choose the convolution's algorithm; the input is checked once."""
-    aside = {"config", "layers", "feature_map", "cpu.algorithm", "cpu.workspace"}
+    aside = {"config", "layers", "feature_map", "cpu.algorithm", "cpu.workspace", "streaming.history"}
     entered: list[str] = []
 
     class FirstConvolution(Exception):
@@ -224,7 +224,7 @@ def test_decode_reaches_the_first_convolution_through_four_modules(monkeypatch: 
             entered.append(f"{module.removeprefix('wan_lite.models.wan_vae.')}:{frame.f_code.co_name}")
 
     decoder = WanVAE(WanVAEConfig(dim=4)).requires_grad_(False)
-    monkeypatch.setattr(rows.F, "conv2d", convolve)
+    monkeypatch.setattr(conv.F, "conv2d", convolve)
     sys.setprofile(note)
     try:
         with pytest.raises(FirstConvolution):
@@ -232,5 +232,5 @@ def test_decode_reaches_the_first_convolution_through_four_modules(monkeypatch: 
     finally:
         sys.setprofile(None)
     modules = {name.split(":")[0] for name in entered}
-    assert modules - aside == {"vae", "validation", "streaming.run", "streaming.rows"}
+    assert modules - aside == {"vae", "validation", "memory", "streaming.run", "streaming.rows", "streaming.conv"}
     assert entered.count("validation:check_latent") == 1
