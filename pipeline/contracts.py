@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..models.known_students import KnownStudents, load_known_students
 from ..models.student import Student, fit_contract
 from ..on_mismatch import check_on_mismatch, raise_or_warn
 from ..samplers.contract import PRESETS, SamplingContract
@@ -124,23 +125,45 @@ def choose_alternative(contract: SamplingContract, number: int) -> SamplingContr
     return contract.alternatives[number - 1]
 
 
-def parse_candidates(names: str, contract: SamplingContract | None = None) -> dict[str, SamplingContract]:
-    """Return the presets named in ``names``, one a line, and before them a contract that somebody has already.
+def parse_candidates(
+    names: str, contract: SamplingContract | None = None, students: KnownStudents | None = None
+) -> dict[str, SamplingContract]:
+    """Return the contracts named in ``names``, one a line, and before them one that somebody has already.
+
+    A contract with alternatives gives one candidate for each.
 
     Args:
-        names: one a line; empty lines count for nothing.
+        names: presets, or ids of known students; empty lines count for nothing.
         contract: one more to try.
+        students: the known students; None loads them.
 
     Raises:
-        ValueError: a name is not that of a preset, or there is nothing to try.
+        ValueError: a name is neither, or there is nothing to try.
     """
-    lines = [line.strip() for line in names.splitlines() if line.strip()]
-    unknown = [name for name in lines if name not in PRESETS]
-    if unknown or not (lines or contract):
-        given = f"{unknown[0]!r} is not a preset" if unknown else "there is nothing to try"
-        raise ValueError(f"candidates: {given}; name some of these, one a line: {'; '.join(PRESETS)}.")
-    found = {name: PRESETS[name] for name in lines}
-    return found if contract is None else {"connected contract": contract, **found}
+    found = {} if contract is None else _list_alternatives("connected contract", contract)
+    for name in filter(None, map(str.strip, names.splitlines())):
+        found |= _find_candidate(name, students or load_known_students())
+    if not found:
+        raise ValueError(f"candidates: there is nothing to try; name {_CANDIDATES}.")
+    return found
+
+
+_CANDIDATES = f"some of these, one a line: {'; '.join(PRESETS)}; or a known student (`wan-lite known` lists them)"
+
+
+def _find_candidate(name: str, students: KnownStudents) -> dict[str, SamplingContract]:
+    if name in PRESETS:
+        return {name: PRESETS[name]}
+    student = students.students.get(name)
+    contract = None if student is None else student.contract()
+    if contract is None:
+        raise ValueError(f"candidates: {name!r} is neither a preset nor a known student; name {_CANDIDATES}.")
+    return _list_alternatives(name, contract)
+
+
+def _list_alternatives(name: str, contract: SamplingContract) -> dict[str, SamplingContract]:
+    others = {f"{name}, alternative {n}": other for n, other in enumerate(contract.alternatives, 1)}
+    return {name: contract, **others}
 
 
 def parse_steps(text: str) -> list[int]:

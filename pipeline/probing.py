@@ -13,7 +13,8 @@ whatever the images show:
 And a result that cannot be told from white noise is not an image. Each of these adds to a score; 0 is perfect.
 
 Steps and shift leave no such mark: they are a matter of accuracy. So candidates of one prediction type stay together,
-and among them the cheapest comes first whose result is that of the finest run, to 6 %.
+and among them the cheapest comes first whose result is that of the finest run, to 6 %. A few-step student knows only
+the sigmas of its training: such contracts are denoised at their own sigmas, and the score alone decides among them.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from ..samplers.prediction import Prediction, to_x0
 from ..samplers.process import NoiseProcess
 from ..samplers.solver import Network, sample
 
-__all__ = ["Evidence", "LatentStatistics", "ProbeReport", "measure_latent", "probe"]
+__all__ = ["Evidence", "LatentStatistics", "ProbeReport", "count_calls", "measure_latent", "probe"]
 
 RENOISE_TIMESTEPS = (50, 150, 300, 500, 700)
 _RENOISE_SEED = 0x5EED  # away from the seeds that the images start from
+_NOISE_ALONE = 0.999  # from this sigma on there is nothing in the input to denoise
 _CAP = 3.0  # no single measure decides alone
 CLEAR = 0.3  # a lead over the best other prediction type that leaves no doubt
 CONVERGED = 0.06  # a result this near the finest run's is the same
@@ -71,9 +73,10 @@ class Evidence:
         statistics: Of the result as the VAE gets it.
         rms_ratio: The latent's root mean square over what it should be, after each step.
         denoising: Mean squared error of denoising the result over a Wiener filter's, at each timestep of
-            ``RENOISE_TIMESTEPS``.
+            ``RENOISE_TIMESTEPS``, or at a few-step student's own below 1000.
         penalties: What each measure adds to :attr:`score`.
-        distance: How far the result is from that of the finest run of the same prediction type, relative to its size.
+        distance: How far the result is from that of the finest run of the same prediction type, relative to its size;
+            among few-step contracts from that of the best score.
     """
 
     name: str
@@ -148,6 +151,7 @@ def probe(
     seed: int = 0,
     finish: Callable[[Tensor], Tensor] = lambda latent: latent,
     on_run: Callable[[int, int], None] | None = None,
+    max_calls: int | None = None,
 ) -> ProbeReport:
     """Run every candidate from the same noise and rank them by how far each is from what a right sampling gives.
 
@@ -158,14 +162,21 @@ def probe(
         seed: Of the starting noise, item i using seed + i.
         finish: From the network's own latents to the VAE's, normalised (a student's ``to_vae_latent``).
         on_run: Called as ``on_run(done, total)`` after each candidate.
+        max_calls: How many calls of the network are allowed for all candidates together; None allows any number.
 
     Raises:
-        ValueError: There are no candidates, or shape is not (b, c, h, w).
+        ValueError: There are no candidates, they need more calls than allowed, or shape is not (b, c, h, w).
     """
     if not candidates:
         raise ValueError("candidates is empty; give at least one contract, for example those of PRESETS.")
     if len(shape) != 4 or min(shape) < 1 or min(shape[2:]) < 2:
         raise ValueError(f"shape is {tuple(shape)}; give (batch, channels, height, width), 2 or more high and wide.")
+    calls = sum(map(count_calls, candidates.values()))
+    if max_calls is not None and calls > max_calls:
+        raise ValueError(
+            f"the {len(candidates)} candidates need {calls} calls of the network, and max_calls is {max_calls}; name "
+            "fewer candidates, or allow more."
+        )
     noise = per_item_noise(shape, seed)
     found = []
     with torch.no_grad():
@@ -175,6 +186,19 @@ def probe(
                 on_run(done, len(candidates))
     ranking = _rank(found)
     return ProbeReport(ranking, _summarise(ranking))
+
+
+def count_calls(contract: SamplingContract) -> int:
+    """Return how many times the network is called for a candidate: its steps, and its result denoised again."""
+    return contract.schedule().steps + len(_choose_levels(contract))
+
+
+def _choose_levels(contract: SamplingContract) -> list[tuple[float, float]]:
+    """Return (timestep, sigma) at which a result is denoised: of a few-step student those of its training, below 1."""
+    if not contract.has_fixed_sigmas:
+        return [(t, contract.process.from_time(t / 1000)) for t in RENOISE_TIMESTEPS]
+    schedule = contract.schedule()
+    return [(schedule.timestep_at(sigma), sigma) for sigma in schedule.sigma_values[:-1] if sigma < _NOISE_ALONE]
 
 
 def measure_latent(latent: Tensor) -> LatentStatistics:
@@ -213,8 +237,8 @@ def _examine(
         network, noise, schedule, contract.make_solver(), prediction=Prediction(contract.prediction), on_step=watch
     )
     denoising = tuple(
-        _measure_denoising(network, contract, schedule.process, latent, t, seed + n)
-        for n, t in enumerate(RENOISE_TIMESTEPS)
+        _measure_denoising(network, contract, latent, level, seed + n)
+        for n, level in enumerate(_choose_levels(contract))
     )
     statistics = measure_latent(finish(latent))
     penalties = _compute_penalties(statistics, ratios, denoising, latent.shape[-2:])
@@ -222,15 +246,15 @@ def _examine(
 
 
 def _measure_denoising(
-    network: Network, contract: SamplingContract, process: NoiseProcess, latent: Tensor, timestep: int, seed: int
+    network: Network, contract: SamplingContract, latent: Tensor, level: tuple[float, float], seed: int
 ) -> float:
-    """Return the error of denoising ``latent`` at ``timestep`` over that of a Wiener filter of its variance."""
-    share = timestep / 1000
-    sigma = process.from_time(share)
+    """Return the error of denoising ``latent`` at (timestep, sigma) over that of a Wiener filter of its variance."""
+    (timestep, sigma), process = level, contract.process
     alpha = process.alpha(sigma)
     noise = per_item_noise(latent.shape, seed + _RENOISE_SEED).to(latent)
     x = process.add_noise(latent, noise, sigma)
-    fed = torch.full((len(x),), timestep, dtype=torch.int64, device=x.device)
+    kind = torch.int64 if float(timestep).is_integer() else torch.float32
+    fed = torch.full((len(x),), timestep, dtype=kind, device=x.device)
     x0 = to_x0(network(x, fed), x, sigma, Prediction(contract.prediction), process)
     variance = float(latent.float().var())
     filtered = sigma**2 * variance / (alpha**2 * variance + sigma**2)
@@ -248,7 +272,7 @@ def _compute_penalties(
         "RMS ratio": max(abs(_log(value)) for value in ratios),
         "spread": sum(abs(_log(value)) for value in statistics.std) / len(statistics.std),
         "offset": max(0.0, sum(map(abs, statistics.mean)) / len(statistics.mean) - 0.5),
-        "denoising": max(0.0, 1.0 + 0.5 * sum(map(_log, denoising)) / len(denoising)),
+        "denoising": max(0.0, 1.0 + 0.5 * sum(map(_log, denoising)) / max(len(denoising), 1)),
         "white noise": 1.0 if _is_white(statistics, size) else 0.0,
     }
     return {name: min(value, _CAP) for name, value in logs.items()}
@@ -274,9 +298,15 @@ def _rank(found: Sequence[Evidence]) -> tuple[Evidence, ...]:
 
 
 def _rank_by_accuracy(group: Sequence[Evidence]) -> list[Evidence]:
-    finest = max(group, key=lambda item: (math.isfinite(item.score), item.contract.steps))
+    """Place the runs of one prediction type, which come sorted by score."""
+    has_few_steps = any(item.contract.has_fixed_sigmas for item in group)
+    finest = (
+        group[0] if has_few_steps else max(group, key=lambda item: (math.isfinite(item.score), item.contract.steps))
+    )
     size = max(_measure_rms(finest.latent), 1e-12)
     placed = [replace(item, distance=_measure_rms(item.latent - finest.latent) / size) for item in group]
+    if has_few_steps:  # more steps are not nearer to anything that was trained
+        return placed
     # a stable sort: what is not equal to the finest run stays in the order of scores
     return sorted(placed, key=lambda item: (not item.is_converged, item.contract.steps if item.is_converged else 0))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ class ProbeSampler(comfy.samplers.Sampler):
         shape: Of the latents, (b, c, h, w).
         seed: Of the noise that every candidate starts from.
         normalise: From the network's own latents to the VAE's, normalised.
+        max_calls: How many calls of the network are allowed.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class ProbeSampler(comfy.samplers.Sampler):
         shape: Sequence[int],
         seed: int,
         normalise: Callable[[Tensor], Tensor],
+        max_calls: int,
     ) -> None:
         self.candidates, self.shape, self.seed, self.normalise = candidates, shape, seed, normalise
+        self.max_calls = max_calls
         self.report: ProbeReport | None = None
 
     def sample(
@@ -52,20 +55,48 @@ class ProbeSampler(comfy.samplers.Sampler):
             return output.reshape(x.shape).to(x)
 
         self.report = probe(
-            network, self.candidates, self.shape, seed=self.seed, finish=self.normalise, on_run=Progress()
+            network,
+            self.candidates,
+            self.shape,
+            seed=self.seed,
+            finish=self.normalise,
+            on_run=Progress(),
+            max_calls=self.max_calls,
         )
         return noise
 
 
-def run_probe(
-    model: Any, positive: list[Any], candidates: Mapping[str, SamplingContract], latent: Tensor, seed: int
-) -> ProbeReport:
-    """Run the probe on latents in the shape of ``latent``, (b, c, h, w) or (b, c, 1, h, w)."""
+@dataclass(frozen=True)
+class ProbeInputs:
+    """What is probed, and with what effort.
+
+    Attributes:
+        model: The MODEL.
+        positive: The prompt.
+        latent: In the shape to probe, (b, c, h, w) or (b, c, 1, h, w).
+        seed: Of the noise that every candidate starts from.
+        max_calls: How many calls of the network are allowed.
+    """
+
+    model: Any
+    positive: list[Any]
+    latent: Tensor
+    seed: int
+    max_calls: int
+
+
+def run_probe(inputs: ProbeInputs, candidates: Mapping[str, SamplingContract]) -> ProbeReport:
+    """Run the probe in the host.
+
+    Raises:
+        ValueError: The candidates need more calls of the network than allowed.
+    """
+    model, latent, seed = inputs.model, inputs.latent, inputs.seed
     flat = latent[:, :, 0] if latent.ndim == 5 else latent
     normalise = partial(normalise_latent, model.get_model_object("latent_format"), dimensions=latent.ndim)
-    sampler = ProbeSampler(candidates, tuple(flat.shape), seed, normalise)
+    sampler = ProbeSampler(candidates, tuple(flat.shape), seed, normalise, inputs.max_calls)
     guider = comfy.samplers.CFGGuider(patch_sampling(model, RawOutput()))
-    guider.set_conds(positive, positive)
+    guider.set_conds(inputs.positive, inputs.positive)
     guider.sample(torch.zeros_like(latent), torch.zeros_like(latent), sampler, torch.tensor([1.0, 0.0]), seed=seed)
     assert sampler.report is not None
     return sampler.report
@@ -117,5 +148,7 @@ def make_latents(model: Any, like: dict[str, Any] | None, count: int) -> Tensor:
 def complete_contract(model: Any, best: SamplingContract) -> SamplingContract:
     """Return the best candidate with what the MODEL's own contract knows of its latents and VAE."""
     known = get_contract(model)
+    if known is None or best.version > 1 or known.version > 1:
+        return best
     found = {name: getattr(best, name) for name in ("solver", "prediction", "steps", "shift")}
-    return replace(known, **found, source="assumed") if known else best
+    return replace(known, **found, source="assumed")

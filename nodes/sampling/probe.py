@@ -10,13 +10,15 @@ from ...pipeline.contracts import parse_candidates
 from ...pipeline.pictures.convert import from_pil
 from ...pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
 from ...samplers.contract import PRESETS, SamplingContract
-from ..host.probe_run import complete_contract, make_decoder, make_latents, run_probe
+from ..host.contracts import load_students
+from ..host.probe_run import ProbeInputs, complete_contract, make_decoder, make_latents, run_probe
 from ..host.progress import show_text
 from ..host.schema import CATEGORY, Node, int_input, make_schema, seed_input, text_input
 from ..host.validation.links import check_conditioning, check_latent
 from ..student.loader import Contract
 
 ALL_PRESETS = "\n".join(PRESETS)
+MOST_CALLS = 500
 
 
 class WanLiteSamplingProbe(Node):
@@ -40,7 +42,12 @@ class WanLiteSamplingProbe(Node):
                     tooltip="To show what each candidate samples; the ranking does not look at images.",
                 ),
                 seed_input("seed", "Of the noise that every candidate starts from."),
-                text_input("candidates", ALL_PRESETS, "Presets to try, one a line.", multiline=True),
+                text_input(
+                    "candidates",
+                    ALL_PRESETS,
+                    "Presets to try, one a line, or known students (wan2.2-ti2v-5b-turbo): each with its alternatives.",
+                    multiline=True,
+                ),
                 Contract.Input("contract", optional=True, tooltip="One more candidate."),
                 int_input(
                     "pictures",
@@ -55,6 +62,13 @@ class WanLiteSamplingProbe(Node):
                     tooltip="Its height and width are probed instead of the student's own.",
                 ),
                 int_input("cell", 256, (32, 2048), "Size of an image on the grid.", step=8, advanced=True),
+                int_input(
+                    "max_calls",
+                    MOST_CALLS,
+                    (1, 100_000),
+                    "How many calls of the network all candidates together may take; more is refused before the first.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="What each candidate samples, the best first."),
@@ -77,12 +91,14 @@ class WanLiteSamplingProbe(Node):
         pictures: int = 4,
         latent: dict[str, Any] | None = None,
         cell: int = 256,
+        max_calls: int = MOST_CALLS,
     ) -> io.NodeOutput:
         check_conditioning(positive, "positive")
         if latent is not None:
             check_latent(latent, "latent")
         zeros = make_latents(model, latent, pictures)
-        report = run_probe(model, positive, parse_candidates(candidates, contract), zeros, seed)
+        tried = parse_candidates(candidates, contract, load_students())
+        report = run_probe(ProbeInputs(model, positive, zeros, seed, max_calls), tried)
         show_text(cls.hidden, report.sentence)
         grid = draw_probe_grid(report, make_decoder(model, vae, zeros.ndim), cell=cell)
         chart, best = draw_probe_chart(report), complete_contract(model, report.best.contract)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from workflow_plans import core_models, students
+from workflow_plans import core_models, few_step, students
 
-PLANS = (*students.PLANS, *core_models.PLANS)
+PLANS = (*students.PLANS, *core_models.PLANS, *few_step.PLANS)

@@ -7,6 +7,7 @@ from build_workflows import Box
 _HUB = "https://huggingface.co"
 _WAN21 = f"{_HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
 _WAN22 = f"{_HUB}/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files"
+_KIJAI = f"{_HUB}/Kijai/WanVideo_comfy/resolve/main"
 _QWEN = f"{_HUB}/Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files"
 
 UMT5 = "umt5_xxl_fp8_e4m3fn_scaled.safetensors"
@@ -36,6 +37,44 @@ MODELS = {
     "flux1-schnell-fp8.safetensors": (
         f"{_HUB}/Comfy-Org/flux1-schnell/resolve/main/flux1-schnell-fp8.safetensors", "checkpoints",
     ),
+    "wan2.1_t2v_14B_fp8_scaled.safetensors": (
+        f"{_WAN21}/diffusion_models/wan2.1_t2v_14B_fp8_scaled.safetensors", "diffusion_models",
+    ),
+    "wan2.1_i2v_480p_14B_fp16.safetensors": (
+        f"{_WAN21}/diffusion_models/wan2.1_i2v_480p_14B_fp16.safetensors", "diffusion_models",
+    ),
+    "clip_vision_h.safetensors": (f"{_WAN21}/clip_vision/clip_vision_h.safetensors", "clip_vision"),
+    "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors": (
+        f"{_KIJAI}/Lightx2v/lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors", "loras",
+    ),
+    "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors": (
+        f"{_KIJAI}/Lightx2v/lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors", "loras",
+    ),
+    "Wan_2_1_T2V_14B_480p_rCM_lora_average_rank_83_bf16.safetensors": (
+        f"{_KIJAI}/LoRAs/rCM/Wan_2_1_T2V_14B_480p_rCM_lora_average_rank_83_bf16.safetensors", "loras",
+    ),
+    "Wan2_2-TI2V-5B-FastWanFullAttn_bf16.safetensors": (
+        f"{_KIJAI}/FastWan/Wan2_2-TI2V-5B-FastWanFullAttn_bf16.safetensors", "diffusion_models",
+    ),
+    "causal_forcing-framewise.safetensors": (
+        f"{_HUB}/TalmajM/causal_forcing_framewise_ComfyUI_repackaged/resolve/main/split_files/diffusion_models/"
+        "causal_forcing-framewise.safetensors", "diffusion_models",
+    ),
+    "Qwen-Image-Lightning-4steps-V1.0.safetensors": (
+        f"{_HUB}/lightx2v/Qwen-Image-Lightning/resolve/main/Qwen-Image-Lightning-4steps-V1.0.safetensors", "loras",
+    ),
+    **{
+        name: (f"{_WAN22}/diffusion_models/{name}", "diffusion_models")
+        for kind in ("t2v", "i2v")
+        for role in ("high", "low")
+        for name in (f"wan2.2_{kind}_{role}_noise_14B_fp8_scaled.safetensors",)
+    },
+    **{
+        name: (f"{_WAN22}/loras/{name}", "loras")
+        for version in ("t2v_lightx2v_4steps_lora_v1.1", "i2v_lightx2v_4steps_lora_v1")
+        for role in ("high", "low")
+        for name in (f"wan2.2_{version}_{role}_noise.safetensors",)
+    },
 }  # fmt: skip
 """Files that workflows name, with where each is downloaded from; addresses as ComfyUI's own templates give them."""
 

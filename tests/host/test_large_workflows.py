@@ -10,7 +10,7 @@ import pytest
 
 from browser.regenerate import paths_for
 from host.client import Client
-from host.large_models import LARGE, shrink
+from host.large_models import LARGE, SAVERS, shrink
 
 
 def choices_of(info: dict[str, Any]) -> dict[str, list[str]]:
@@ -38,5 +38,5 @@ def test_the_shipped_file_is_valid_and_runs(stand_ins: Client, workflow: Path) -
             assert isinstance(value, list) or value in options, (node["class_type"], name, value)
     result = stand_ins.queue(shrink(api))
     assert result.status == "success", (result.error, result.node_errors)
-    saves = [key for key, node in api.items() if node["class_type"] == "SaveImage"]
+    saves = [key for key, node in api.items() if node["class_type"] in SAVERS]
     assert saves and all(image.std() > 0 for key in saves for image in result.images(key))

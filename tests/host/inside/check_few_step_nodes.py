@@ -195,3 +195,23 @@ def check_an_ambiguous_name_is_never_a_guess() -> None:
     hidden = {"prompt": prompt, "unique_id": "2"}
     message = raises(ValueError, run, "WanLiteContractSampling", hidden=hidden, model=patched)
     assert "causal-forcing-framewise" in message and "WanLiteKnownContract" in message, message
+
+
+def check_the_probe_compares_both_level_lists() -> None:
+    model, seen = tiny_models.wan22(seed=1), []
+    model.model.diffusion_model.register_forward_pre_hook(lambda module, args: seen.append(round(float(args[1][0]), 3)))
+    inputs = {"model": model, "positive": tiny_models.text(seed=3), "vae": Echo(), "pictures": 1, "cell": 32}
+    inputs["latent"] = {"samples": torch.zeros(1, 48, 1, 4, 4)}
+    found = run("WanLiteSamplingProbe", candidates="wan2.2-ti2v-5b-turbo", max_calls=14, **inputs)
+    both = [1000.0, 937.5, 833.333, 625.0], [1000.0, 750.0, 500.0, 250.0]
+    assert len(seen) == 14 and seen[:4] == both[0] and seen[7:11] == both[1], seen
+    assert "wan2.2-ti2v-5b-turbo, alternative 1" in found[2] and found[3].has_fixed_sigmas
+    message = raises(ValueError, run, "WanLiteSamplingProbe", candidates="rcm-t2v", max_calls=3, **inputs)
+    assert "max_calls is 3" in message, message
+
+
+class Echo:
+    """A VAE that shows the first three channels."""
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        return samples[:, :3, 0].movedim(1, -1).clamp(0, 1)

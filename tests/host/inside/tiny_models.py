@@ -55,11 +55,20 @@ def wan22(seed: int = 0, text_dim: int = 32):
     return build(comfy.supported_models.WAN22_T2V, sizes, seed)
 
 
-def causal_wan(seed: int = 0):
+def wan_i2v(seed: int = 0, text_dim: int = 32, *, sees_image: bool = True):
+    """Image to video with the sizes of :func:`wan`: Wan 2.1's network, which also sees the image, or Wan 2.2's."""
+    sizes = {
+        "model_type": "i2v" if sees_image else "t2v", "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": text_dim,
+        "num_heads": 1, "num_layers": 2, "in_dim": 36, "out_dim": 16,
+    }  # fmt: skip
+    return build(comfy.supported_models.WAN21_I2V if sees_image else comfy.supported_models.WAN21_T2V, sizes, seed)
+
+
+def causal_wan(seed: int = 0, text_dim: int = 32):
     """Core's autoregressive Wan 2.1, of the sizes of :func:`wan`."""
     sizes = {
-        "model_type": "t2v", "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": 32, "num_heads": 1, "num_layers": 2,
-        "causal_ar": True,
+        "model_type": "t2v", "dim": 128, "ffn_dim": 64, "freq_dim": 32, "text_dim": text_dim, "num_heads": 1,
+        "num_layers": 2, "causal_ar": True,
     }  # fmt: skip
     return build(comfy.supported_models.WAN21_CausalAR_T2V, sizes, seed)
 

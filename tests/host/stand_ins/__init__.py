@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "inside"))
 
+import comfy.clip_vision
 import comfy.sd
 import tiny_models
 import tiny_text_encoder
@@ -34,10 +35,34 @@ class TinyText:
 
 def load_diffusion_model(path: str, **_):
     """A tiny model of the kind that the file's name says."""
-    name = Path(path).name.lower()
-    if "ti2v_5b" in name:
-        return tiny_models.wan22(text_dim=WIDTH)
-    return tiny_models.qwen_image() if "qwen_image" in name else tiny_models.wan(text_dim=WIDTH)
+    model = make_diffusion_model(Path(path).name.lower().replace("-", "_"))
+    model.cached_patcher_init = (load_diffusion_model, (path, {}))  # as core keeps where a model came from
+    return model
+
+
+def make_diffusion_model(name: str):
+    """The tiny model that stands for a file of this name."""
+    if "qwen_image" in name:
+        return tiny_models.qwen_image()
+    if "causal" in name:
+        return tiny_models.causal_wan(text_dim=WIDTH)
+    if "_i2v_" in name:
+        return tiny_models.wan_i2v(text_dim=WIDTH, sees_image="2.1" in name)
+    return (tiny_models.wan22 if "ti2v_5b" in name else tiny_models.wan)(text_dim=WIDTH)
+
+
+class TinyVision:
+    """An image encoder that sees the same in every image, in the widths of CLIP's ViT-H."""
+
+    def encode_image(self, image: torch.Tensor, crop: bool = True):
+        output = comfy.clip_vision.Output()
+        output["penultimate_hidden_states"] = torch.ones(len(image), 257, 1280)
+        return output
+
+
+def load_clip_vision(ckpt_path: str) -> TinyVision:
+    """A tiny image encoder."""
+    return TinyVision()
 
 
 def load_clip(ckpt_paths: list, clip_type=None, **_):
@@ -59,5 +84,6 @@ def load_checkpoint_guess_config(ckpt_path: str, *_, **__):
 
 comfy.sd.load_diffusion_model = load_diffusion_model
 comfy.sd.load_clip = load_clip
+comfy.clip_vision.load = load_clip_vision
 comfy.sd.load_checkpoint_guess_config = load_checkpoint_guess_config
 torch.set_num_threads(1)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from wan_lite.pipeline.contracts import parse_candidates
 from wan_lite.pipeline.pictures.probe import draw_probe_chart, draw_probe_grid
-from wan_lite.pipeline.probing import ProbeReport, measure_latent, probe
+from wan_lite.pipeline.probing import ProbeReport, count_calls, measure_latent, probe
 from wan_lite.samplers import PRESETS, Network, SamplingContract, per_item_noise
 
 SHAPE = (4, 16, 8, 8)
@@ -145,3 +146,48 @@ def test_a_better_score_is_as_good_as_the_first_rank() -> None:
     better = replace(report.ranking[1], penalties={"spread": 0.0})
     assert ProbeReport((report.best, better), "").fits_as_well("coarse")
     assert not report.fits_as_well("coarse") and report.is_usable
+
+
+TURBO = "wan2.2-ti2v-5b-turbo"
+
+
+def knows_only(levels: tuple[float, ...]) -> Network:
+    """A velocity network that was trained at these levels alone: elsewhere it takes the nearest of them."""
+
+    def network(x: Tensor, timestep: Tensor) -> Tensor:
+        sigma = float(timestep[0]) / 1000
+        trained = min(min(levels, key=lambda level: abs(level - sigma)), 0.9999)
+        return (x - posterior_mean(x, 1 - trained, trained)) / trained
+
+    return network
+
+
+def test_both_level_lists_of_a_student_are_compared_on_the_network() -> None:
+    candidates = parse_candidates(TURBO)
+    assert list(candidates) == [TURBO, f"{TURBO}, alternative 1"]
+    for name, contract in candidates.items():
+        levels = contract.schedule().sigma_values[:-1]
+        report = probe(knows_only(levels), candidates, SHAPE)
+        assert report.best.name == name, str(report)
+        assert {item.name for item in report.ranking} == set(candidates)
+
+
+def test_the_number_of_calls_is_known_and_bounded() -> None:
+    candidates, calls = parse_candidates(TURBO), []
+
+    def network(x: Tensor, timestep: Tensor) -> Tensor:
+        calls.append(float(timestep[0]))
+        return velocity_network(x, timestep)
+
+    probe(network, candidates, SHAPE, max_calls=14)
+    assert len(calls) == sum(map(count_calls, candidates.values())) == 14  # 4 steps and 3 levels below 1, twice
+    calls.clear()
+    with pytest.raises(ValueError, match="need 14 calls of the network, and max_calls is 13"):
+        probe(network, candidates, SHAPE, max_calls=13)
+    assert calls == []
+
+
+@pytest.mark.parametrize("names", ["", " \n", "no such thing", "longcat-video"])
+def test_names_that_say_nothing_are_refused(names: str) -> None:
+    with pytest.raises(ValueError, match="candidates: "):
+        parse_candidates(names)
