@@ -337,9 +337,11 @@ The demo's four-step student knows four noise levels and no others. The same see
 | **as it was trained** | 1, 0.9375, 0.8333333, 0.625 | 1000, 937.5, 833.333, 625 |
 | core's `normal`, 4 steps | 1, 0.9097, 0.7173, 0.0244 | 1000, 909.7, 717.3, 24.4 |
 
-The update is the same in both (*renoise*: fresh noise at each step, core's `lcm`). Only the levels differ, and with them the images: `normal` spends its last call at a level that is almost free of noise, and goes there from one that is far too noisy.
+The update is the same in both (*renoise*: fresh noise at each step, core's `lcm`). Only the levels differ: the last call of `normal` is at a level almost free of noise, which this student never saw.
 
-*Contract Sampling* reads the levels from the file; nothing is to be set. Figures in `demo/models/README.md`.""",
+On images as simple as these both get every caption right; with `normal` the bars are drawn a little differently. `demo/README.md` has the figures for 200 captions.
+
+*Contract Sampling* reads the levels from the file; nothing is to be set.""",
     [
         [
             Group("The student", [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,12 @@ from check_contracts import FAMILIES, contract_of, noise, official, same, sample
 from harness import run, submodule
 
 Network = Callable[..., torch.Tensor]
+RCM_I2V = {
+    "update": "renoise",
+    "sigmas": [math.tan(angle) / (1 + math.tan(angle)) for angle in (math.atan(200), 1.5, 1.4, 1.0)] + [0.0],
+    "fed": [996.0, 932.0, 852.0, 608.0],
+}
+"""rCM for image to video, by its formula: NVlabs/rcm at 5b41aa9, rcm/inference; sigma_max 200."""
 
 
 def with_image(text: list, start: torch.Tensor) -> list:
@@ -54,8 +61,8 @@ def check_image_to_video_is_the_official_loop() -> None:
 
 def check_two_experts_of_image_to_video() -> None:
     for student, family, split in (
-        ("wan2.2-lightning-i2v", "wan22_lightning_4", [[1000.0, 937.5], [833.333, 625.0]]),
-        ("rcm-i2v", "rcm_i2v_a14b_4", [[996.0, 932.0], [852.0, 608.0]]),
+        ("wan2.2-lightning-i2v", FAMILIES["wan22_lightning_4"], [[1000.0, 937.5], [833.333, 625.0]]),
+        ("rcm-i2v", RCM_I2V, [[996.0, 932.0], [852.0, 608.0]]),
     ):
         start = noise()
         text = with_image(tiny_models.text(seed=3), start)
@@ -69,7 +76,7 @@ def check_two_experts_of_image_to_video() -> None:
         assert [[round(timestep, 3) for timestep in one] for one in seen] == split, (student, seen)
         networks = [seeing(high, text, start)] * 2 + [seeing(low, text, start)] * 2
         with torch.inference_mode():
-            expected = official(networks, FAMILIES[family], start, text)
+            expected = official(networks, family, start, text)
         same(found, high.model.latent_format.process_out(expected), student)
 
 
