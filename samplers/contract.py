@@ -299,7 +299,7 @@ class SamplingContract:
         try:
             return cls._from_fields(content, version, source)
         except ContractError as error:
-            raise ContractError(f"{origin}: {error}") from None
+            raise ContractError(f"{origin}: {str(error).removeprefix('contract: ')}") from None
 
     @classmethod
     def _from_fields(cls, content: Mapping[str, Any], version: int, source: str | None) -> SamplingContract:

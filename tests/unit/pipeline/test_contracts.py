@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wan_lite.pipeline.contracts import override_contract, parse_candidates
+from wan_lite.models.known_students import load_known_students
+from wan_lite.pipeline.contracts import choose_alternative, override_contract, parse_candidates, parse_steps
 from wan_lite.samplers.contract import PRESETS, SamplingContract
 
 DDIM, FLOW = "ddim-20 run_inference", "flow_unipc-20 shift 5"
@@ -32,3 +33,23 @@ def test_an_override_of_nothing_leaves_the_contract() -> None:
     assert override_contract(contract, steps=0, shift=0.0, cfg=0.0) == contract
     changed = override_contract(contract, steps=7, shift=0.0, source="declared")
     assert (changed.steps, changed.shift, changed.source) == (7, 5.0, "declared")
+
+
+@pytest.mark.parametrize("text", ["1000, 750, 500, 250", "[1000 750 500 250]", " 1000;750\n500 ,250, "])
+def test_denoising_steps_as_people_write_them(text: str) -> None:
+    assert parse_steps(text) == [1000, 750, 500, 250]
+
+
+@pytest.mark.parametrize("text", ["", "a", "1000, 7.5", "-1", "1e3", "99999"])
+def test_what_is_not_a_list_of_steps(text: str) -> None:
+    with pytest.raises(ValueError, match="^denoising_steps is "):
+        parse_steps(text)
+
+
+def test_alternatives_by_their_number() -> None:
+    contract = load_known_students().students["lightx2v-wan2.1"].contract()
+    assert contract is not None and choose_alternative(contract, 0) == contract
+    assert choose_alternative(contract, 1).solver == "flow_euler"
+    for number in (-1, 2):
+        with pytest.raises(ValueError, match=f"alternative is {number}; this contract has 1"):
+            choose_alternative(contract, number)
