@@ -42,7 +42,7 @@ def test_denoising_steps_as_people_write_them(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "1000, 7.5", "-1", "1e3", "99999"])
 def test_what_is_not_a_list_of_steps(text: str) -> None:
-    with pytest.raises(ValueError, match="^denoising_steps is "):
+    with pytest.raises(ValueError, match=r"^denoising_steps is "):
         parse_steps(text)
 
 
