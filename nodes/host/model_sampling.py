@@ -186,7 +186,14 @@ def make_contract_sampling(contract: SamplingContract, native: nn.Module) -> nn.
     """
     if contract.version == 1 or contract.process != FLOW:
         return make_model_sampling(contract)
-    return ContractFlow(contract.schedule(), contract.shift, float(getattr(native, "multiplier", TRAIN_TIMESTEPS)))
+    return ContractFlow(contract.schedule(), contract.shift, find_multiplier(native))
+
+
+def find_multiplier(native: nn.Module) -> float:
+    """Return what a flow MODEL multiplies sigma by, for its network: 1000, or 1 for Flux and Qwen-Image."""
+    if isinstance(native, host.ModelSamplingFlux):
+        return 1.0
+    return float(getattr(native, "multiplier", TRAIN_TIMESTEPS))
 
 
 def make_fixed_schedule(schedule: Schedule, prediction: Prediction, shift: float) -> FixedSchedule:
@@ -264,7 +271,7 @@ def find_fed_timesteps(model: Any, sigmas: Tensor) -> Tensor:
     if model is None:
         return sigmas * TRAIN_TIMESTEPS
     native = model.get_model_object("model_sampling")
-    fed: Tensor = native.timestep(sigmas) * (TRAIN_TIMESTEPS / float(getattr(native, "multiplier", TRAIN_TIMESTEPS)))
+    fed: Tensor = native.timestep(sigmas) * (TRAIN_TIMESTEPS / find_multiplier(native))
     return fed
 
 
