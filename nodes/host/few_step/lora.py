@@ -107,11 +107,11 @@ def _size(weight: Tensor) -> str:
 
 def check_beside(model: Any, found: FoundContract, path: Path, strength: float) -> Iterator[str | None]:
     """Find what speaks against a LoRA on this MODEL: another LoRA's contract, the other expert, its strength."""
-    contract, carried = found.contract, get_contract(model)
+    contract, carried, files = found.contract, get_contract(model), list(find_checkpoint(model))
     if contract is None:
         return
-    yield check_second(carried, contract, path.name)
-    files = list(find_checkpoint(model))
+    brought = carried or find_contract(files, students=load_students()).contract
+    yield check_second(brought, contract, path.name)
     yield check_role(contract.role or expert_role(path), expert_role(files[0]) if files else None, path.name)
     yield check_strength(contract, strength)
 
@@ -120,7 +120,7 @@ def check_second(carried: SamplingContract | None, contract: SamplingContract, n
     """Find two LoRA with two contracts on one MODEL, or those of two experts.
 
     Args:
-        carried: What the MODEL brings already.
+        carried: What the MODEL brings already, by itself or by the name of its checkpoint.
         contract: Of the LoRA.
         name: Of its file.
     """

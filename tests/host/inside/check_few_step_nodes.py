@@ -154,6 +154,9 @@ def check_two_contracts_on_one_model_are_refused() -> None:
         run("WanLiteLoadLoRA", model=first, lora_name=name, on_mismatch="warn")
     assert any(name in line for line in heard.lines), heard.lines
     run("WanLiteLoadLoRA", model=first, lora_name=write_lora(LIGHTX2V))
+    student = named(tiny_models.wan(seed=1), "FastWan2.1-T2V-14B-480P_bf16.safetensors")
+    message = raises(ValueError, run, "WanLiteLoadLoRA", model=student, lora_name=write_lora(LIGHTX2V))
+    assert LIGHTX2V in message and "[1000, 757, 522]" in message, message
 
 
 def check_a_lora_of_another_architecture_is_refused() -> None:
