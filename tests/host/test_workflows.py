@@ -41,6 +41,8 @@ def widgets_of(info: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
             found.append((name, kind, settings))
             if settings.get("control_after_generate"):
                 found.append((f"{name} control", ["fixed", "increment", "decrement", "randomize"], {}))
+            if settings.get("image_upload"):
+                found.append((f"{name} control", ["image"], {}))
     return found
 
 
@@ -48,7 +50,7 @@ def allowed(kind: Any, settings: dict[str, Any], value: Any) -> bool:
     """Whether a stored value is one that the widget can have; files of other machines are not looked up."""
     if isinstance(kind, list) or kind == "COMBO":
         choices = kind if isinstance(kind, list) else settings["options"]
-        return value in choices or str(value).endswith((".safetensors", ".pth"))
+        return value in choices or str(value).endswith((".safetensors", ".pth", ".png"))
     if kind in ("INT", "FLOAT"):
         return settings.get("min", value) <= value <= settings.get("max", value)
     return isinstance(value, {"STRING": str, "BOOLEAN": bool}[kind])
