@@ -20,7 +20,6 @@ from fuzz.media_mutations import mutate_media
 from fuzz.pickle_mutations import make_gadget, mutate_pickled
 from fuzz.safetensors_mutations import mutate_safetensors
 from wan_lite.check import check_workflow
-from wan_lite.cli.world.video_input import Excerpt, open_video, read_frames
 from wan_lite.models import load_student, load_wan_vae, load_world, merge_lora, read_contract, read_text_embeds, stamp
 from wan_lite.models.checkpoint import read_tensors
 from wan_lite.models.known_students import load_known_students
@@ -31,6 +30,7 @@ from wan_lite.models.text_embeds import save_text_embeds
 from wan_lite.models.world import save_world
 from wan_lite.pipeline.inspection import inspect
 from wan_lite.pipeline.known import find_model_names
+from wan_lite.pipeline.videos.reading import Excerpt, open_video, read_frames
 from wan_lite.samplers import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
