@@ -16,7 +16,17 @@ from filelock import FileLock, Timeout
 from ..atomic import replacing
 from ..printable import SentenceError
 
-__all__ = ["DONE", "FAILED", "MANIFEST", "Manifest", "ManifestError", "Record", "read_records", "save_file"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "MANIFEST",
+    "Manifest",
+    "ManifestError",
+    "Record",
+    "describe_file",
+    "read_records",
+    "save_file",
+]
 
 MANIFEST = "manifest.jsonl"
 DONE, FAILED = "done", "failed"
@@ -160,11 +170,16 @@ def read_records(path: Path) -> Iterator[Record]:
             yield _decode(file.readline())
 
 
+def describe_file(folder: Path, name: str) -> dict[str, str]:
+    """Return a written file's entry in the manifest."""
+    return {"path": name, "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
+
+
 def save_file(folder: Path, name: str, content: bytes) -> dict[str, str]:
     """Write a result whole or not at all; return its entry in the manifest."""
     with replacing(folder / name) as part:
         part.write_bytes(content)
-    return {"path": name, "sha256": hashlib.sha256(content).hexdigest()}
+    return describe_file(folder, name)
 
 
 def _parse(path: Path) -> Iterator[tuple[Record, int]]:

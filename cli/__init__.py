@@ -27,6 +27,7 @@ COMMANDS = {
     "known": ("known", "list published few-step students and how each was trained to be sampled"),
     "check": ("check", "say what workflow files will sample, and where that contradicts their models"),
     "queue": ("queue", "run a workflow on ComfyUI servers, once for each row of a file"),
+    "batch": ("batch", "sample a file of rows without ComfyUI, here or on a Ray cluster"),
     "probe": ("probe", "find out from evidence which sampling a student wants"),
     "convert": ("convert", "rewrite a checkpoint in another layout"),
     "rollout": ("world.rollout", "play a world model forward"),

@@ -16,7 +16,6 @@ __all__ = [
     "add_machine_arguments",
     "check_folder",
     "check_sheet_name",
-    "split_name",
     "torch_device",
     "torch_dtype",
 ]
@@ -83,13 +82,3 @@ def check_sheet_name(path: Path) -> None:
     """
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ValueError(f"--sheet is {str(path)!r}; give a file name ending in .png, .jpg or .webp.")
-
-
-def split_name(argument: str) -> tuple[Path, str | None]:
-    """Split ``FILE[:NAME]``: the longest beginning that exists is the file, so that both may hold colons."""
-    parts = argument.split(":")
-    for count in range(len(parts), 0, -1):
-        path = Path(":".join(parts[:count]))
-        if path.exists():
-            return path, ":".join(parts[count:]) or None
-    return Path(argument), None

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import split_name
+from ..file_parts import split_name
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..pipeline.generation import Prompts
 
 __all__ = ["Job", "add_text_arguments", "read_jobs", "use_teacher"]
@@ -94,33 +92,14 @@ def read_jobs(options: argparse.Namespace) -> list[Job]:
     Raises:
         ValueError: The text encoder is not named, or the file is wrong or has no prompt of that name.
     """
+    from ..models.text_embeds import select_text_embeds
     from ..pipeline.generation import Prompts
 
     if options.embeds is None:
         return _encode(_read_words(options), options)
     file, name = split_name(options.embeds)
-    negative = [text for _, text in _select_embeds(file, options.negative)[:1]] if options.negative else []
-    return [Job(caption, Prompts([text], negative)) for caption, text in _select_embeds(file, name)]
-
-
-def _select_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]:
-    """Return (caption, embeddings) of all prompts of a file, or of the one with this caption or number (from 0)."""
-    from ..models.text_embeds import read_text_embeds
-
-    texts, captions = read_text_embeds(file)
-    found = list(zip(captions, texts, strict=True))
-    if name is None:
-        return found
-    chosen = [pair for pair in found if pair[0] == name]
-    if not chosen and name.isdecimal() and int(name) < len(found):
-        chosen = [found[int(name)]]
-    if not chosen:
-        known = ", ".join(repr(caption) for caption in captions[:5])
-        raise ValueError(
-            f"{file.name}: has no prompt {name!r}; it holds {len(found)}: {known}{', ...' if len(found) > 5 else ''}. "
-            f"Give a caption, or a number from 0 to {len(found) - 1}."
-        )
-    return chosen[:1]
+    negative = [text for _, text in select_text_embeds(file, options.negative)[:1]] if options.negative else []
+    return [Job(caption, Prompts([text], negative)) for caption, text in select_text_embeds(file, name)]
 
 
 def _read_words(options: argparse.Namespace) -> list[_Words]:

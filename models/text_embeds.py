@@ -17,7 +17,8 @@ from torch import Tensor
 from .checkpoint import CheckpointError, TensorFile, write_tensors
 from .finite import is_finite
 
-__all__ = ["CAPTIONS_KEY", "move_padding_last", "read_text_embeds", "save_text_embeds", "trim_padding"]
+__all__ = ["CAPTIONS_KEY", "move_padding_last", "read_text_embeds", "save_text_embeds", "select_text_embeds"]
+__all__ += ["trim_padding"]
 
 CAPTIONS_KEY = "wan_lite.captions"
 _LARGEST = 65504.0  # of float16; embeddings have values of a few hundred, and far larger ones overflow in a network
@@ -122,3 +123,30 @@ def _parse_captions(header: str | None, count: int) -> list[str]:
         listed = []
     captions = [str(caption) for caption in listed] if isinstance(listed, list) else []
     return (captions + [""] * count)[:count]
+
+
+def select_text_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]:
+    """Return (caption, embeddings (l, d)) of all prompts of a file, or of the one with this caption or number (from 0).
+
+    Args:
+        file: of embeddings.
+        name: a caption, or a number; None takes all.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+        ValueError: it has no such prompt.
+    """
+    texts, captions = read_text_embeds(file)
+    found = list(zip(captions, texts, strict=True))
+    if name is None:
+        return found
+    chosen = [pair for pair in found if pair[0] == name]
+    if not chosen and name.isdecimal() and int(name) < len(found):
+        chosen = [found[int(name)]]
+    if not chosen:
+        known = ", ".join(repr(caption) for caption in captions[:5])
+        raise ValueError(
+            f"{file.name}: has no prompt {name!r}; it holds {len(found)}: {known}{', ...' if len(found) > 5 else ''}. "
+            f"Give a caption, or a number from 0 to {len(found) - 1}."
+        )
+    return chosen[:1]

@@ -19,6 +19,7 @@ from ..models.wan_vae.vae import WanVAE
 from ..samplers import DDIM, Network, NetworkDenoiser, Solver, integrate, per_item_noise, sample
 from ..samplers.contract import PRESETS, SamplingContract
 from ..samplers.guidance import apply_guidance
+from ..samplers.noise import Seed
 from ..samplers.solver import OnStep
 from .finite import FiniteWatch
 from .image_to_image import MaskedDenoiser, Start
@@ -53,7 +54,7 @@ class Variation:
     eta: float = 0.0
     clip_x0: float | None = None
 
-    def make_solver(self, contract: SamplingContract, seed: int) -> Solver:
+    def make_solver(self, contract: SamplingContract, seed: Seed) -> Solver:
         """Return the solver of ``contract`` with these settings, drawing from ``seed``.
 
         Raises:
@@ -89,7 +90,7 @@ def generate(
     text: Sequence[Tensor] | Prompts,
     *,
     contract: SamplingContract | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     batch: int = 1,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -100,7 +101,7 @@ def generate(
         vae: What decodes them.
         text: The prompt's token embeddings, a list of (l, d): one for all images, or one each.
         contract: How to sample, and at which latent size; None takes the student's own.
-        seed: Image i starts from the noise of ``seed + i``, whatever the batch is.
+        seed: Image i starts from the noise of ``seed + i``, or of the i-th of several, whatever the batch is.
         batch: Number of images.
         on_step: Called as ``on_step(i, x, x0)`` after each step.
 
@@ -123,7 +124,7 @@ def sample_latents(
     *,
     contract: SamplingContract | None = None,
     variation: Variation | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     batch: int = 1,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -134,7 +135,7 @@ def sample_latents(
         text: The prompts' token embeddings.
         contract: How to sample; None is the student's own.
         variation: What the run does besides; None is nothing.
-        seed: Of the starting noise, item i using seed + i.
+        seed: Of the starting noise, item i using seed + i, or the i-th of several.
         batch: Images of each prompt.
         on_step: Called as ``on_step(i, x, x0)`` after step i.
 
@@ -227,7 +228,7 @@ def save_png(image: Tensor, path: Path, notes: Mapping[str, object], rounding: R
 
 
 def _run(
-    network: Network, noise: Tensor, contract: SamplingContract, variation: Variation, seed: int, watch: FiniteWatch
+    network: Network, noise: Tensor, contract: SamplingContract, variation: Variation, seed: Seed, watch: FiniteWatch
 ) -> Tensor:
     solver, start = variation.make_solver(contract, seed), variation.start and variation.start.expand_to(noise)
     schedule = contract.schedule(denoise=1.0 if start is None else start.denoise)

@@ -19,6 +19,7 @@ from .contract_fields import (
     uses_version_2,
 )
 from .few_step import explicit_schedule, few_step_schedule, to_timesteps, trigflow_schedule
+from .noise import Seed
 from .prediction import Prediction
 from .process import NoiseProcess
 from .schedule import Schedule
@@ -178,7 +179,7 @@ class SamplingContract:
             return self._make_whole_schedule().keep_end(denoise)
         return self._make_plain_schedule(denoise)
 
-    def make_solver(self, seed: int = 0) -> Solver:
+    def make_solver(self, seed: Seed = 0) -> Solver:
         """Return the contract's solver with the settings of training.
 
         Args:

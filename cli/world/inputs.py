@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..arguments import add_machine_arguments, split_name, torch_device, torch_dtype
+from ...file_parts import split_name
+from ..arguments import add_machine_arguments, torch_device, torch_dtype
 from ..terminal import make_bar
 
 if TYPE_CHECKING:

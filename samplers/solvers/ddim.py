@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..noise import step_noise
+from ..noise import Seed, step_noise
 from ..process import FLOW, VP, NoiseProcess
 from ..schedule import DefaultSchedule, Schedule, ddim_schedule, flow_schedule
 from ..solver import Denoiser, Step
@@ -73,7 +73,7 @@ class DDIM:
     clip_x0: float | None = None
     s_noise: float = 1.0
     churn: Churn | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     name: ClassVar[str] = "ddim"
     label: ClassVar[str] = "DDIM"

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..noise import step_noise
+from ..noise import Seed, step_noise
 from ..process import FLOW, NoiseProcess
 from ..schedule import DefaultSchedule, Schedule, dpmpp_schedule
 from ..solver import Denoiser, Step
@@ -28,13 +28,13 @@ class Renoise:
     Args:
         noise: called as ``noise(x, i)`` for the fresh noise of step i, like ``x`` (b, ...), i counted in the whole
             schedule where that is known; None draws it from the seed.
-        seed: of the noise, item k using seed + k.
+        seed: of the noise, item k using seed + k, or the k-th of several.
 
     Source: guandeh17/Self-Forcing at 33593df, pipeline/causal_inference.py; tests/vectors/few_step.
     """
 
     noise: Callable[[Tensor, int], Tensor] | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     name: ClassVar[str] = "renoise"
     label: ClassVar[str] = "fresh noise at each step"
