@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import check_folder
-from .terminal import make_bar, say
+from ..arguments import check_folder
+from ..terminal import make_bar, say
 
 if TYPE_CHECKING:
-    from ..batches.queue.run import QueuePlan, QueueSummary
+    from ...batches.queue.run import QueuePlan, QueueSummary
 
 __all__ = ["add_queue", "run_queue"]
 
@@ -51,7 +51,7 @@ def run_queue(options: argparse.Namespace) -> int:
     plan = _make_plan(options)
     if options.check and not _judge(plan):
         return FAILED
-    from ..batches.queue.run import run_queue as run_plan
+    from ...batches.queue.run import run_queue as run_plan
 
     with make_bar(options, plan.rows.count, "row") as bar:
         summary = run_plan(
@@ -64,8 +64,8 @@ def run_queue(options: argparse.Namespace) -> int:
 
 
 def _make_plan(options: argparse.Namespace) -> QueuePlan:
-    from ..batches.queue.run import QueuePlan
-    from ..batches.rows import RowFile
+    from ...batches.queue.run import QueuePlan
+    from ...batches.rows import RowFile
 
     if not 1 <= options.depth <= 64:
         raise ValueError(f"--depth is {options.depth}; allowed are 1 to 64.")
@@ -86,8 +86,8 @@ def _make_plan(options: argparse.Namespace) -> QueuePlan:
 
 def _judge(plan: QueuePlan) -> bool:
     """Print what is wrong or doubtful in the workflow with the first row's values; return whether nothing is wrong."""
-    from ..batches.queue.binding import bind, fill, load_prompt
-    from ..check import check_graph
+    from ...batches.queue.binding import bind, fill, load_prompt
+    from ...check import check_graph
 
     prompt = load_prompt(plan.workflow)
     first = next(iter(plan.rows), None)

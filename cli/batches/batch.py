@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import check_folder, torch_device
-from .terminal import make_bar, say
+from ..arguments import check_folder, torch_device
+from ..terminal import make_bar, say
 
 if TYPE_CHECKING:
-    from ..batches.engine.run import BatchPlan
+    from ...batches.engine.run import BatchPlan
 
 __all__ = ["add_batch", "run_batch"]
 
@@ -42,7 +42,7 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
 
 def run_batch(options: argparse.Namespace) -> int:
     """Run the rows that the manifest in the folder does not know yet; returns the exit code."""
-    from ..batches.engine.run import run_batch as run_plan
+    from ...batches.engine.run import run_batch as run_plan
 
     plan = _make_plan(options)
     with make_bar(options, plan.rows.count, "row") as bar:
@@ -56,9 +56,9 @@ def run_batch(options: argparse.Namespace) -> int:
 
 
 def _make_plan(options: argparse.Namespace) -> BatchPlan:
-    from ..batches.engine.engines import Workplace
-    from ..batches.engine.run import BatchPlan
-    from ..batches.rows import RowFile
+    from ...batches.engine.engines import Workplace
+    from ...batches.engine.run import BatchPlan
+    from ...batches.rows import RowFile
 
     for name, least, most in (("batch", 1, 1024), ("threads", 1, 1024)):
         if not least <= getattr(options, name) <= most:
