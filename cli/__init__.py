@@ -31,6 +31,7 @@ COMMANDS = {
     "probe": ("probe", "find out from evidence which sampling a student wants"),
     "convert": ("convert", "rewrite a checkpoint in another layout"),
     "rollout": ("world.rollout", "play a world model forward"),
+    "play": ("world.play", "step into a world model, in a page on this machine"),
     "diagnose": ("world.diagnose", "measure where a world model's rollout drifts"),
     "completion": ("completion", "print the completion script of a shell"),
 }

@@ -48,7 +48,7 @@ OUTSIDE = {
     },
     "check": {"PIL", "av", "scipy"},
     "batches": {"aiohttp", "einops", "filelock", "numpy", "pyarrow", "ray", "torch"},
-    "cli": {"torch", "einops", "PIL", "shtab", "tqdm"},
+    "cli": {"torch", "aiohttp", "einops", "PIL", "shtab", "tqdm"},
     "nodes": {"aiohttp", "torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
     "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},

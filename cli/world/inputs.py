@@ -33,15 +33,15 @@ SETTINGS = (
 """Fields of RolloutConfig that options of the same name set."""
 
 
-def add_world_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which world, and which true frames."""
+def add_world_arguments(parser: argparse.ArgumentParser, *, needs_clip: bool = True) -> None:
+    """Declare which world, and which true frames (which a session's file can name instead, without ``needs_clip``)."""
     parser.add_argument("--world", help="a world: one file, or the folder of a training run")
     parser.add_argument("--tokenizer", help="instead of --world: the video tokenizer's checkpoint")
     parser.add_argument("--action-model", help="... the latent action model's checkpoint")
     parser.add_argument("--dynamics", help="... the dynamics model's checkpoint")
     parser.add_argument(
         "--clip",
-        required=True,
+        required=needs_clip,
         metavar="FILE[:N]",
         help="true frames: an image, an animation, a video, a folder of images, TinyWorlds' .h5 data, or a "
         ".safetensors file with frames, of which N is the video to take (default: 0)",

@@ -22,7 +22,14 @@ __all__ = ["add_rollout", "run_rollout"]
 
 def add_rollout(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``rollout``."""
-    inputs.add_world_arguments(parser)
+    inputs.add_world_arguments(parser, needs_clip=False)
+    parser.add_argument(
+        "--session",
+        type=Path,
+        metavar="FILE",
+        help="a session that was played: its actions, seed and settings instead of those given here, and its world and "
+        "clip where none are given",
+    )
     parser.add_argument("--steps", type=int, default=10, help="predictions, of --horizon frames each (default: 10)")
     parser.add_argument(
         "--actions",
@@ -43,16 +50,32 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
 
 def run_rollout(options: argparse.Namespace) -> None:
     """Predict frames and write them as a video."""
-    from ...models.world import rollout
     from ...pipeline.pictures.convert import save_image, to_pil
     from ...pipeline.pictures.layout import make_contact_sheet
     from ...pipeline.videos.writing import write_video
 
     out = _check_outputs(options)
+    result = _replay(options) if options.session else _roll(options)
+    shown = _arrange(result, options)
+    write_video(shown, out, options.fps)
+    say(out)
+    if options.sheet:
+        save_image(to_pil(make_contact_sheet(shown)[0], "round"), options.sheet)
+        say(options.sheet)
+    if result.actions is not None:
+        say("\n".join("actions: " + ", ".join(map(str, row)) for row in result.actions.tolist()))
+
+
+def _roll(options: argparse.Namespace) -> Rollout:
+    """Predict as the options say."""
+    from ...models.world import rollout
+
+    if options.clip is None:
+        raise ValueError("--clip is missing; name the video to start from, or a --session that names one.")
     world, config = inputs.load_world_of(options), inputs.make_config(options)
     context, actions = _read_context(options, world, config)
     with inputs.StepBar(options, config.maskgit_steps * options.steps) as bar:
-        result = rollout(
+        return rollout(
             world,
             context,
             steps=options.steps,
@@ -62,14 +85,22 @@ def run_rollout(options: argparse.Namespace) -> None:
             on_progress=bar,
             config=config,
         )
-    shown = _arrange(result, options)
-    write_video(shown, out, options.fps)
-    say(out)
-    if options.sheet:
-        save_image(to_pil(make_contact_sheet(shown)[0], "round"), options.sheet)
-        say(options.sheet)
-    if result.actions is not None:
-        say("\n".join("actions: " + ", ".join(map(str, row)) for row in result.actions.tolist()))
+
+
+def _replay(options: argparse.Namespace) -> Rollout:
+    """Make the frames of a session again."""
+    from ...models.world import replay
+    from ...pipeline.videos.reading import Excerpt
+    from .session_files import read_session
+
+    record = read_session(options.session, options)
+    if options.clip is None:
+        raise ValueError(f"{options.session.name}: does not name its video; give it with --clip.")
+    world, first = inputs.load_world_of(options), record.settings[0][1]
+    wanted = Excerpt(options.start, options.every, first.context_window or options.frames)
+    context = inputs.read_clip(inputs.open_clip(options, world), wanted, world)
+    with inputs.StepBar(options, first.maskgit_steps * record.steps) as bar:
+        return replay(world, context, record, bar)
 
 
 def _check_outputs(options: argparse.Namespace) -> Path:

@@ -15,7 +15,7 @@ from ..rollout_config import RolloutConfig, override_config
 from ..stepper import RolloutState
 from ..world import World
 
-__all__ = ["SessionRecord", "replay"]
+__all__ = ["SessionRecord", "read_settings", "replay"]
 
 _FORMAT, _VERSION = "wan_lite.world_session", 1
 _MOST_STEPS = 100_000
@@ -104,12 +104,17 @@ def _read_settings(entries: Any, steps: int) -> tuple[tuple[int, RolloutConfig],
         least = settings[-1][0] + 1 if settings else 0
         if type(step) is not int or not least <= step <= steps or (not settings and step):
             raise ValueError(f"session: settings of step {str(step)[:40]}; the first are of step 0, then steps go up.")
-        config = _override(config, {name: value for name, value in entry.items() if name != "step"})
+        config = read_settings(config, {name: value for name, value in entry.items() if name != "step"})
         settings.append((step, config))
     return tuple(settings) or ((0, config),)
 
 
-def _override(config: RolloutConfig, values: dict[str, Any]) -> RolloutConfig:
+def read_settings(config: RolloutConfig, values: dict[str, Any]) -> RolloutConfig:
+    """Return settings with some replaced by values from outside, whose types are checked.
+
+    Raises:
+        ValueError: a name, a type or a value is not allowed.
+    """
     for name, value in values.items():
         expected = type(getattr(config, name, value))
         if expected is float and type(value) is int:

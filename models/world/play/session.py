@@ -88,6 +88,14 @@ class WorldSession:
         """The newest frame, (b, 3, S, S) in [-1, 1] on the CPU; at the start the last of the context."""
         return self._kept[-1].frame
 
+    @property
+    def state(self) -> RolloutState:
+        """Where the session stands, for :func:`rollout` to continue from."""
+        now = self._kept[-1]
+        return RolloutState(
+            now.window.to(torch.device("cpu")), tuple(tuple(own) for own in self._actions), now.generators
+        )
+
     def configure(self, **settings: object) -> None:
         """Change settings from the next step on.
 
@@ -169,6 +177,22 @@ class WorldSession:
         other._kept = self._kept.copy()
         other._stepper = None
         return other
+
+    def play_record(self, record: SessionRecord) -> WorldSession:
+        """Play what a record says from the start, with its settings, and return this session.
+
+        Raises:
+            ValueError: the record does not fit this session or its world.
+        """
+        if record.seed != self.seed or len(record.actions) != len(self._actions):
+            raise ValueError(
+                f"session: the record has seed {record.seed} for {len(record.actions)} sessions, this one {self.seed} "
+                f"for {len(self._actions)}; begin with those of the record."
+            )
+        self._actions, self._settings = [list(row) for row in record.actions], list(record.settings)
+        self._play_again(record.steps)
+        self._set_config(record.settings[-1][1])
+        return self
 
     def record(self) -> SessionRecord:
         """Return what was played."""

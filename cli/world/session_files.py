@@ -1,0 +1,78 @@
+"""Sessions on disk: the JSON that ``rollout --session`` replays, and the frames of a session as a video shows them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..arguments import check_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...models.world import SessionRecord
+
+__all__ = ["arrange_video", "describe_source", "join_context", "read_session", "write_session"]
+
+SOURCES = ("world", "tokenizer", "action_model", "dynamics", "clip", "start", "every", "resize")
+"""Options that say what is played; a session's file holds them."""
+
+
+def join_context(context: Tensor, frames: Tensor) -> Tensor:
+    """Return what :func:`rollout` shows: all frames of the context, then those played; (t, 3, S, S)."""
+    import torch
+
+    return torch.cat([context[0, :-1], frames[0]])
+
+
+def arrange_video(frames: Tensor, scale: int) -> Tensor:
+    """Return frames (t, 3, S, S) in [-1, 1] as people see them: (t, H, W, 3) in [0, 1], enlarged."""
+    from einops import rearrange
+
+    from ...pipeline.pictures.convert import to_unit
+    from ...pipeline.pictures.layout import enlarge
+
+    return enlarge(to_unit(rearrange(frames.clamp(-1, 1), "t c h w -> t h w c")), scale)
+
+
+def describe_source(options: argparse.Namespace) -> dict[str, Any]:
+    """Return which world and which frames are played, paths made absolute."""
+    source = {name: getattr(options, name) for name in SOURCES}
+    for name in ("world", "tokenizer", "action_model", "dynamics", "clip"):
+        source[name] = None if source[name] is None else str(Path(source[name]).absolute())
+    return source
+
+
+def write_session(path: Path, record: SessionRecord, source: dict[str, Any]) -> None:
+    """Write a session's record, with what was played, to a JSON file."""
+    from ...atomic import replacing
+
+    check_folder(path.parent)
+    with replacing(path) as part:
+        part.write_text(record.to_json(source=source) + "\n", encoding="utf-8")
+
+
+def read_session(path: Path, options: argparse.Namespace) -> SessionRecord:
+    """Read a session's record, and set the options that say what was played where none are given.
+
+    Raises:
+        ValueError: the file is not a session's.
+    """
+    from ...models.world import SessionRecord
+
+    text = path.read_text("utf-8", errors="replace")
+    record = SessionRecord.from_json(text)
+    source = json.loads(text).get("source")
+    given = options.world or options.tokenizer or options.dynamics
+    for name in SOURCES if isinstance(source, dict) else ():
+        is_world = name in SOURCES[:4]
+        kind = (int,) if name in ("start", "every") else (bool,) if name == "resize" else (str, type(None))
+        if (
+            name in source
+            and type(source[name]) in kind
+            and not (given if is_world else options.clip and name == "clip")
+        ):
+            setattr(options, name, source[name])
+    return record

@@ -1,0 +1,220 @@
+"""Open sessions by their keys, and the answers to a page's calls; which server carries them is decided elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from einops import rearrange
+from torch import Tensor
+
+from ...models.world import RolloutConfig, SessionRecord, World, WorldSession
+from ...models.world.play.record import read_settings
+from ..pictures.convert import to_uint8, to_unit
+
+__all__ = ["CALLS", "PLAYABLE", "Stage", "UnknownSession", "WorldSessions", "encode_frame"]
+
+PLAYABLE = ("temperature", "maskgit_steps", "feedback", "top_k", "top_p", "action_guidance")
+"""Settings that a player may change."""
+
+MOST_SESSIONS = 8
+IDLE_SECONDS = 45.0
+"""A session that nobody called for so long is freed; pages call every 10 seconds."""
+
+_MOST_STEPS = 100_000
+_MOST_PASSES = 64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where sessions are played.
+
+    Attributes:
+        acquire: returns the world, ready to run; what it raises refuses the call.
+        context: frames (1, t, 3, S, S) in [-1, 1] to start from.
+        config: the settings to begin with.
+    """
+
+    acquire: Callable[[], World]
+    context: Tensor
+    config: RolloutConfig
+
+
+class UnknownSession(ValueError):
+    """There is no such session, or no more."""
+
+
+@dataclass
+class _Entry:
+    stage: Stage
+    session: WorldSession
+    used: float
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class WorldSessions:
+    """Sessions in play. Each has a key that cannot be guessed; those left alone are freed."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._entries, self._lock = clock, dict[str, _Entry](), threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def open(self, stage: Stage, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Begin a session, or continue the one of a ``record``, and answer with all that a page needs.
+
+        Raises:
+            ValueError: the message is not allowed, or too many sessions are open.
+        """
+        self.free_idle()
+        if len(self._entries) >= MOST_SESSIONS:
+            raise ValueError(f"{MOST_SESSIONS} sessions are open, which is the most; close the page of one.")
+        world, record = stage.acquire(), message.get("record")
+        played = SessionRecord.from_json(record) if isinstance(record, str) and record.strip() else None
+        session = _begin(world, stage, played, _read_number(message, "seed", 0, 2**64 - 1))
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            self._entries[key] = _Entry(stage, session, self._clock())
+        return {
+            "session": key,
+            "world": world.describe(),
+            "size": world.frame_size,
+            "actions": _name_actions(world),
+            "settings": {name: asdict(session.config)[name] for name in PLAYABLE},
+            **_describe(session),
+        }
+
+    def answer(self, call: str, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one call of a page.
+
+        Args:
+            call: one of :data:`CALLS`.
+            message: its content, with the key of a ``session``.
+
+        Raises:
+            UnknownSession: the key is not one of an open session.
+            ValueError: the message is not allowed; the session has not changed.
+        """
+        entry = self._find(message.get("session"))
+        with entry.lock:
+            if call in _RUNNING:
+                entry.session.world = entry.stage.acquire()
+            answer = _CALLS[call](entry.session, message)
+        entry.used = self._clock()
+        return answer
+
+    def close(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """End a session; one that is gone already is as good."""
+        with self._lock:
+            self._entries.pop(str(message.get("session")), None)
+        return {}
+
+    def read_frames(self, message: Mapping[str, Any]) -> Tensor:
+        """Return all frames of a session with the last of the context first, (1, t, 3, S, S)."""
+        entry = self._find(message.get("session"))
+        with entry.lock:
+            entry.session.world = entry.stage.acquire()
+            return entry.session.frames()
+
+    def free_idle(self) -> None:
+        """Free the sessions that nobody has called for a while."""
+        oldest = self._clock() - IDLE_SECONDS
+        with self._lock:
+            for key in [key for key, entry in self._entries.items() if entry.used < oldest]:
+                del self._entries[key]
+
+    def _find(self, key: object) -> _Entry:
+        self.free_idle()
+        entry = self._entries.get(key) if isinstance(key, str) else None
+        if entry is None:
+            raise UnknownSession("session: it is not open any more; play again, its actions are in the page.")
+        entry.used = self._clock()
+        return entry
+
+
+def encode_frame(frame: Tensor) -> str:
+    """Return a frame (3, S, S) in [-1, 1] as base64 of its RGB bytes, row by row."""
+    pixels = rearrange(to_uint8(to_unit(frame.clamp(-1, 1)), "round"), "c h w -> h w c")
+    return base64.b64encode(pixels.contiguous().numpy().tobytes()).decode("ascii")
+
+
+def _begin(world: World, stage: Stage, played: SessionRecord | None, seed: int) -> WorldSession:
+    if played is None:
+        return WorldSession(world, stage.context, stage.config, seed)
+    if len(played.actions) != 1:
+        raise ValueError(f"session: holds {len(played.actions)} sessions side by side; a page plays one.")
+    session = WorldSession(world, stage.context, played.settings[0][1], played.seed)
+    return session.play_record(played)
+
+
+def _name_actions(world: World) -> list[str]:
+    names = tuple(getattr(world, "action_names", ()))
+    return list(names) or [str(action) for action in range(world.n_actions)]
+
+
+def _describe(session: WorldSession) -> dict[str, Any]:
+    return {"step": session.steps, "frame": encode_frame(session.frame[0])}
+
+
+def _step(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
+    action = _read_number(message, "action", 0, session.world.n_actions - 1)
+    if session.steps >= _MOST_STEPS:
+        raise ValueError(f"session: {_MOST_STEPS} frames were played, which is the most; reset it.")
+    started = time.perf_counter()
+    session.step(action)
+    return {**_describe(session), "milliseconds": round(1000 * (time.perf_counter() - started), 2)}
+
+
+def _undo(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
+    session.undo(min(session.steps, _read_number(message, "count", 1, _MOST_STEPS, 1)))
+    return _describe(session)
+
+
+def _reset(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
+    session.reset()
+    return _describe(session)
+
+
+def _configure(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
+    settings = message.get("settings")
+    if not isinstance(settings, dict) or not settings.keys() <= set(PLAYABLE):
+        raise ValueError(f"settings: give an object with any of {', '.join(PLAYABLE)}.")
+    config = read_settings(session.config, settings)
+    if config.maskgit_steps > _MOST_PASSES:
+        raise ValueError(f"maskgit_steps: {config.maskgit_steps} given; a page plays with {_MOST_PASSES} at most.")
+    session.configure(**settings)
+    return {"settings": {name: asdict(session.config)[name] for name in PLAYABLE}}
+
+
+def _record(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
+    return {"record": session.record().to_json(), "step": session.steps}
+
+
+def _ping(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
+    return {"step": session.steps}
+
+
+_CALLS: dict[str, Callable[[WorldSession, Mapping[str, Any]], dict[str, Any]]] = {
+    "step": _step,
+    "undo": _undo,
+    "reset": _reset,
+    "configure": _configure,
+    "record": _record,
+    "ping": _ping,
+}
+_RUNNING = ("step", "undo")
+CALLS = tuple(_CALLS)
+"""What a page may ask of an open session."""
+
+
+def _read_number(message: Mapping[str, Any], name: str, least: int, most: int, default: int = 0) -> int:
+    value = message.get(name, default)
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name}: {str(value)[:40]} given; give a whole number from {least} to {most}.")
+    return value

@@ -1,0 +1,189 @@
+// A world in play: frames on a canvas, keys to actions, a clock. What sends the calls is given from outside, so that
+// the command's own page and the node's widget share all of this.
+
+const ARROWS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down", " ": "space" };
+const WORDS = { space: ["stretch", "fire", "jump", "action", "space"], up: ["up", "jump"], down: ["down", "duck"] };
+const IDLE = ["stay", "none", "noop", "idle", "wait"];
+const PING_SECONDS = 10;
+
+// Which key stands for which action: digits for all of them, arrows and space where an action has a fitting name.
+export function assignKeys(actions) {
+    const keys = new Map();
+    const find = (words) => actions.findIndex((name) => words.includes(name.toLowerCase()));
+    actions.forEach((_, action) => action < 10 && keys.set(String(action), action));
+    const named = actions.some((name) => !/^\d+$/.test(name));
+    for (const [position, [key, word]] of Object.entries(ARROWS).entries()) {
+        const action = named ? find(WORDS[word] ?? [word]) : position + 1 < actions.length ? position + 1 : -1;
+        if (action >= 0) keys.set(key, action);
+    }
+    return keys;
+}
+
+// The action of a clocked world while no key is held.
+export const restingAction = (actions) =>
+    Math.max(0, actions.findIndex((name) => IDLE.includes(name.toLowerCase())));
+
+const LABELS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "space" };
+
+// [{ action, name, keys: ["1", "←"] }], for a legend.
+export function makeLegend(actions, keys = assignKeys(actions)) {
+    return actions.map((name, action) => ({
+        action,
+        name,
+        keys: [...keys].filter(([, of]) => of === action).map(([key]) => LABELS[key] ?? key),
+    }));
+}
+
+function draw(canvas, size, encoded) {
+    const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+    const image = new ImageData(size, size);
+    for (let pixel = 0; pixel < size * size; pixel += 1) {
+        image.data.set(bytes.subarray(3 * pixel, 3 * pixel + 3), 4 * pixel);
+        image.data[4 * pixel + 3] = 255;
+    }
+    if (canvas.width !== size || canvas.height !== size) Object.assign(canvas, { width: size, height: size });
+    canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+// call(name, message) -> a promise of the answer; onChange(player) after every change; onError(error).
+export class Player {
+    constructor({ canvas, call, onChange = () => {}, onError = () => {} }) {
+        Object.assign(this, { canvas, call, onChange, onError });
+        Object.assign(this, { actions: [], keys: new Map(), held: [], session: null, step: 0 });
+        Object.assign(this, { clocked: true, paused: true, fps: 8, frameTimes: [], achieved: 0, settings: {} });
+        this.queue = Promise.resolve();
+    }
+
+    // Calls of one session follow each other; an error ends the clock.
+    ask(name, message = {}) {
+        const answered = this.queue.then(() => this.call(name, { session: this.session, ...message }));
+        this.queue = answered.then(
+            () => {},
+            (error) => {
+                this.paused = true;
+                this.onError(error);
+                this.onChange(this);
+            },
+        );
+        return answered;
+    }
+
+    async open(message = {}) {
+        const answer = await this.call("open", message);
+        const { session, size, actions, settings, fps } = answer;
+        Object.assign(this, { session, size, actions, settings, frameTimes: [], achieved: 0 });
+        this.keys = assignKeys(actions);
+        this.fps = fps ?? this.fps;
+        clearInterval(this.pinging);
+        this.pinging = setInterval(() => this.session && this.ask("ping").catch(() => {}), 1000 * PING_SECONDS);
+        this.show(answer);
+    }
+
+    close() {
+        clearInterval(this.pinging);
+        clearTimeout(this.timer);
+        const session = this.session;
+        Object.assign(this, { session: null, paused: true, held: [] });
+        return session ? this.call("close", { session }).catch(() => {}) : Promise.resolve();
+    }
+
+    show({ frame, step, milliseconds }) {
+        if (frame) draw(this.canvas, this.size, frame);
+        this.step = step ?? this.step;
+        if (milliseconds !== undefined) {
+            const now = performance.now();
+            this.frameTimes = [...this.frameTimes, [now, milliseconds]].slice(-30);
+            const seconds = (now - this.frameTimes[0][0]) / 1000;
+            this.achieved = seconds > 0 ? (this.frameTimes.length - 1) / seconds : 0;
+        }
+        this.onChange(this);
+    }
+
+    get milliseconds() {
+        const times = this.frameTimes.map(([, time]) => time);
+        return times.length ? times.reduce((sum, time) => sum + time, 0) / times.length : 0;
+    }
+
+    async act(action) {
+        this.show(await this.ask("step", { action }));
+    }
+
+    async undo(count = 1) {
+        this.pause();
+        this.show(await this.ask("undo", { count }));
+    }
+
+    async reset() {
+        this.pause();
+        this.show(await this.ask("reset"));
+    }
+
+    async configure(settings) {
+        this.settings = (await this.ask("configure", { settings })).settings;
+        this.onChange(this);
+    }
+
+    async record() {
+        return (await this.ask("record")).record;
+    }
+
+    // A held key acts with every tick of the clock; the one pressed last counts. A short press is not lost.
+    press(action) {
+        if (!this.held.includes(action)) this.held.push(action);
+        this.pending = action;
+        if (!this.clocked || this.paused) this.stepOnce(action);
+    }
+
+    release(action) {
+        this.held = this.held.filter((other) => other !== action);
+    }
+
+    stepOnce(action) {
+        this.pending = undefined;
+        return this.act(action).catch(() => {});
+    }
+
+    play() {
+        if (!this.session || !this.paused) return;
+        Object.assign(this, { paused: false, frameTimes: [] });
+        this.due = performance.now();
+        this.tick();
+        this.onChange(this);
+    }
+
+    pause() {
+        if (this.paused) return;
+        clearTimeout(this.timer);
+        Object.assign(this, { paused: true, held: [], pending: undefined });
+        this.onChange(this);
+    }
+
+    async tick() {
+        if (this.paused || !this.clocked) return;
+        const action = this.pending ?? this.held.at(-1) ?? restingAction(this.actions);
+        this.pending = undefined;
+        await this.act(action).catch(() => {});
+        this.due = Math.max(this.due + 1000 / this.fps, performance.now());
+        if (!this.paused) this.timer = setTimeout(() => this.tick(), this.due - performance.now());
+    }
+
+    setClocked(clocked) {
+        this.pause();
+        this.clocked = clocked;
+        this.onChange(this);
+    }
+
+    // True when the key is one of the world's; the caller then keeps it from the page.
+    keyDown(event) {
+        const action = this.keys.get(event.key);
+        if (action === undefined || event.ctrlKey || event.metaKey || event.altKey || !this.session) return false;
+        if (!event.repeat || !this.clocked || this.paused) this.press(action);
+        return true;
+    }
+
+    keyUp(event) {
+        const action = this.keys.get(event.key);
+        if (action !== undefined) this.release(action);
+        return action !== undefined;
+    }
+}
