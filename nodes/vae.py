@@ -43,7 +43,7 @@ def read_tiling(tiling: str, budget_mb: int) -> Tiling:
     return Tiling(tiling, budget_mb if tiling == "budget" else None)
 
 
-class WanLiteVAELoader(io.ComfyNode):
+class WanLiteVAELoader(Node):
     """A file -> VAE."""
 
     @classmethod

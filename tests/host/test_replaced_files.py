@@ -31,6 +31,7 @@ def graph(comfy: Client) -> Graph:
     made = paint(OWN, "flow-unipc", steps=2, shift=5.0)
     made["4"]["inputs"]["on_mismatch"] = "ignore"
     made["5"]["inputs"]["vae_name"] = f"{OWN}.safetensors"
+    del made["9"]  # the latents, which need no VAE
     return made
 
 
@@ -93,7 +94,7 @@ def test_a_file_that_goes_while_it_is_loaded_is_a_sentence(
     result = comfy.queue(graph)
     assert result.status in ("error", "invalid")
     said = result.said if result.status == "error" else str(result.validation_errors())
-    assert OWN in said and "Traceback" not in said, said
+    assert (OWN in said or path.name in said) and "Traceback" not in said, said
     if result.status == "error":
         assert result.error_type == "ValueError" and len(said) <= 400, said
     shutil.copyfile(tmp_path / "old", path)
