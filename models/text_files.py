@@ -12,23 +12,25 @@ MAX_TEXT = 8_000_000
 """Bytes; as many as a header may have. Real configurations have some kilobytes, an index of weights 200."""
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, most: int = MAX_TEXT) -> str:
     """Return the text of a small file in UTF-8.
 
     Args:
         path: of the file.
+        most: bytes that are read.
 
     Raises:
         CheckpointError: it cannot be opened, is larger than any real one, or is not text.
     """
     name = f"{path.parent.name}/{path.name}"
+    if not path.is_file():  # a device or a pipe would never end
+        raise CheckpointError(f"{name}: is not a file; check the name and the folder.")
     try:
         size = path.stat().st_size
-        if size <= MAX_TEXT:
+        if size <= most:
             return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{name}: cannot be read as text ({error}); copy or save it again.") from error
     raise CheckpointError(
-        f"{name}: has {size / 1e6:.0f} MB, and at most {MAX_TEXT / 1e6:.0f} MB of a configuration are read; take the "
-        "original file."
+        f"{name}: has {size / 1e6:.0f} MB, and at most {most / 1e6:.0f} MB of such a file are read; take the original."
     )

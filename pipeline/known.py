@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..models.errors import CheckpointError
 from ..models.known_students import KnownStudent, KnownStudents, Recognition
+from ..models.text_files import read_text
+from ..printable import SentenceError
 from ..samplers.contract import SamplingContract
 from ..samplers.formatting import format_timesteps
 from ..samplers.solvers import SOLVERS
@@ -27,6 +30,8 @@ __all__ = [
 
 _MORE_OF_CORE = {"block": "blocks of", "switch": "low-noise expert from step"}
 
+MOST_OF_WORKFLOW = 64 << 20
+"""Bytes of a workflow that are read."""
 _MODEL_FILE = re.compile(r"[^\x00-\x1f<>\"|?*]{1,240}\.(?:safetensors|sft|gguf|ckpt|pth|pt)", re.IGNORECASE)
 
 
@@ -47,7 +52,7 @@ def find_model_names(path: str | os.PathLike[str]) -> list[str]:
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"{path}: there is nothing; give a workflow (JSON) or a folder.")
+        raise SentenceError(f"{path}: there is nothing; give a workflow (JSON) or a folder.")
     if path.is_file():
         return sorted(set(_list_names_in_workflow(path)))
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
@@ -63,7 +68,9 @@ def recognise_all(names: Iterable[str], students: KnownStudents) -> tuple[list[N
 
 def _list_names_in_workflow(path: Path) -> Iterator[str]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_text(path, most=MOST_OF_WORKFLOW))
+    except CheckpointError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not JSON ({error}); give a workflow as ComfyUI saves it.") from None
     for text in _list_texts(content):

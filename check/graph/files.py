@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -43,6 +45,10 @@ def read_document(path: FilePath) -> Document:
     """
     suffix = path.suffix.lower()
     if suffix not in (*IMAGES, *VIDEOS):
+        if not path.is_file():  # a device or a pipe would never end
+            if path.exists():
+                raise WorkflowError("it is not a file; name a workflow.")
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         if path.stat().st_size > LARGEST:
             raise WorkflowError(f"it has more than {LARGEST >> 20} MiB, which no workflow has; name another file.")
         return Document(path, text := _decode(path.read_bytes()), _parse(text))
@@ -102,7 +108,7 @@ def _read_video_texts(path: FilePath) -> Iterator[tuple[str, str]]:
     except ImportError:
         raise WorkflowError("reading videos needs PyAV; install it with `pip install wan-lite[video]`.") from None
     if not path.is_file():
-        raise FileNotFoundError(2, "No such file or directory", str(path))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     entries = _read_metadata(path, av)
     if not any(key in entries for key in KEYS):
         entries |= _parse_comment(entries.get("comment", ""))

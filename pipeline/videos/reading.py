@@ -20,6 +20,7 @@ from einops import rearrange
 from PIL import Image, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
+from ...printable import SentenceError
 from ..pictures.convert import bytes_to_signed
 from .writing import VIDEO_FILES, import_pyav
 
@@ -84,8 +85,8 @@ def open_video(path: Path, number: int | None = None) -> Video:
     Raises:
         ValueError: There is no such file, it cannot be read, or its frames are too large.
     """
-    if not path.exists():
-        raise ValueError(f"{path}: there is no such video; check the name and the folder.")
+    if not path.is_file() and not path.is_dir():  # nothing, or a device or a pipe, which would never end
+        raise SentenceError(f"{path}: there is no such video; check the name and the folder.")
     openers = {".safetensors": _open_tensors, ".h5": _open_h5, ".hdf5": _open_h5}
     opener = openers.get(path.suffix.lower(), _open_file if path.is_dir() or number is None else None)
     if opener is None:
