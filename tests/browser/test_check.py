@@ -33,6 +33,7 @@ WRONG = {"steps": 6, "cfg": 3, "scheduler": "normal"}
 def lay_out(graph: Graph) -> dict[str, Any]:
     """A graph in the page's own format, its nodes side by side."""
     page = to_page(graph)
+    page["last_link_id"] = len(page["links"])
     for index, node in enumerate(page["nodes"]):
         node |= {"pos": [100 + index % 4 * 420, 100 + index // 4 * 420], "size": [330, 200]}
         for slot, output in enumerate(node["outputs"]):
