@@ -110,11 +110,11 @@ class SigmasTracer:
         """The levels of this pack's schedules and contracts."""
         from_contract = node.type == "WanLiteContractSampling"
         fields = self.contracts.of_node(node) if from_contract else self.contracts.schedule_fields(node, values)
-        if node.type == "WanLiteDDIMSchedule" and node.link("model"):
-            fields = CannotTell(f"node {node.id} ({node.type}) takes the levels of a model")
         if isinstance(fields, CannotTell):
             return SigmasTrace(reason=fields.reason, scheduler=node, values=values, nodes=(node.id,))
         found = trace_own(node, fields, values)
+        if node.type == "WanLiteDDIMSchedule" and node.link("model") and found.timesteps is not None:
+            return _take_levels_of(self.models.of_input(node), found)
         return replace(found, contract=fields) if from_contract else replace(found, timesteps=None)
 
     def _trace_changed(self, node: Node, slot: int, values: Mapping[str, Value]) -> SigmasTrace:
@@ -154,6 +154,16 @@ def trace_own(node: Node, fields: Mapping[str, Any], values: Mapping[str, Value]
 
 def _trace_from_model(node: Node, sampling: ModelSampling, values: Mapping[str, Any]) -> list[float] | CannotTell:
     return compute(lambda: FROM_MODEL[node.type](sampling, values), int(values.get("steps", 1)))
+
+
+def _take_levels_of(model: ModelTrace, found: SigmasTrace) -> SigmasTrace:
+    """Return the DDIM schedule's timesteps at a model's own levels; of a flow model without its shift."""
+    sampling, fed = model.sampling, found.timesteps or ()
+    if isinstance(sampling, CannotTell):
+        return replace(found, levels=None, timesteps=None, reason=sampling.reason)
+    is_flow = sampling.process == "flow"
+    levels = [t / 1000 for t in fed if t > 0] if is_flow else [sampling.sigma(t) for t in fed]
+    return replace(found, levels=(*levels, 0.0), timesteps=None, model=model)
 
 
 def _trace_from_numbers(node: Node, values: Mapping[str, Any]) -> list[float] | CannotTell:

@@ -56,3 +56,25 @@ def check_nodes() -> None:
             else:
                 mine = nodes.FROM_NUMBERS[name](values)
             agree(mine, levels, (name, values, slot))
+
+
+def check_ddim_schedule_at_the_levels_of_a_model() -> None:
+    to_ddim_sigmas = submodule("nodes.host.model_sampling").to_ddim_sigmas
+    ddim_schedule, check_graph = submodule("samplers").ddim_schedule, submodule("check").check_graph
+    cases = [("sd_xl_base.safetensors", "DiscreteEpsilon", {}), ("wan2.1_t2v_14B.safetensors", "DiscreteFlow", {})]
+    for file, kind, settings in cases:
+        for steps, shift, denoise in ((4, 1.0, 1.0), (20, 3.0, 0.6), (7, 0.5, 1.0)):
+            model = level_cases._Model(level_cases.host_sampling(kind, settings))
+            theirs = to_ddim_sigmas(ddim_schedule(steps, shift=shift, denoise=denoise), model)
+            schedule = {"steps": steps, "shift": shift, "denoise": denoise, "model": ["1", 0]}
+            graph = {
+                "1": {"class_type": "UNETLoader", "inputs": {"unet_name": file}},
+                "2": {"class_type": "WanLiteDDIMSchedule", "inputs": schedule},
+                "3": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
+                "4": {
+                    "class_type": "SamplerCustom",
+                    "inputs": {"model": ["1", 0], "sigmas": ["2", 0], "sampler": ["3", 0], "cfg": 1.0},
+                },
+            }
+            [found] = check_graph(graph).samplers
+            agree(list(found.sigmas), theirs, (file, steps, shift, denoise), 3e-6)
