@@ -216,6 +216,7 @@ class WanLiteSolverRenoise(Node):
                     RUN_SEED,
                     (RUN_SEED, SEEDS - 1),
                     "Of the fresh noise; 0 takes the seed of the run, from its NOISE.",
+                    control_after_generate=False,  # the page would draw another one after each run
                 ),
                 mismatch_input(),
             ],
