@@ -12,10 +12,12 @@ from ..lazy_exports import attach
 if TYPE_CHECKING:  # for type checkers alone, which cannot read the table
     from .manifest import *  # noqa: F403
     from .rows import *  # noqa: F403
+    from .validation import *  # noqa: F403
 
 _EXPORTS = {
     "manifest": ("Manifest", "Record"),
     "rows": ("Row", "RowFile", "RowsError"),
+    "validation": ("TensorBoardLogger", "Validation", "WandbLogger", "validate"),
 }
 """Each module with the names that it gives to the public surface."""
 

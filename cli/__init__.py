@@ -28,6 +28,7 @@ COMMANDS = {
     "check": ("check", "say what workflow files will sample, and where that contradicts their models"),
     "queue": ("batches.queue", "run a workflow on ComfyUI servers, once for each row of a file"),
     "batch": ("batches.batch", "sample a file of rows without ComfyUI, here or on a Ray cluster"),
+    "sheet": ("batches.sheet", "make sheets and a page from what queue or batch made"),
     "probe": ("probe", "find out from evidence which sampling a student wants"),
     "convert": ("convert", "rewrite a checkpoint in another layout"),
     "rollout": ("world.rollout", "play a world model forward"),

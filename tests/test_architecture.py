@@ -33,7 +33,7 @@ INSIDE = {
     "cli": {"samplers", "models", "pipeline", "check", "batches"},
     "nodes": {"samplers", "models", "pipeline", "check"},
     "demo": {"samplers", "models", "pipeline"},
-    "benchmarks": {"samplers", "models"},
+    "benchmarks": {"samplers", "models", "batches"},
     "scripts": set(),
 }
 """Which folder may import which others of the package ("" is the root, whose own modules all may import)."""
@@ -47,11 +47,11 @@ OUTSIDE = {
         *("av", "h5py", "kornia", "sentencepiece", "transformers", "ftfy"),
     },
     "check": {"PIL", "av", "scipy"},
-    "batches": {"aiohttp", "einops", "filelock", "numpy", "pyarrow", "ray", "torch"},
+    "batches": {"PIL", "aiohttp", "einops", "filelock", "numpy", "pyarrow", "ray", "torch"},
     "cli": {"torch", "aiohttp", "einops", "PIL", "shtab", "tqdm"},
     "nodes": {"aiohttp", "torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
-    "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation"},
+    "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation", "psutil"},
     "scripts": {"PIL", "packaging", "browser", "build_workflows", "host", "pdoc", "wan_lite", "workflow_plans"},
 }
 """Which modules from elsewhere a folder may import, beside the standard library."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class WanVAE(nn.Module):
         if self.conv1.weight.device.type != "cpu":
             self.use_channels_last()
 
-    def use_channels_last(self) -> Self:
+    def use_channels_last(self) -> WanVAE:
         """Lay out the kernels as a card's convolutions read them, once rather than at each call; values stay."""
         for parameter in self.parameters():
             if parameter.ndim == 4:
