@@ -47,7 +47,7 @@ OUTSIDE = {
         *("av", "h5py", "kornia", "sentencepiece", "transformers", "ftfy"),
     },
     "check": {"PIL", "av", "scipy"},
-    "batches": {"PIL", "aiohttp", "einops", "filelock", "numpy", "pyarrow", "ray", "torch"},
+    "batches": {"PIL", "aiohttp", "einops", "filelock", "numpy", "pyarrow", "ray", "torch", "wandb"},
     "cli": {"torch", "aiohttp", "einops", "PIL", "shtab", "tqdm"},
     "nodes": {"aiohttp", "torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
