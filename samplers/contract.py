@@ -305,7 +305,8 @@ class SamplingContract:
     @classmethod
     def _from_fields(cls, content: Mapping[str, Any], version: int, source: str | None) -> SamplingContract:
         names = VERSION_1_FIELDS if version == 1 else tuple(field.name for field in fields(cls))
-        unknown, missing = sorted(set(content) - set(names)), {"solver", "prediction"} - set(content)
+        said = {name for name, value in content.items() if value is not None}
+        unknown, missing = sorted(set(content) - set(names)), {"solver", "prediction"} - said
         if unknown or missing:
             found = f"unknown fields {unknown}" if unknown else f"no {sorted(missing)}"
             raise ContractError(f"the sampling contract has {found}; version {version} has {sorted(names)}.")
@@ -323,6 +324,8 @@ class SamplingContract:
     def _parse_alternatives(cls, entries: Any, source: str | None) -> tuple[SamplingContract, ...]:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ContractError("contract: alternatives is not a list of objects; give complete contracts in it.")
+        if any(entry.get("alternatives") for entry in entries):
+            raise ContractError("contract: an alternative has alternatives of its own; give contracts without alternatives.")
         return tuple(cls._from_fields(entry, 2, source) for entry in entries)
 
 

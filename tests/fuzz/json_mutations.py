@@ -35,7 +35,9 @@ def mutate_value(document: Any, chance: random.Random) -> Any:
             break
         container, key = chance.choice(found)
         action = chance.random()
-        if action < 0.25 and isinstance(container, dict):
+        if action < 0.03 and isinstance(document, dict) and len(json.dumps(document)) < 4000:
+            document = _nest(document, key, chance)
+        elif action < 0.25 and isinstance(container, dict):
             del container[key]
         elif action < 0.45:
             other, name = chance.choice(places(document))
@@ -71,6 +73,14 @@ def mutate_text(text: str, chance: random.Random) -> str:
 def to_bytes(text: str) -> bytes:
     """Return a text as a file may hold it, lone surrogates too."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _nest(document: dict[str, Any], key: Any, chance: random.Random) -> dict[str, Any]:
+    """Put a document into itself, under one of its keys, again and again."""
+    nested = document
+    for _ in range(chance.choice((1, 2, 50, 320))):
+        nested = {**document, str(key): chance.choice((nested, [nested]))}
+    return nested
 
 
 def _odd_key(key: str, chance: random.Random) -> str:

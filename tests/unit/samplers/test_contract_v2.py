@@ -334,3 +334,21 @@ def test_sigmas_of_training_only() -> None:
     assert check_few_steps(contract, contract.schedule().sigmas) is None
     problem = check_few_steps(contract, flow_schedule(9, shift=8.0).sigmas)
     assert problem is not None and problem.endswith("Use WanLiteContractSampling.")
+
+
+@pytest.mark.parametrize("name", ["solver", "prediction"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_field_that_is_null_is_missing(name: str, version: int) -> None:
+    fields = {"version": version, "solver": "ddim", "prediction": "epsilon", "steps": 20} | {name: None}
+    with pytest.raises(ContractError, match=f"has no \\['{name}'\\]"):
+        SamplingContract.from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize("depth", [1, 300])
+def test_alternatives_have_none_of_their_own(depth: int) -> None:
+    plain = {"solver": "ddim", "prediction": "epsilon", "steps": 20}
+    fields = plain
+    for _ in range(depth):
+        fields = {**plain, "alternatives": [fields]}
+    with pytest.raises(ContractError, match="alternatives of its own"):
+        SamplingContract.from_json(json.dumps({**plain, "alternatives": [fields], "version": 2}))
