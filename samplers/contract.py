@@ -325,7 +325,7 @@ class SamplingContract:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ContractError("contract: alternatives is not a list of objects; give complete contracts in it.")
         if any(entry.get("alternatives") for entry in entries):
-            raise ContractError("contract: an alternative has alternatives of its own; give contracts without alternatives.")
+            raise ContractError("contract: an alternative has alternatives of its own; give it without alternatives.")
         return tuple(cls._from_fields(entry, 2, source) for entry in entries)
 
 
