@@ -25,7 +25,7 @@ def comfy_cli(folder: Path, *arguments: str) -> str:
     """Output of a comfy-cli command run in ``folder``, with a home of its own: no person's settings are used."""
     home = folder.parent / "home"
     home.mkdir(exist_ok=True)
-    environment = os.environ | {"HOME": str(home), "DO_NOT_TRACK": "1", "COLUMNS": "200"}
+    environment = os.environ | {"HOME": str(home), "DO_NOT_TRACK": "1", "COLUMNS": "200", "TZ": "UTC"}
     command = Path(sys.executable).with_name("comfy")
     done = subprocess.run(
         [str(command), "--skip-prompt", *arguments], cwd=folder, env=environment, capture_output=True, text=True
@@ -90,6 +90,20 @@ def test_archive_holds_what_users_need_and_no_more(archive: Path) -> None:
     assert not folders & {"tests", "benchmarks", "scripts", ".github", ".ci", "Makefile"}
     assert not [name for name in names if name.startswith("demo/train/")]
     assert archive.stat().st_size < 25_000_000
+
+
+def test_archives_of_one_commit_are_the_same_bytes(checkout: Path) -> None:
+    """Whenever the files were written."""
+    packed = []
+    for written in (1_000_000_000, 1_700_000_000):
+        for path in checkout.rglob("*"):
+            if path.is_file() and ".git" not in path.relative_to(checkout).parts:
+                os.utime(path, (written, written))
+        environment = os.environ | {"SOURCE_DATE_EPOCH": "1750000000"}
+        subprocess.run(["sh", "scripts/set_times.sh"], cwd=checkout, env=environment, check=True)
+        comfy_cli(checkout, "node", "pack")
+        packed.append((checkout / "node.zip").read_bytes())
+    assert packed[0] == packed[1]
 
 
 def test_archive_runs_the_first_workflow_in_an_empty_comfyui(comfyui: ComfyUI, archive: Path, tmp_path: Path) -> None:
