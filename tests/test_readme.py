@@ -16,9 +16,10 @@ from wan_lite.samplers.contract import PRESETS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 LIBRARY = (ROOT / "docs" / "library.md").read_text("utf-8")
+BATCHES = (ROOT / "docs" / "batches.md").read_text("utf-8")
 NOT_RUN = "<!-- not run by the tests"
 MADE_BY_TOOLS = {"out", "build", "dist", "__pycache__"}
-GUIDED = ("models", "samplers", "pipeline", "check", "cli", "nodes")
+GUIDED = ("models", "samplers", "pipeline", "check", "batches", "cli", "nodes")
 """Folders of which the file guide names every package."""
 
 
@@ -54,7 +55,7 @@ def run(command: list[str], place: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("code", snippets("python") + snippets("python", LIBRARY))
+@pytest.mark.parametrize("code", snippets("python") + snippets("python", LIBRARY) + snippets("python", BATCHES))
 def test_python_snippets_run(code: str, place: Path) -> None:
     run([sys.executable, "-c", code], place)
 
@@ -63,6 +64,11 @@ def test_shell_snippets_run_in_order(place: Path) -> None:
     codes = snippets("sh")
     assert len(codes) >= 3
     run(["bash", "-euc", "\n".join(codes)], place)
+
+
+def test_the_sweep_of_the_page_on_batches_runs(place: Path) -> None:
+    run(["bash", "-euc", "\n".join(snippets("sh", BATCHES))], place)
+    assert (place / "out" / "images" / "sheet.png").is_file() and (place / "out" / "images" / "index.html").is_file()
 
 
 def test_both_kinds_of_snippets_were_found() -> None:
