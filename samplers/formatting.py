@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..training_rules import TRAIN_TIMESTEPS
 from .contract import SamplingContract
 from .schedule import Schedule
 
-__all__ = ["format_contract", "format_timesteps"]
+__all__ = ["format_contract", "format_timestep_list", "format_timesteps"]
 
 
 def format_contract(contract: SamplingContract) -> str:
@@ -26,7 +28,12 @@ def format_contract(contract: SamplingContract) -> str:
 
 def format_timesteps(schedule: Schedule) -> str:
     """Return what a schedule feeds as text, of more than ten timesteps the first, the last and their number."""
-    fed = [f"{schedule.timestep_at(sigma):.6g}" for sigma in schedule.sigma_values[:-1]]
+    return format_timestep_list([schedule.timestep_at(sigma) for sigma in schedule.sigma_values[:-1]])
+
+
+def format_timestep_list(timesteps: Sequence[float]) -> str:
+    """Return timesteps as text, of more than ten the first two, the last and their number."""
+    fed = [f"{timestep:.6g}" for timestep in timesteps]
     return f"[{', '.join(fed)}]" if len(fed) <= 10 else f"[{fed[0]}, {fed[1]}, ..., {fed[-1]}] ({len(fed)})"
 
 

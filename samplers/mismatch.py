@@ -29,14 +29,16 @@ __all__ = [
     "check_strength",
     "compare",
     "drop_assumed",
+    "format_assumed",
     "list_changes",
+    "make_mismatch",
     "mark_changes",
 ]
 
 log = logging.getLogger(__name__)
 
 FEW_STEPS = 8  # a model distilled to this many steps or fewer knows those timesteps only
-_SAME_SIGMA = 2e-3
+SAME_SIGMA = 2e-3  # as far as a host's schedule of the same steps may lie from training's
 _SAME_TIMESTEP = 1e-3
 
 
@@ -50,21 +52,41 @@ def drop_assumed(contract: SamplingContract, mismatches: list[Mismatch]) -> list
     if contract.source != "assumed":
         return mismatches
     if mismatches:
-        changes = ", ".join(f"{name} {asked} instead of {told}" for name, told, asked, _ in mismatches)
-        log.warning("Wan Lite: the contract was only assumed, and this run has %s.", changes)
+        log.warning("Wan Lite: %s", format_assumed(mismatches))
     return []
 
 
+def format_assumed(mismatches: list[Mismatch]) -> str:
+    """Return what differs from a contract that was only assumed, as a sentence.
+
+    Args:
+        mismatches: what differs.
+    """
+    changes = [f"{one.field} {one.requested} instead of {one.declared}" for one in mismatches]
+    return f"the contract was only assumed, and this run has {', '.join(changes).removesuffix('.')}."
+
+
 class Mismatch(NamedTuple):
-    """One field in which a sampling differs from the contract; ``str()`` is the sentence with the remedy."""
+    """One field in which a sampling differs from the contract; ``str()`` is the sentence with the remedy.
+
+    Attributes:
+        field: of the contract.
+        declared: what the contract says.
+        requested: what is about to be done.
+        remedy: what to do about it.
+        sentence: in place of the usual one.
+        is_fatal: whether no image at all can come of it.
+    """
 
     field: str
     declared: object
     requested: object
     remedy: str
+    sentence: str = ""
+    is_fatal: bool = False
 
     def __str__(self) -> str:
-        return (
+        return self.sentence or (
             f"{self.field}: the checkpoint's contract says {self.declared}, but {self.requested} was asked for. "
             f"{self.remedy}"
         )
@@ -108,15 +130,27 @@ def compare(contract: SamplingContract, requested: SamplingContract) -> list[Mis
 
 
 def _compare_one(contract: SamplingContract, requested: SamplingContract) -> list[Mismatch]:
-    process = contract.process.label
     found: list[Mismatch] = []
-    for name, remedy in _REMEDIES.items():
+    for name in _REMEDIES:
         if name == "boundary_step" and any(mismatch.field == "timesteps" for mismatch in found):
             continue  # the split of other timesteps says nothing
         declared, asked = _get_compared(contract, name), _get_compared(requested, name)
         if declared != asked and not _is_left_open(name, declared, asked, contract):
-            found.append(Mismatch(name, declared, asked, remedy.format(declared, process=process)))
+            found.append(make_mismatch(contract, name, declared, asked))
     return found
+
+
+def make_mismatch(contract: SamplingContract, name: str, declared: object, asked: object) -> Mismatch:
+    """Return the mismatch of one field, with its remedy.
+
+    Args:
+        contract: the checkpoint's.
+        name: of the field.
+        declared: what the contract says.
+        asked: what is about to be done.
+    """
+    remedy = _REMEDIES[name].format(declared, process=contract.process.label)
+    return Mismatch(name, declared, asked, remedy)
 
 
 def _get_compared(contract: SamplingContract, name: str) -> Any:
@@ -251,7 +285,7 @@ def check_leftover(sigmas: Tensor, solver: str, order: int) -> str | None:
     return f"SIGMAS end at {last:.4g} instead of 0, so the latent keeps its noise. {remedy}."
 
 
-def check_few_steps(contract: SamplingContract | None, sigmas: Tensor) -> str | None:
+def check_few_steps(contract: SamplingContract | None, sigmas: Tensor) -> Mismatch | None:
     """Find sigmas that a flow model distilled to a few steps was never trained on.
 
     Args:
@@ -263,7 +297,7 @@ def check_few_steps(contract: SamplingContract | None, sigmas: Tensor) -> str | 
     trained = contract.schedule().sigmas[:-1]
     given = sigmas[:-1].double().cpu()
     distance = (given[:, None] - trained[None, :]).abs().min(dim=1).values.max()
-    if float(distance) <= _SAME_SIGMA:
+    if float(distance) <= SAME_SIGMA:
         return None
     remedy = "Use WanLiteContractSampling."
     if not contract.has_fixed_sigmas:
@@ -271,10 +305,12 @@ def check_few_steps(contract: SamplingContract | None, sigmas: Tensor) -> str | 
             f"Use WanLiteContractSampling, or WanLiteFlowSchedule with steps {contract.steps} and shift "
             f"{contract.shift:g}."
         )
-    return (
-        f"This MODEL was distilled to {contract.steps} steps at timesteps {_format_sigmas(trained)}, but the SIGMAS "
-        f"visit {_format_sigmas(given)}. {remedy}"
+    declared, asked = _format_sigmas(trained), _format_sigmas(given)
+    sentence = (
+        f"This MODEL was distilled to {contract.steps} steps at timesteps {declared}, but the SIGMAS visit {asked}. "
+        f"{remedy}"
     )
+    return Mismatch("timesteps", declared, asked, remedy, sentence)
 
 
 def check_fed(schedule: Schedule, fed: Tensor) -> str | None:

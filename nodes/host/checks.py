@@ -17,8 +17,7 @@ from comfy_api.latest import io
 from ...models.known_students.find import FoundContract
 from ...on_mismatch import ON_MISMATCH, raise_or_warn
 from ...samplers.contract import SamplingContract
-from ...samplers.mismatch import Mismatch, compare, drop_assumed
-from ...samplers.prediction import Prediction
+from ...samplers.mismatch import Mismatch, compare, drop_assumed, format_assumed
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import infer_shift
 from .model_sampling import ContractFlow, LinearEpsilon, TruncatedFlow, format_sampling, get_process
@@ -167,18 +166,27 @@ def check_contract(contract: SamplingContract | None, requested: SamplingContrac
     return [*found, WAY_OUT] if found else []
 
 
-def check_solver(contract: SamplingContract | None, model: Any, solver: str, sigmas: torch.Tensor) -> list[str]:
-    """Find what a solver alone can see of a broken contract: itself, the MODEL's process, the shift in the SIGMAS."""
-    if contract is None:
-        return []
-    process = get_process(model.get_model_object("model_sampling"))
-    shift = infer_shift(sigmas) if process is FLOW and not contract.has_fixed_sigmas else None
-    seen: dict[str, object] = {"solver": solver, "prediction": Prediction.of_process(process)}
-    if shift is not None and not math.isclose(shift, contract.shift, rel_tol=1e-3):
-        seen["shift"] = round(shift, 3)
-    remedy = (
-        "Use WanLiteContractSampling, which makes model, solver and schedule agree, or set on_mismatch to continue."
-    )
-    pairs = [(name, getattr(contract, name), value) for name, value in seen.items()]
-    found = [Mismatch(name, told, asked, remedy) for name, told, asked in pairs if told != asked]
-    return [str(mismatch) for mismatch in drop_assumed(contract, found)]
+def report_mismatches(
+    contract: SamplingContract, found: list[Mismatch], on_mismatch: str, *, closing: str, is_strict: bool
+) -> None:
+    """Raise, show on the running node and in the log, or drop what differs from a contract.
+
+    What the user only assumed he may change, and is told of it.
+
+    Args:
+        contract: What was compared with.
+        found: What differs from it.
+        on_mismatch: One of ``ON_MISMATCH``.
+        closing: A sentence after those of the mismatches.
+        is_strict: Whether every mismatch is an error where ``on_mismatch`` says so, or fatal ones only.
+
+    Raises:
+        ContractMismatch: It is to stop there.
+    """
+    counted = drop_assumed(contract, found)
+    if not counted:
+        show_sentence(f"Mind that {format_assumed(found)}")
+        return
+    stops = on_mismatch == "error" and (is_strict or any(mismatch.is_fatal for mismatch in counted))
+    lines = [*map(str, counted), closing, WAY_OUT]
+    report_problems(["\n".join(filter(None, lines))], "error" if stops else "warn")

@@ -20,7 +20,8 @@ from ...samplers.prediction import Prediction
 from ...samplers.process import FLOW, NoiseProcess
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver
-from .checks import CONTRACT_ATTACHMENT, check_contract, check_process, check_shift, get_contract, report_problems
+from .checks import check_contract, check_process, check_shift, get_contract, report_problems
+from .guard.guard import attach_contract
 from .model_sampling import (
     get_model_process,
     make_contract_sampling,
@@ -208,11 +209,17 @@ def patch_for_training(model: Any, plan: SamplingPlan) -> tuple[Any, Schedule]:
     return model, Schedule(to_ddim_sigmas(schedule, model), process)
 
 
-def apply_contract(model: Any, contract: SamplingContract) -> Any:
-    """Return a clone of ``model`` that reads its output as the contract says, is fed as in training, and carries it."""
+def apply_contract(model: Any, contract: SamplingContract, on_mismatch: str) -> Any:
+    """Return a clone of ``model`` that reads its output as the contract says, is fed as in training, and carries it.
+
+    Args:
+        model: The MODEL.
+        contract: The contract.
+        on_mismatch: What its guard does where a sampler of core's deviates; see :func:`attach_contract`.
+    """
     native = model.get_model_object("model_sampling")
     patched = patch_sampling(model, make_contract_sampling(contract, native))
-    patched.set_attachments(CONTRACT_ATTACHMENT, contract)
+    attach_contract(patched, contract, on_mismatch)
     return patched
 
 

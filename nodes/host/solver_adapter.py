@@ -15,11 +15,11 @@ import comfy.samplers
 import torch
 from torch import Tensor, nn
 
-from ...samplers.mismatch import check_few_steps, check_leftover
+from ...samplers.mismatch import check_leftover
 from ...samplers.process import VE
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver, integrate
-from .checks import check_sigmas, check_sigmas_shift, check_solver, get_contract, report_problems
+from .checks import check_sigmas, check_sigmas_shift, report_problems
 from .model_sampling import ContractFlow, FixedSchedule, get_process
 from .progress import show_refusals
 from .validation.links import check_sigmas as check_noise_levels
@@ -168,11 +168,8 @@ def seed_solver(solver: Solver, seed: int | None) -> Solver:
 
 
 def find_problems(model: Any, sigmas: Tensor, solver: Solver, from_noise: bool) -> Iterator[str | None]:
-    """Yield a sentence for everything that does not fit together."""
-    patcher, name = model.inner_model.model_patcher, solver.name
-    contract = get_contract(patcher)
+    """Yield a sentence for everything that does not fit together; the MODEL's guard has compared its contract."""
+    patcher = model.inner_model.model_patcher
     yield check_sigmas(patcher.get_model_object("model_sampling"), sigmas, from_noise)
     yield check_sigmas_shift(patcher, sigmas)
-    yield check_leftover(sigmas, name, solver.order)
-    yield check_few_steps(contract, sigmas)
-    yield from check_solver(contract, patcher, name, sigmas)
+    yield check_leftover(sigmas, solver.name, solver.order)

@@ -37,6 +37,7 @@ from ...models.student.student import VAES
 from ...models.text_embeds import move_padding_last
 from ...samplers.contract import SamplingContract
 from .checks import CONTRACT_ATTACHMENT
+from .guard.guard import attach_contract
 from .model_sampling import make_model_sampling
 
 STUDENT_ATTACHMENT = "wan_lite.student"
@@ -258,12 +259,13 @@ def get_trained_size(model: Any) -> int | None:
     return info.pixel_size if info else None
 
 
-def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any:
+def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None, on_mismatch: str = "error") -> Any:
     """Make the host's MODEL from a student as it was read.
 
     Args:
         checkpoint: As :func:`read_student` returns it.
         dtype: Of the stored weights, None for the file's own; the host decides what to compute in.
+        on_mismatch: What its guard does where a sampler of core's deviates from its contract.
 
     Raises:
         CheckpointError: tensors are missing, left over, of another shape, or NaN.
@@ -288,7 +290,7 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None) -> Any
     # Hosts before 0.13 know neither the dynamic patcher nor the argument that goes with it.
     dynamic = {"assign": True} if hasattr(patcher, "is_dynamic") and patcher.is_dynamic() else {}
     model.load_model_weights(weights, "", **dynamic)
-    patcher.set_attachments(CONTRACT_ATTACHMENT, contract)
+    attach_contract(patcher, contract, on_mismatch)
     patcher.set_attachments(STUDENT_ATTACHMENT, info)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _KEY, narrow_outer_sample)
     return patcher

@@ -88,7 +88,9 @@ class WanLiteContractSampling(Node):
         record_contract(cls.hidden, used, declared)
         show_text(cls.hidden, describe_found(found, used))
         sampler = make_contract_sampler(model, used, on_mismatch)
-        return io.NodeOutput(apply_contract(model, used), sampler, to_sigmas(used.schedule(denoise=denoise)))
+        return io.NodeOutput(
+            apply_contract(model, used, on_mismatch), sampler, to_sigmas(used.schedule(denoise=denoise))
+        )
 
     @classmethod
     def _find(cls, model: Any) -> FoundContract:

@@ -8,6 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ...models.student import read_student, save_student
+from ...on_mismatch import ON_MISMATCH
 from ...pipeline.contracts import override_contract
 from ...samplers.contract import PRESETS, SamplingContract
 from ..host.checks import CONTRACT_ATTACHMENT
@@ -29,6 +30,18 @@ Contract = io.Custom("SAMPLING_CONTRACT")
 DEFAULT_PRESET = "ddim-20 run_inference"
 OWN_SIZE = 0
 MAX_SIZE = 16384
+
+
+def guard_input() -> io.Combo.Input:
+    """Return the input that says what the MODEL's guard does in core's own samplers."""
+    return choice_input(
+        "on_mismatch",
+        ON_MISMATCH,
+        "Core's own samplers know nothing of the contract, so the MODEL compares what they do with it. error: stop "
+        "where no image can come of it, and warn of the rest on the node; warn: only warn; ignore: do not compare.",
+        default="error",
+        advanced=True,
+    )
 
 
 class WanLiteStudentLoader(Node):
@@ -65,6 +78,7 @@ class WanLiteStudentLoader(Node):
                     "checkpoint carries a contract, that one counts.",
                     default=DEFAULT_PRESET,
                 ),
+                guard_input(),
             ],
             outputs=[
                 io.Model.Output(tooltip="For the samplers of Wan Lite and of core."),
@@ -84,17 +98,26 @@ class WanLiteStudentLoader(Node):
 
     @classmethod
     def fingerprint_inputs(
-        cls, student_name: str, precision: str = "auto", contract_preset: str = DEFAULT_PRESET
+        cls,
+        student_name: str,
+        precision: str = "auto",
+        contract_preset: str = DEFAULT_PRESET,
+        on_mismatch: str = "error",
     ) -> str:
-        return f"{fingerprint(find_model(KIND, student_name, 'student_name'))} {precision} {contract_preset}"
+        file = fingerprint(find_model(KIND, student_name, "student_name"))
+        return f"{file} {precision} {contract_preset} {on_mismatch}"
 
     @classmethod
     def execute(
-        cls, student_name: str, precision: str = "auto", contract_preset: str = DEFAULT_PRESET
+        cls,
+        student_name: str,
+        precision: str = "auto",
+        contract_preset: str = DEFAULT_PRESET,
+        on_mismatch: str = "error",
     ) -> io.NodeOutput:
         checkpoint = read_student(find_model(KIND, student_name, "student_name"), preset=contract_preset)
         dtype = torch.float8_e4m3fn if precision == "fp8_e4m3fn" else PRECISIONS[precision]
-        model = build_model(checkpoint, dtype)
+        model = build_model(checkpoint, dtype, on_mismatch)
         show_text(cls.hidden, describe_student(model))
         return io.NodeOutput(model, model.get_attachment(CONTRACT_ATTACHMENT))
 

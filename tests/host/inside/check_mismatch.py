@@ -96,7 +96,7 @@ def check_matrix_of_contracts_and_samplers_in_one_node() -> None:
 def check_the_message_names_both_solvers_and_the_remedy() -> None:
     model, _, sigmas = apply_preset("ddim")
     message = raises(ValueError, sample, model, noise(), sigmas, run(SOLVER["flow"])[0])
-    assert "ddim" in message and "flow_unipc" in message and "WanLiteContractSampling" in message, message
+    assert "ddim" in message and "flow_unipc" in message and "Wan Lite Contract Sampling" in message, message
 
 
 def check_contract_sampling_fits_itself() -> None:
@@ -244,7 +244,8 @@ def check_leftover_noise_is_said() -> None:
 
 
 def check_a_model_of_few_fixed_steps_refuses_other_timesteps() -> None:
-    contract = submodule("samplers.contract").SamplingContract("flow_unipc", "velocity", steps=4, shift=5.0)
+    assumed = submodule("samplers.contract").SamplingContract("flow_unipc", "velocity", steps=4, shift=5.0)
+    contract = replace(assumed, source="declared")
     model, sampler, sigmas = run("WanLiteContractSampling", model=tiny_models.formula(dimensions=3), contract=contract)
     assert torch.isfinite(sample(model, noise(), sigmas, sampler)[0]).all()
     lightning = torch.tensor([1.0, 0.9375, 0.8333, 0.625, 0.0])
@@ -253,6 +254,10 @@ def check_a_model_of_few_fixed_steps_refuses_other_timesteps() -> None:
     (solver,) = run(SOLVER["ddim"])
     message = raises(ValueError, sample, model, noise(), ddim, solver)
     assert "distilled to 4 steps" in message and "937" in message and "888" in message, message
+    model, _, _ = run("WanLiteContractSampling", model=tiny_models.formula(dimensions=3), contract=assumed)
+    with Heard() as heard:
+        assert torch.isfinite(sample(model, noise(), ddim, solver)[0]).all()
+    assert [line for line in heard.lines if "only assumed" in line and "timesteps [999, 888" in line], heard.lines
 
 
 def call_check(name: str, *arguments: Any) -> Any:

@@ -57,8 +57,8 @@ def test_sigmas_that_a_few_step_model_was_not_trained_on(steps: int, shift: floa
     problem = check_few_steps(FEW, flow_schedule(steps, shift=shift).sigmas)
     assert (problem is None) == fits
     if problem is not None:
-        assert "distilled to 4 steps at timesteps [999.8, 937.3, 833.1, 624.7]" in problem
-        assert "steps 4 and shift 5" in problem
+        assert "distilled to 4 steps at timesteps [999.8, 937.3, 833.1, 624.7]" in str(problem)
+        assert "steps 4 and shift 5" in str(problem)
 
 
 def test_other_models_may_visit_any_sigma() -> None:
