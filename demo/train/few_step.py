@@ -76,7 +76,8 @@ def train(models: Path, *, steps: int = STEPS, images: int = IMAGES, seed: int =
     """Train the four-step student, beginning from its teacher's weights, and write it."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
-    teacher = load_student(demo_file("student_flow", models)).network
+    flow = load_student(demo_file("student_flow", models))
+    teacher = flow.network
     endpoints, text = make_endpoints(teacher, models, images, generator), pool_captions()
     sigmas = CONTRACT.schedule().sigmas[:-1].float()
     network, final = StudentNetwork(teacher.config), StudentNetwork(teacher.config)
@@ -94,7 +95,7 @@ def train(models: Path, *, steps: int = STEPS, images: int = IMAGES, seed: int =
     final.half()  # on disk; a loader computes as wide as the device wants
     side = teacher.config.latent_size
     contract = replace(CONTRACT, latent=(teacher.config.num_channels, side, side))
-    student = Student(final, contract=contract, source="4step")
+    student = Student(final, contract=contract, source="4step", preview=flow.preview)
     save_student(student, demo_file("student_4step", models))
     return student
 

@@ -16,7 +16,15 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
-from ...models.student import Student, StudentConfig, StudentNetwork, load_student, save_student
+from ...models.student import (
+    PreviewColours,
+    Student,
+    StudentConfig,
+    StudentNetwork,
+    fit_preview_colours,
+    load_student,
+    save_student,
+)
 from ...models.student.network import Block
 from ...models.wan_vae import WanVAE, load_wan_vae
 from ...samplers.contract import PRESETS, SamplingContract
@@ -29,7 +37,7 @@ from ..patterns import COLOURS, PATTERNS, SIZE, draw, list_captions
 from .loop import EMA, Log, make_optimizer, make_parser, schedule_steps, take_step
 from .vae import KEPT
 
-__all__ = ["KINDS", "Kind", "NoisedBatch", "Plan", "encode_images", "main", "train"]
+__all__ = ["KINDS", "Kind", "NoisedBatch", "Plan", "encode_images", "fit_preview", "main", "train"]
 
 CLASSES = len(COLOURS) * len(PATTERNS)
 IMAGES = 12_000
@@ -37,6 +45,7 @@ BATCH = 16
 SHIFT = 5.0  # of the flow students' sampling
 TRAIN_SHIFT = 3.0  # their training looks a little more at low noise than their sampling does
 FIRST_STEP = 1 / 8  # share of an epsilon batch that is at t = 999, where sampling starts
+PREVIEW_IMAGES = 4 * CLASSES
 HEAVIEST = 50.0  # weight of an epsilon's error, at most
 
 
@@ -129,6 +138,14 @@ def encode_images(vae: WanVAE, count: int, generator: Generator) -> tuple[Tensor
     return rearrange(torch.cat(parts), "b c 1 h w -> b c h w"), classes
 
 
+def fit_preview(student: Student, vae: WanVAE) -> PreviewColours:
+    """Return the colours of the student's previews, from images as the demo VAE encodes them."""
+    generator = Generator().manual_seed(0)
+    pixels = draw(torch.arange(PREVIEW_IMAGES) % CLASSES, generator).pixels
+    latents = rearrange(vae.encode(rearrange(pixels, "b c h w -> b c 1 h w")), "b c 1 h w -> b c h w")
+    return fit_preview_colours(student.to_vae_latent(student.from_vae_latent(latents)), pixels)
+
+
 def pool_captions() -> Tensor:
     """Return every caption's embeddings averaged, as the network does it: ``(classes, 64)``."""
     return torch.stack([embed(text).mean(0) for text in list_captions()])
@@ -200,6 +217,7 @@ def train(name: str, plan: Plan, models: Path) -> Student:
     log = Log(f"student_{name}_resumed" if plan.resume else f"student_{name}", steps, models)
     teacher = None if kind.teacher is None else load_student(demo_file(f"student_{kind.teacher}", models)).network
     student = Student(final, output_proj=projection, contract=make_contract(kind), source=name)
+    student.preview = fit_preview(student, vae)
     for i in schedule_steps(steps, optimizer):
         rows = torch.randint(plan.images, (BATCH,), generator=generator)
         shown = kind.make_batch(latents[rows, :channels], generator)

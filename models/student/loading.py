@@ -19,6 +19,7 @@ from ..model_kind import ModelKind, identify_model
 from ..precision import choose_dtype
 from ..text_files import read_text
 from .network import StudentConfig, StudentNetwork
+from .preview import PREVIEW_KEY, PreviewColours
 from .student import VAES, Student, check_projection, fit_contract
 
 __all__ = [
@@ -51,6 +52,7 @@ class StudentCheckpoint:
         projection: weights of the output projection; empty where the student needs none.
         contract: how it wants to be sampled, or None.
         source: the file or folder's name.
+        preview: the colours of its previews, or None where they are those of the published VAE.
     """
 
     config: StudentConfig
@@ -58,6 +60,7 @@ class StudentCheckpoint:
     projection: Mapping[str, Tensor]
     contract: SamplingContract | None
     source: str
+    preview: PreviewColours | None = None
 
     @property
     def vae_channels(self) -> int:
@@ -97,6 +100,7 @@ def load_student(
         output_proj=None if projection is None else projection.to(device),
         contract=checkpoint.contract,
         source=checkpoint.source,
+        preview=checkpoint.preview,
     )
 
 
@@ -136,7 +140,15 @@ def read_student(
     contract = _find_contract(preset, files)
     wanted = None if dtype is None else dtype(specs["conv_in.weight"].dtype)
     tensors = {_to_network_name(name): value for name, value in files.weights.read(files.names, dtype=wanted).items()}
-    return StudentCheckpoint(files.config, tensors, files.projection, contract, files.source)
+    return StudentCheckpoint(files.config, tensors, files.projection, contract, files.source, _read_preview(files))
+
+
+def _read_preview(files: _Files) -> PreviewColours | None:
+    text = files.weights.metadata.get(PREVIEW_KEY)
+    if text is None:
+        return None
+    channels = _count_vae_channels(files.config, files.projection)
+    return PreviewColours.from_json(text, channels=channels, source=files.source)
 
 
 def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
@@ -309,6 +321,7 @@ def _make_metadata(student: Student, contract: SamplingContract, *, title: str) 
         "modelspec.title": title,
         "modelspec.resolution": f"{side}x{side}",
         **modelspec(contract),
+        **({} if student.preview is None else {PREVIEW_KEY: student.preview.to_json()}),
     }
 
 

@@ -11,6 +11,7 @@ from ...samplers.contract import SamplingContract
 from ..checkpoint import CheckpointError
 from ..wan_vae.config import WAN21, WAN22
 from .network import StudentConfig, StudentNetwork
+from .preview import PreviewColours
 
 __all__ = ["VAES", "Student", "check_projection", "fit_contract", "invert_projection"]
 
@@ -27,6 +28,7 @@ class Student:
         output_proj: 1x1 convolution from the student's channels to the VAE's, or None where they are the same.
         contract: how it wants to be sampled, or None.
         source: the file or folder's name.
+        preview: the colours of its previews, or None where they are those of the published VAE.
 
     Raises:
         CheckpointError: the student needs a projection and has none.
@@ -39,12 +41,14 @@ class Student:
         output_proj: nn.Conv2d | None = None,
         contract: SamplingContract | None = None,
         source: str = "student",
+        preview: PreviewColours | None = None,
     ) -> None:
         self.network = network
         self.config = network.config
         self.output_proj = output_proj
         self.contract = contract
         self.source = source
+        self.preview = preview
         check_projection(self.config, output_proj is not None, source)
 
     @property

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ...models.fitting import load_into
 from ...models.model_kind import ModelKind
 from ...models.student import (
+    PreviewColours,
     Student,
     StudentCheckpoint,
     StudentConfig,
@@ -52,6 +53,7 @@ class StudentInfo:
     config: StudentConfig
     output_proj: nn.Conv2d | None
     source: str
+    preview: PreviewColours | None = None
 
     @property
     def vae_channels(self) -> int:
@@ -135,8 +137,12 @@ class ProjectedLatent(comfy.latent_formats.LatentFormat):
 
 
 def make_latent_format(info: StudentInfo) -> comfy.latent_formats.LatentFormat:
-    """Return the host's latent format of a student: Wan 2.1's or 2.2's own, or a projected one."""
+    """Return the host's latent format of a student: Wan 2.1's or 2.2's own, or a projected one; with its colours."""
     vae_format = comfy.latent_formats.Wan22() if info.vae_channels == 48 else comfy.latent_formats.Wan21()
+    if info.preview is not None:
+        vae_format.latent_rgb_factors = [list(row) for row in info.preview.factors]
+        vae_format.latent_rgb_factors_bias = list(info.preview.bias)
+        vae_format.taesd_decoder_name = None  # made for the published VAE, as the host's own colours are
     return vae_format if info.output_proj is None else ProjectedLatent(vae_format, info.output_proj)
 
 
@@ -274,7 +280,7 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None, on_mis
     # The host's own loading only warns about a wrong file: check on a network without memory first.
     network = StudentNetwork(checkpoint.config, device="meta")
     load_into(network, checkpoint.tensors, source=checkpoint.source, what=ModelKind.STUDENT.value)
-    info = StudentInfo(checkpoint.config, build_projection(checkpoint), checkpoint.source)
+    info = StudentInfo(checkpoint.config, build_projection(checkpoint), checkpoint.source, checkpoint.preview)
     dtype = dtype or checkpoint.tensors["conv_in.weight"].dtype
     device = comfy.model_management.get_torch_device()
     settings = StudentSettings(info)
@@ -313,5 +319,9 @@ def to_student(model: Any) -> Student:
     network = StudentNetwork(info.config, device="meta").requires_grad_(False)
     network.load_state_dict(tensors, strict=True, assign=True)
     return Student(
-        network, output_proj=info.output_proj, contract=model.get_attachment(CONTRACT_ATTACHMENT), source=info.source
+        network,
+        output_proj=info.output_proj,
+        contract=model.get_attachment(CONTRACT_ATTACHMENT),
+        source=info.source,
+        preview=info.preview,
     )

@@ -1,6 +1,10 @@
 """The student as the host's MODEL: trajectories, text, channels, previews, LoRA, precisions."""
 
+import json
+
+import comfy.latent_formats
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from students import STUDENTS, ddim, flow, golden, raw, record_timesteps, relative, sample, text
 
@@ -207,6 +211,42 @@ def check_preview_colours():
     difference = (torch.tensor(list(a.getdata())) - torch.tensor(list(b.getdata()))).abs().max()
     assert a.size == b.size == (4, 4) and difference <= 1, difference
     assert latent_preview.get_previewer(torch.device("cpu"), own) is not None or latent_preview.args.preview_method
+
+
+def check_preview_colours_of_a_student_with_its_own():
+    """The demo students' VAE is not Wan's, so their files bring the colours; a saved copy keeps them."""
+    import latent_preview
+
+    for name in ("student_flow", "student_4ch"):
+        file = f"wan-lite-demo/{name}.safetensors"
+        model, _ = run("WanLiteStudentLoader", student_name=file)
+        stored = json.loads(read_header(find_demo(file))["wan_lite.preview_colours"])
+        own = model.get_model_object("latent_format")
+        vae_format = getattr(own, "vae_format", own)
+        assert [list(row) for row in vae_format.latent_rgb_factors] == stored["factors"]
+        if vae_format is not own:
+            weight, bias = own.weight[:, :, 0, 0].cpu(), own.bias.cpu()
+            factors = torch.tensor(stored["factors"])
+            assert torch.allclose(torch.tensor(own.latent_rgb_factors), weight.T @ factors, atol=1e-5)
+            expected = torch.tensor(stored["bias"]) + bias @ factors
+            assert torch.allclose(torch.tensor(own.latent_rgb_factors_bias), expected, atol=1e-5)
+        latent_preview.get_previewer(torch.device("cpu"), own)
+        saved = run("WanLiteSaveStudent", model=model, filename_prefix=f"wan_students/colours_{name}")
+        folder = base() / "output" / "wan_students"
+        assert json.loads(read_header(folder / saved.ui["files"][0]["filename"])["wan_lite.preview_colours"]) == stored
+    plain = flow("student_16ch").get_model_object("latent_format")
+    assert plain.latent_rgb_factors == comfy.latent_formats.Wan21().latent_rgb_factors, "Wan's own VAE"
+
+
+def find_demo(name):
+    import folder_paths
+
+    return folder_paths.get_full_path("wan_students", name)
+
+
+def read_header(path):
+    with safe_open(path, "pt") as file:
+        return file.metadata()
 
 
 def check_lora():
