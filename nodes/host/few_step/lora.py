@@ -17,8 +17,9 @@ from ....models.known_students.find import FoundContract, find_contract, sample_
 from ....samplers.contract import SamplingContract
 from ....samplers.formatting import format_contract
 from ....samplers.mismatch import check_role, check_strength
-from ..checks import CONTRACT_ATTACHMENT, get_contract
+from ..checks import get_contract
 from ..contracts import find_checkpoint, load_students
+from ..guard.guard import attach_contract
 
 _DOWN = re.compile(
     r"\.(lora_down|lora_A|lora\.down|lora_linear_layer\.down)(\.default)?(\.weight)?$|_lora\.down\.weight$"
@@ -40,13 +41,14 @@ class AppliedLoRA:
     problems: tuple[str, ...]
 
 
-def apply_lora(model: Any, path: Path, strength: float) -> AppliedLoRA:
+def apply_lora(model: Any, path: Path, strength: float, on_mismatch: str = "error") -> AppliedLoRA:
     """Put a LoRA on a MODEL as core does, and give the MODEL its contract; at strength 0 nothing is done.
 
     Args:
         model: The MODEL.
         path: Of the LoRA's file.
         strength: Of the LoRA.
+        on_mismatch: What the guard of its contract does where a sampler of core's deviates.
 
     Raises:
         ContractError: The contract in its header cannot be read.
@@ -62,7 +64,7 @@ def apply_lora(model: Any, path: Path, strength: float) -> AppliedLoRA:
     fits = check_fit(model, patched, path.name, count)
     problems = [fits, *check_beside(model, found, path, strength)]
     if found.contract is not None:
-        patched.set_attachments(CONTRACT_ATTACHMENT, found.contract)
+        attach_contract(patched, found.contract, on_mismatch)
     return AppliedLoRA(patched, found, tuple(problem for problem in problems if problem))
 
 
