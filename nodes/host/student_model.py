@@ -38,6 +38,7 @@ from ...models.student.student import VAES
 from ...models.text_embeds import move_padding_last
 from ...samplers.contract import SamplingContract
 from .checks import CONTRACT_ATTACHMENT
+from .cpu.threads import count_network, fit_threads
 from .guard.guard import attach_contract
 from .model_sampling import make_model_sampling
 
@@ -202,7 +203,8 @@ def narrow_outer_sample(
 
     The host draws noise in the shape of the LATENT that comes in, which has the VAE's 16 channels.
     """
-    own = executor.class_obj.model_patcher.model.latent_format
+    model = executor.class_obj.model_patcher.model
+    own = model.latent_format
     if isinstance(own, ProjectedLatent) and latent_image.shape[1] != own.latent_channels:
         # Empty stays empty: the nearest to zeros is not zeros, and samplers tell an empty latent by its zeros.
         empty = not torch.count_nonzero(latent_image)
@@ -210,7 +212,9 @@ def narrow_outer_sample(
         noise = noise[:, : own.latent_channels]
         kwargs = {key: _narrow(value, own.latent_channels) for key, value in kwargs.items()}
         args = tuple(_narrow(value, own.latent_channels) for value in args)
-    return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+    batch, (height, width) = len(latent_image), latent_image.shape[-2:]
+    with fit_threads(count_network(model.diffusion_model, batch * height * width)):
+        return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
 
 def _narrow(value: Any, channels: int) -> Any:

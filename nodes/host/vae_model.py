@@ -6,6 +6,7 @@ std belong to the model's latent format.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import comfy.model_management
@@ -19,6 +20,7 @@ from ...models.finite import check_finite
 from ...models.wan_vae import Tiling, WanVAE, official_state_dict
 from ...models.wan_vae.validation import check_latent, check_range
 from ...pipeline.pictures.convert import to_signed
+from .cpu.threads import count_decoder, count_encoder, fit_threads
 from .progress import Progress
 
 # Bytes of working memory for each pixel and byte of precision, one image, untiled: measured with benchmarks/vae.py.
@@ -113,7 +115,10 @@ class HostVAE(comfy.sd.VAE):
         latent = latent.unsqueeze(2) if latent.ndim == 4 else latent
         check_latent(latent, self.first_stage_model.config)  # before the weights are loaded for it
         self._load_weights(latent.shape[2] > 1, self.memory_used_decode(latent.shape, self.vae_dtype))
-        pixels = self.first_stage_model.decode_raw(latent.to(self.device), tiling=tiling, on_progress=Progress())
+        config = self.first_stage_model.config
+        pixel_count = latent.shape[3] * latent.shape[4] * config.spatial_factor**2
+        with fit_threads(count_decoder(config.dec_dim, latent.shape[2], pixel_count)):
+            pixels = self.first_stage_model.decode_raw(latent.to(self.device), tiling=tiling, on_progress=Progress())
         frames = self.process_output(rearrange(pixels, "b c t h w -> b t h w c"))
         return frames.to(self.output_device, self._output_dtype())
 
@@ -131,7 +136,9 @@ class HostVAE(comfy.sd.VAE):
             ValueError: a side is not a multiple of the compression factor, or a video's length is not 4n+1.
         """
         self._load_weights(pixels.shape[2] > 1, self.memory_used_encode(pixels.shape, self.vae_dtype))
-        latent = self.first_stage_model.encode_raw(pixels.to(self.device), tiling=tiling, on_progress=Progress())
+        width, (frames, *sides) = self.first_stage_model.config.dim, pixels.shape[2:]
+        with fit_threads(count_encoder(width, frames, math.prod(sides))):
+            latent = self.first_stage_model.encode_raw(pixels.to(self.device), tiling=tiling, on_progress=Progress())
         return latent.to(self.output_device, self._output_dtype())
 
     def _output_dtype(self) -> torch.dtype:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +36,7 @@ from ...models.world.discovery import WEIGHTS_FILE, is_inside_checkpoint
 from ...pipeline.pictures.convert import to_pil, to_signed, to_unit
 from ...pipeline.pictures.layout import enlarge
 from ...pipeline.rollouts import format_actions, parse_action_lists
+from .cpu.threads import count_network, fit_threads
 from .folders import find_model, list_files
 from .progress import show_text
 from .validation.links import check_frames
@@ -94,6 +97,14 @@ class HostedWorld:
         bytes_needed = frames * self._world.frame_size**2 * _count_bytes_per_pixel(self._world)
         comfy.model_management.load_models_gpu([self.patcher], memory_required=bytes_needed, force_full_load=True)
         return self._world
+
+    @contextmanager
+    def run(self, frames: int) -> Iterator[World]:
+        """Load as :meth:`load` does, for a block that computes in as many threads as the work on a frame is worth."""
+        world = self.load(frames)
+        tokens = (world.frame_size // world.tokenizer.config.patch_size) ** 2
+        with fit_threads(count_network(world, tokens)):
+            yield world
 
 
 def _count_bytes_per_pixel(world: World) -> int:
@@ -230,16 +241,17 @@ def run_rollout(
     world: HostedWorld, start: Tensor | RolloutState, actions: ActionChoice | None, plan: RolloutPlan
 ) -> tuple[Rollout, ActionChoice]:
     """Run the library's rollout with the host's memory, progress bar and interrupt; also return what was done."""
-    result = rollout(
-        world.load(plan.rollouts * (max(plan.config.context_window, 4) + plan.config.horizon)),
-        start,
-        steps=plan.steps,
-        actions="diversity" if actions is None else actions.actions,
-        batch=None if plan.rollouts == 1 else plan.rollouts,
-        seed=plan.seed,
-        on_progress=RolloutWatch(),
-        config=plan.config,
-    )
+    with world.run(plan.rollouts * (max(plan.config.context_window, 4) + plan.config.horizon)) as loaded:
+        result = rollout(
+            loaded,
+            start,
+            steps=plan.steps,
+            actions="diversity" if actions is None else actions.actions,
+            batch=None if plan.rollouts == 1 else plan.rollouts,
+            seed=plan.seed,
+            on_progress=RolloutWatch(),
+            config=plan.config,
+        )
     return result, ActionChoice(None if result.actions is None else result.actions.tolist(), result.state)
 
 
@@ -277,7 +289,8 @@ def infer_action_choice(video: TrueVideo) -> ActionChoice:
         missing = "world" if world is None else "frames"
         raise ValueError(f"{missing}: nothing is connected; '{INFER}' needs a WORLD_MODEL and a video (IMAGE).")
     clip = to_frames(frames, world.sizes, resize)
-    return ActionChoice(infer_actions(world.load(clip.shape[1]), clip).tolist())
+    with world.run(clip.shape[1]) as loaded:
+        return ActionChoice(infer_actions(loaded, clip).tolist())
 
 
 class RolloutWatch:

@@ -89,7 +89,8 @@ class WanLiteWorldDiagnose(Node):
         )
         config = RolloutConfig(**decoding._asdict(), context_window=context_window)
         clip = to_frames(frames, world.sizes, resize)
-        found = diagnose(world.load(clip.shape[1]), clip, config=config, seed=seed, on_progress=RolloutWatch())
+        with world.run(clip.shape[1]) as loaded:
+            found = diagnose(loaded, clip, config=config, seed=seed, on_progress=RolloutWatch())
         show_text(cls.hidden, found.cause)
         rows = compare_arms(found, scale=scale, labels=overlay)
         comparison = arrange_frames(rows, "side by side" if layout == "frames" else "contact sheet")

@@ -1,0 +1,1 @@
+"""Computing on the host's processor."""
