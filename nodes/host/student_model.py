@@ -6,6 +6,7 @@ so a student of 4 channels carries its output projection in its latent format. S
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -269,12 +270,11 @@ def get_trained_size(model: Any) -> int | None:
     return info.pixel_size if info else None
 
 
-def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None, on_mismatch: str = "error") -> Any:
-    """Make the host's MODEL from a student as it was read.
+def build_model(checkpoint: StudentCheckpoint, on_mismatch: str = "error") -> Any:
+    """Make the host's MODEL from a student as it was read, in the types of its tensors; they become its weights.
 
     Args:
-        checkpoint: As :func:`read_student` returns it.
-        dtype: Of the stored weights, None for the file's own; the host decides what to compute in.
+        checkpoint: As :func:`read_student` returns it; the host decides what to compute in.
         on_mismatch: What its guard does where a sampler of core's deviates from its contract.
 
     Raises:
@@ -285,25 +285,29 @@ def build_model(checkpoint: StudentCheckpoint, dtype: torch.dtype | None, on_mis
     network = StudentNetwork(checkpoint.config, device="meta")
     load_into(network, checkpoint.tensors, source=checkpoint.source, what=ModelKind.STUDENT.value)
     info = StudentInfo(checkpoint.config, build_projection(checkpoint), checkpoint.source, checkpoint.preview)
-    dtype = dtype or checkpoint.tensors["conv_in.weight"].dtype
-    device = comfy.model_management.get_torch_device()
-    settings = StudentSettings(info)
-    cast = comfy.model_management.unet_manual_cast(dtype, device, settings.supported_inference_dtypes)
-    settings.set_inference_dtype(dtype, cast)
     contract = checkpoint.contract
     if contract is None:
         raise ValueError(f"{checkpoint.source}: has no sampling contract; choose a contract_preset for it.")
+    device = comfy.model_management.get_torch_device()
+    settings = make_settings(info, network.conv_in.weight.dtype, device)
     model = StudentModel(settings, contract, device=comfy.model_management.unet_offload_device())
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     patcher = patcher_class(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())
-    weights = {key: value.to(dtype) for key, value in checkpoint.tensors.items()}
-    # Hosts before 0.13 know neither the dynamic patcher nor the argument that goes with it.
-    dynamic = {"assign": True} if hasattr(patcher, "is_dynamic") and patcher.is_dynamic() else {}
-    model.load_model_weights(weights, "", **dynamic)
+    # Hosts before 0.13 only copy, and hold everything twice meanwhile.
+    assign = {"assign": True} if "assign" in inspect.signature(model.load_model_weights).parameters else {}
+    model.load_model_weights(network.state_dict(), "", **assign)
     attach_contract(patcher, contract, on_mismatch)
     patcher.set_attachments(STUDENT_ATTACHMENT, info)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, _KEY, narrow_outer_sample)
     return patcher
+
+
+def make_settings(info: StudentInfo, dtype: torch.dtype, device: torch.device) -> StudentSettings:
+    """Return what the host asks about a student whose weights are kept in ``dtype``."""
+    settings = StudentSettings(info)
+    cast = comfy.model_management.unet_manual_cast(dtype, device, settings.supported_inference_dtypes)
+    settings.set_inference_dtype(dtype, cast)
+    return settings
 
 
 def to_student(model: Any) -> Student:

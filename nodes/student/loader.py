@@ -28,6 +28,7 @@ from ..host.student_model import (
 KIND = "wan_students"
 Contract = io.Custom("SAMPLING_CONTRACT")
 DEFAULT_PRESET = "ddim-20 run_inference"
+FP8 = "fp8_e4m3fn"
 OWN_SIZE = 0
 MAX_SIZE = 16384
 
@@ -65,7 +66,7 @@ class WanLiteStudentLoader(Node):
                 ),
                 choice_input(
                     "precision",
-                    [*PRECISIONS, "fp8_e4m3fn"],
+                    [*PRECISIONS, FP8],
                     "How the weights are kept. auto: as in the file. fp32 gives the numbers of training; fp8 saves "
                     "memory and loses quality.",
                     default="auto",
@@ -115,9 +116,12 @@ class WanLiteStudentLoader(Node):
         contract_preset: str = DEFAULT_PRESET,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
-        checkpoint = read_student(find_model(KIND, student_name, "student_name"), preset=contract_preset)
-        dtype = torch.float8_e4m3fn if precision == "fp8_e4m3fn" else PRECISIONS[precision]
-        model = build_model(checkpoint, dtype, on_mismatch)
+        file, wanted = (
+            find_model(KIND, student_name, "student_name"),
+            {**PRECISIONS, FP8: torch.float8_e4m3fn}[precision],
+        )
+        checkpoint = read_student(file, preset=contract_preset, dtype=lambda stored: wanted or stored)
+        model = build_model(checkpoint, on_mismatch)
         show_text(cls.hidden, describe_student(model))
         return io.NodeOutput(model, model.get_attachment(CONTRACT_ATTACHMENT))
 
