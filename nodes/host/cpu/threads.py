@@ -2,7 +2,7 @@
 
 A network of a few million operations a layer is done before a second thread has woken up, and each layer ends with a
 barrier at which the threads wait for one another, spinning. In a server other threads and programs take one of the
-processors away, and then every barrier costs a slice of the scheduler's time. See docs/notes/0014-threads.md.
+processors away, and then every barrier costs a slice of the scheduler's time. See docs/notes/0015-threads.md.
 """
 
 from __future__ import annotations
