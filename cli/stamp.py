@@ -19,10 +19,17 @@ BY_NAME = ""
 
 def add_stamp(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``stamp``."""
-    parser.add_argument("student", help="a student's folder or single file; with --known a LoRA or checkpoint")
+    parser.add_argument(
+        "student",
+        help="a student's folder or single file; with --known a LoRA or checkpoint; with --action-names a world's file",
+    )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--contract", metavar="PRESET", help="a named way of sampling, such as 'flow_unipc-20 shift 5'")
     which.add_argument("--contract-file", metavar="JSON", help="a contract as JSON")
+    which.add_argument(
+        "--action-names", metavar="NAMES",
+        help="for a world's file: a name for each action, in the order of the ids, such as stay,left,right",
+    )  # fmt: skip
     which.add_argument(
         "--known", metavar="ID", nargs="?", const=BY_NAME,
         help="the contract of a known student (see `wan-lite known`); without ID the one that the file's name tells",
@@ -42,6 +49,9 @@ def run_stamp(options: argparse.Namespace) -> None:
     from ..pipeline.stamping import stamp_student
     from ..samplers.formatting import format_contract
 
+    if options.action_names is not None:
+        _name_actions(options)
+        return
     changes = {name: value for name in ("steps", "shift", "cfg") if (value := getattr(options, name)) is not None}
     if options.known is not None:
         file, contract = _stamp_known(options, changes)
@@ -50,6 +60,19 @@ def run_stamp(options: argparse.Namespace) -> None:
             options.student, options.contract, options.contract_file, changes, replace_existing=options.replace
         )
     say(f"{file}: {format_contract(contract)}")
+
+
+def _name_actions(options: argparse.Namespace) -> None:
+    from ..models.world import load_world
+    from ..models.world.action_names import write_action_names
+
+    path = Path(options.student)
+    names = [name.strip() for name in options.action_names.split(",")]
+    world = load_world(path)
+    if world.action_names and not options.replace:
+        raise ValueError(f"{path.name}: its actions have names ({', '.join(world.action_names)}); --replace replaces.")
+    write_action_names(path, names, world.n_actions)
+    say(f"{path}: {', '.join(f'{number} {name}' for number, name in enumerate(names))}")
 
 
 def _stamp_known(options: argparse.Namespace, changes: dict[str, float]) -> tuple[Path, SamplingContract]:

@@ -17,8 +17,8 @@ from torch import Tensor
 from .checkpoint import CheckpointError, TensorFile, write_tensors
 from .finite import is_finite
 
-__all__ = ["CAPTIONS_KEY", "move_padding_last", "read_text_embeds", "save_text_embeds", "select_text_embeds"]
-__all__ += ["trim_padding"]
+__all__ = ["CAPTIONS_KEY", "find_prompt", "move_padding_last", "read_text_embeds", "save_text_embeds"]
+__all__ += ["select_text_embeds", "trim_padding"]
 
 CAPTIONS_KEY = "wan_lite.captions"
 _LARGEST = 65504.0  # of float16; embeddings have values of a few hundred, and far larger ones overflow in a network
@@ -85,6 +85,34 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
     write_tensors(path, tensors, {CAPTIONS_KEY: json.dumps(prompts, ensure_ascii=False)})
 
 
+def find_prompt(captions: Sequence[str], name: str, source: str) -> int:
+    """Return which prompt is meant: by its caption, its number from 0, or words that one caption alone holds.
+
+    Args:
+        captions: of the file, one for each prompt.
+        name: what the user wrote.
+        source: the file's name, for the message.
+
+    Raises:
+        ValueError: no caption, or more than one, is meant.
+    """
+    if name in captions:
+        return captions.index(name)
+    if name.isdecimal() and int(name) < len(captions):
+        return int(name)
+    holding = [index for index, caption in enumerate(captions) if name.casefold() in caption.casefold()]
+    if len(holding) == 1:
+        return holding[0]
+    shown = [captions[index] for index in holding] or list(captions)
+    listed = ", ".join(map(repr, shown[:5])) + (", ..." if len(shown) > 5 else "")
+    found = (
+        f"{len(holding)} prompts with {name!r}: {listed}"
+        if holding
+        else f"no prompt {name!r}; it holds {len(captions)}: {listed}"
+    )
+    raise ValueError(f"{source}: has {found}. Give a caption, or a number from 0 to {len(captions) - 1}.")
+
+
 def trim_padding(embeddings: Tensor) -> Tensor:
     """Cut the embeddings of zeros after a prompt's last token: (l, d) to (l', d), with at least one left.
 
@@ -138,15 +166,4 @@ def select_text_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]
     """
     texts, captions = read_text_embeds(file)
     found = list(zip(captions, texts, strict=True))
-    if name is None:
-        return found
-    chosen = [pair for pair in found if pair[0] == name]
-    if not chosen and name.isdecimal() and int(name) < len(found):
-        chosen = [found[int(name)]]
-    if not chosen:
-        known = ", ".join(repr(caption) for caption in captions[:5])
-        raise ValueError(
-            f"{file.name}: has no prompt {name!r}; it holds {len(found)}: {known}{', ...' if len(found) > 5 else ''}. "
-            f"Give a caption, or a number from 0 to {len(found) - 1}."
-        )
-    return chosen[:1]
+    return found if name is None else [found[find_prompt(captions, name, file.name)]]

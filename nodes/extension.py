@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import vae
+from . import grid, vae
 from .host.folders import register_folders
 from .renamed import register_removed, register_renamed
 from .routes import register_routes
@@ -21,6 +21,7 @@ MODULES = (
     lora,
     sampling,
     vae,
+    grid,
     schedules,
     plot,
     noise,

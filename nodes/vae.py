@@ -50,11 +50,11 @@ class WanLiteVAELoader(Node):
     def define_schema(cls) -> io.Schema:
         return make_schema(
             node_id="WanLiteVAELoader",
-            display_name="Wan Lite Load VAE",
+            display_name="Wan Lite Load VAE (Wan, Qwen-Image)",
             category=f"{CATEGORY}/vae",
             description="The Wan 2.1 or Wan 2.2 VAE, exact and fast for single images. Takes official, ComfyUI and "
             "diffusers files. Works in core's VAE Decode, VAE Encode and their tiled versions too.",
-            search_aliases=["wan vae", "vae loader", "wan 2.1 vae", "wan 2.2 vae"],
+            search_aliases=["wan vae", "vae loader", "wan 2.1 vae", "wan 2.2 vae", "qwen image vae", "qwen vae"],
             inputs=[
                 choice_input(
                     "vae_name",
@@ -95,7 +95,7 @@ class WanLiteVAEEncode(Node):
             category=f"{CATEGORY}/vae",
             description="Encodes images: a batch of n images becomes n latents of one frame. (Core's VAE Encode makes "
             "one video of them.)",
-            search_aliases=["encode", "image to latent", "wan encode"],
+            search_aliases=["encode", "image to latent", "wan encode", "vae tiled", "tiled encode", "qwen vae encode"],
             inputs=[
                 io.Image.Input("image", tooltip="Both sides must be multiples of 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."),
                 io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
@@ -120,7 +120,7 @@ class WanLiteVAEDecode(Node):
             category=f"{CATEGORY}/vae",
             description="Decodes latents to images; a video becomes its frames. Images of any size, within the memory "
             "that there is, without seams.",
-            search_aliases=["decode", "latent to image", "wan decode", "tiled decode"],
+            search_aliases=["decode", "latent to image", "wan decode", "vae tiled", "tiled decode", "qwen vae decode"],
             inputs=[
                 io.Latent.Input(
                     "samples", tooltip="From a sampler or VAE Encode: 16 channels for the Wan 2.1 VAE, 48 for 2.2."

@@ -170,6 +170,8 @@ def _list_world(path: Path) -> Facts:
     run = find_runs(path)[-1] if path.is_dir() else None
     sources = {"file": path} if run is None else run.checkpoints
     actions = f"{world.n_actions}, ids 0 to {world.n_actions - 1}" if world.n_actions else "none"
+    if world.action_names:
+        actions = ", ".join(f"{number} {name}" for number, name in enumerate(world.action_names))
     return [
         *([] if run is None else [("run", f"{run.folder.name}, {run.time}")]),
         *(

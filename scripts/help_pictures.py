@@ -51,10 +51,16 @@ def by_workflow(nodes: Iterable[str]) -> dict[Path | None, list[str]]:
     """Return the nodes to take in each workflow; under None those that no workflow has."""
     found: dict[Path | None, list[str]] = defaultdict(list)
     workflows = sorted(shipped_workflows(), key=needs_download)
-    kinds = {path: {node["type"] for node in json.loads(path.read_text("utf-8"))["nodes"]} for path in workflows}
+    kinds = {path: set(list_unfolded(path)) for path in workflows}
     for node in sorted(nodes):
         found[next((path for path in workflows if node in kinds[path]), None)].append(node)
     return found
+
+
+def list_unfolded(workflow: Path) -> dict[str, int]:
+    """Node types of a workflow, with the id of the first that is not folded to its title."""
+    nodes = json.loads(workflow.read_text("utf-8"))["nodes"]
+    return {node["type"]: node["id"] for node in reversed(nodes) if not node["flags"].get("collapsed")}
 
 
 def take(page: ComfyPage, workflow: Path | None, nodes: list[str]) -> None:
@@ -63,7 +69,7 @@ def take(page: ComfyPage, workflow: Path | None, nodes: list[str]) -> None:
         page.drop(workflow)
         if not needs_download(workflow):
             page.run()
-    ids = {node["type"]: node["id"] for node in reversed(page.nodes())} if workflow else {}
+    ids = list_unfolded(workflow) if workflow else {}
     for node in nodes:
         picture = DOCS / "pictures" / f"{node}.jpg"
         picture.write_bytes(portrait(page, ids[node] if node in ids else create(page, node)))

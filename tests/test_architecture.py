@@ -52,7 +52,17 @@ OUTSIDE = {
     "nodes": {"aiohttp", "torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
     "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation", "psutil"},
-    "scripts": {"PIL", "packaging", "browser", "build_workflows", "host", "pdoc", "wan_lite", "workflow_plans"},
+    "scripts": {
+        "PIL",
+        "packaging",
+        "browser",
+        "build_workflows",
+        "host",
+        "pdoc",
+        "wan_lite",
+        "workflow_drawing",
+        "workflow_plans",
+    },
 }
 """Which modules from elsewhere a folder may import, beside the standard library."""
 

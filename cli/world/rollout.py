@@ -34,8 +34,9 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--actions",
         default="diversity",
-        help="ids such as '0,3,3x4' (the last is repeated), random, repeat, diversity, none, or infer: those that the "
-        "latent action model reads from the video after the context (default: diversity)",
+        help="ids such as '0,3,3x4' or the names of the world's actions (the last is repeated), random, repeat, "
+        "diversity, none, or infer: those that the latent action model reads from the video after the context "
+        "(default: diversity)",
     )
     parser.add_argument("--batch", type=int, default=1, help="rollouts from one context, seeds counted up (default: 1)")
     inputs.add_prediction_arguments(parser)
@@ -52,22 +53,24 @@ def run_rollout(options: argparse.Namespace) -> None:
     """Predict frames and write them as a video."""
     from ...pipeline.pictures.convert import save_image, to_pil
     from ...pipeline.pictures.layout import make_contact_sheet
+    from ...pipeline.rollouts import format_actions
     from ...pipeline.videos.writing import write_video
 
     out = _check_outputs(options)
-    result = _replay(options) if options.session else _roll(options)
-    shown = _arrange(result, options)
+    result, names = _replay(options) if options.session else _roll(options)
+    shown = _arrange(result, options, names)
     write_video(shown, out, options.fps)
     say(out)
     if options.sheet:
         save_image(to_pil(make_contact_sheet(shown)[0], "round"), options.sheet)
         say(options.sheet)
     if result.actions is not None:
-        say("\n".join("actions: " + ", ".join(map(str, row)) for row in result.actions.tolist()))
+        rows = format_actions(result.actions.tolist(), names).splitlines()
+        say("\n".join(f"actions: {row}" for row in rows))
 
 
-def _roll(options: argparse.Namespace) -> Rollout:
-    """Predict as the options say."""
+def _roll(options: argparse.Namespace) -> tuple[Rollout, tuple[str, ...]]:
+    """Predict as the options say; also return the names of the world's actions."""
     from ...models.world import rollout
 
     if options.clip is None:
@@ -75,7 +78,7 @@ def _roll(options: argparse.Namespace) -> Rollout:
     world, config = inputs.load_world_of(options), inputs.make_config(options)
     context, actions = _read_context(options, world, config)
     with inputs.StepBar(options, config.maskgit_steps * options.steps) as bar:
-        return rollout(
+        result = rollout(
             world,
             context,
             steps=options.steps,
@@ -85,10 +88,11 @@ def _roll(options: argparse.Namespace) -> Rollout:
             on_progress=bar,
             config=config,
         )
+    return result, world.action_names
 
 
-def _replay(options: argparse.Namespace) -> Rollout:
-    """Make the frames of a session again."""
+def _replay(options: argparse.Namespace) -> tuple[Rollout, tuple[str, ...]]:
+    """Make the frames of a session again; also return the names of the world's actions."""
     from ...models.world import replay
     from ...pipeline.videos.reading import Excerpt
     from .session_files import read_session
@@ -100,7 +104,7 @@ def _replay(options: argparse.Namespace) -> Rollout:
     wanted = Excerpt(options.start, options.every, first.context_window or options.frames)
     context = inputs.read_clip(inputs.open_clip(options, world), wanted, world)
     with inputs.StepBar(options, first.maskgit_steps * record.steps) as bar:
-        return replay(world, context, record, bar)
+        return replay(world, context, record, bar), world.action_names
 
 
 def _check_outputs(options: argparse.Namespace) -> Path:
@@ -124,7 +128,7 @@ def _read_context(options: argparse.Namespace, world: World, config: RolloutConf
     from ...pipeline.videos.reading import Excerpt
 
     video, infer = inputs.open_clip(options, world), options.actions == "infer"
-    actions: Actions = None if infer else parse_actions(options.actions)
+    actions: Actions = None if infer else parse_actions(options.actions, world.action_names)
     window, wanted = config.context_window or None, Excerpt(options.start, options.every, options.frames)
     if window is not None and not infer:
         wanted = replace(wanted, limit=min(window, wanted.limit or window))
@@ -137,7 +141,7 @@ def _read_context(options: argparse.Namespace, world: World, config: RolloutConf
     return clip[:window], actions
 
 
-def _arrange(result: Rollout, options: argparse.Namespace) -> Tensor:
+def _arrange(result: Rollout, options: argparse.Namespace, names: tuple[str, ...]) -> Tensor:
     """Return the frames as people see them: (t, H, W, 3) in [0, 1], a batch side by side."""
     import torch
     from einops import rearrange
@@ -148,4 +152,4 @@ def _arrange(result: Rollout, options: argparse.Namespace) -> Tensor:
 
     rollouts = to_unit(rearrange(result.frames.clamp(-1, 1), "b t c h w -> b t h w c"))
     frames = torch.stack([enlarge(frames, options.scale) for frames in rollouts])
-    return arrange_frames(frames, "side by side", label_frames(result, True) if options.overlay else None)
+    return arrange_frames(frames, "side by side", label_frames(result, True, names) if options.overlay else None)

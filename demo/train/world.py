@@ -197,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for path in (output, clip):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_clip(clip, seed)
-    save_world(World(tokenizer, actions, dynamics), output, metadata=about)
+    world = World(tokenizer, actions, dynamics)
+    world.action_names = ACTIONS
+    save_world(world, output, metadata=about)
 
 
 if __name__ == "__main__":

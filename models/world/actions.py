@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -67,14 +67,17 @@ def infer_actions(world: World, frames: Tensor) -> Tensor:
         return model.infer(frames.to(world.device, world.dtype))
 
 
-def parse_actions(text: str) -> ActionPolicy | list[int] | None:
+def parse_actions(text: str, names: Sequence[str] = ()) -> ActionPolicy | list[int] | None:
     """Read actions as people write them: a rule's name, ``none``, or ids such as ``0, 3, 3, 1`` or ``0 3x2 1``.
+
+    Where the world's actions have names, these may be written as well: ``left x3, stay``.
 
     Args:
         text: what was written.
+        names: of the world's actions, in the order of their ids.
 
     Raises:
-        ValueError: a word is neither an id, nor an id with a count, nor a rule; or there are more than 100000 ids.
+        ValueError: a word is not an id, a name or a rule; or there are more than 100000 ids.
     """
     word = text.strip().lower()
     if word in get_args(ActionPolicy):
@@ -82,18 +85,27 @@ def parse_actions(text: str) -> ActionPolicy | list[int] | None:
     if word in ("", "none"):
         return None
     actions: list[int] = []
-    for part in re.split(r"[\s,;]+", word.strip(" ,;[]")):
-        match = re.fullmatch(r"(\d+)(?:x(\d+))?", part)
+    ids = {name.lower(): number for number, name in enumerate(names)}
+    joined = re.sub(r"(?<=[\w-])\s+(?=x\d+\b)", "", word.strip(" ,;[]"))  # left x3 -> leftx3
+    for part in re.split(r"[\s,;]+", joined):
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?", part) or _match_name(part, ids)
         if match is None:
+            known = f" names ({', '.join(names)})," if names else ""
             raise ValueError(
-                f"actions: {part!r} is not an action; write ids such as '0, 3, 3x4', "
+                f"actions: {part!r} is not an action; write ids such as '0, 3, 3x4',{known} "
                 f"or one of {', '.join(get_args(ActionPolicy))}, none."
             )
         count = int(match[2] or 1)
         if len(actions) + count > _MOST_ACTIONS:
             raise ValueError(f"actions: {part!r} makes more than {_MOST_ACTIONS}; the last action is repeated anyway.")
-        actions += [int(match[1])] * count
+        actions += [ids[match[1]] if match[1] in ids else int(match[1])] * count
     return actions
+
+
+def _match_name(part: str, ids: Mapping[str, int]) -> re.Match[str] | None:
+    """Match one of the names, with a count or without; a name may end as a count does."""
+    choices = "|".join(map(re.escape, sorted(ids, key=len, reverse=True)))
+    return re.fullmatch(rf"({choices})(?:x(\d+))?", part) if ids else None
 
 
 def list_explicit_actions(actions: Actions, n_actions: int) -> list[list[int]] | None:

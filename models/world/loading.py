@@ -22,6 +22,7 @@ from ..fitting import check_fit, load_into
 from ..metadata import read_metadata
 from ..model_kind import identify_model
 from ..pickles import read_pickle
+from .action_names import ACTION_NAMES_KEY, parse_action_names
 from .discovery import STATE_FILE, WEIGHTS_FILE, Run, find_runs, is_checkpoint_folder
 from .formats import CURRENT, STAGES, WorldFormat
 from .infer_config import Weights
@@ -185,7 +186,12 @@ def _load_single_file(path: Path, dtype: torch.dtype) -> World:
         names = {name.removeprefix(f"{stage}."): name for name in file.specs if name.startswith(f"{stage}.")}
         if names or stage in config:
             parts[stage] = _build_network(_Part(file, names, get_mapping(config, stage), path.name), stage, dtype)
-    return _assemble(parts, path.stem)
+    world = _assemble(parts, path.stem)
+    try:
+        world.action_names = parse_action_names(file.metadata.get(ACTION_NAMES_KEY), world.n_actions)
+    except ValueError as error:  # the world can be played without them
+        log.warning("%s: %s", path.name, error)
+    return world
 
 
 def _parse_world_config(text: str, source: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..checkpoint import write_tensors
+from .action_names import ACTION_NAMES_KEY
 from .networks.dynamics import DynamicsModel
 from .networks.latent_actions import LatentActionModel
 from .networks.tokenizer import VideoTokenizer
@@ -34,6 +35,7 @@ class World(nn.Module):
         latent_actions: infers actions; None when no file was given: explicit actions still work.
         dynamics: predicts the next tokens.
         source: where it was loaded from, for messages and file names.
+        action_names: a name for each id, or none.
         generation: of the checkpoint format: "current" or "legacy".
         title: the format in words.
         saved_generation: how files name the format.
@@ -63,6 +65,7 @@ class World(nn.Module):
         self.latent_actions = latent_actions
         self.dynamics = dynamics
         self.source = source
+        self.action_names: tuple[str, ...] = ()
         self._check_networks()
         self.requires_grad_(False).eval()
 
@@ -89,10 +92,11 @@ class World(nn.Module):
     def describe(self) -> str:
         """Return one line about the world's sizes."""
         size, patch = self.frame_size, self.tokenizer.config.patch_size
+        named = f" ({', '.join(self.action_names)})" if self.action_names else ""
         millions = sum(p.numel() for p in self.parameters()) / 1e6
         return (
             f"TinyWorlds, {self.title}: {size}x{size} frames, {(size // patch) ** 2} patches, {self.n_actions} "
-            f"actions, {millions:.2f} M weights"
+            f"actions{named}, {millions:.2f} M weights"
         )
 
     def make_predictor(self, config: RolloutConfig) -> Predictor:
@@ -143,6 +147,7 @@ def save_world(world: World, path: str | os.PathLike[str], metadata: Mapping[str
         "modelspec.implementation": "https://github.com/AlmondGod/tinyworlds",
         "modelspec.title": Path(path).stem,
         "modelspec.resolution": f"{world.frame_size}x{world.frame_size}",
+        **({ACTION_NAMES_KEY: json.dumps(world.action_names)} if world.action_names else {}),
         **(metadata or {}),
         WORLD_CONFIG_KEY: json.dumps(config),
     }

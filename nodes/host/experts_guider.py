@@ -80,6 +80,20 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         self._sampling: HostSampling | None = None
         self._second: LoadedExpert | None = None
 
+    def set_prompts(self, positive: list[Any], negative: list[Any] | None) -> None:
+        """Set the conditioning; without guidance the host never evaluates the negative, so there it may be missing.
+
+        Raises:
+            ValueError: It is missing, and an expert has guidance.
+        """
+        guided = [expert.cfg for expert in (self.high, self.low) if expert.cfg != 1.0]
+        if negative is None and guided:
+            raise ValueError(
+                f"cfg is {guided[0]:g}, but nothing is connected to negative; connect a CONDITIONING, or set both "
+                "guidances to 1, as few-step students are sampled."
+            )
+        self.set_conds(positive, positive if negative is None else negative)
+
     def choose_expert(self, sigma: Tensor) -> Expert:
         """Apply the official rule: the timestep, as it is fed, against the boundary times 1000."""
         model_sampling = self.high.patcher.get_model_object("model_sampling")

@@ -13,6 +13,8 @@ from comfy_api.latest import io
 
 log = logging.getLogger(__name__)
 
+_MOST_SHOWN = 8
+
 
 class Progress:
     """Moves the host's progress bar and lets the user interrupt between two pieces of work.
@@ -32,9 +34,15 @@ class Progress:
 
 
 def show_text(hidden: io.HiddenHolder, text: str) -> None:
-    """Log a text, and show it under the node."""
-    log.info("Wan Lite: %s", text)
+    """Log a text in one line, and show it under the node as it is."""
+    log.info("Wan Lite: %s", "; ".join(text.splitlines()))
     _send_text(text, hidden.unique_id)
+
+
+def show_list(hidden: io.HiddenHolder, lines: list[str]) -> None:
+    """Show texts under the node, one a line, the first few of many."""
+    more = [f"... and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
+    show_text(hidden, "\n".join([*lines[:_MOST_SHOWN], *more]))
 
 
 def show_sentence(sentence: str) -> None:

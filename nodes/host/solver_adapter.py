@@ -20,6 +20,7 @@ from ...samplers.process import VE
 from ...samplers.schedule import Schedule
 from ...samplers.solver import Solver, integrate
 from .checks import check_sigmas, check_sigmas_shift, report_problems
+from .conditioning import check_text_width
 from .model_sampling import ContractFlow, FixedSchedule, get_process
 from .progress import show_refusals
 from .validation.links import check_sigmas as check_noise_levels
@@ -72,7 +73,9 @@ def run_solver(
         NonFiniteError: The numbers overflowed.
     """
     del disable  # progress is the callback's
-    model_sampling = model.inner_model.model_patcher.get_model_object("model_sampling")
+    patcher = model.inner_model.model_patcher
+    check_text_width(patcher.model.diffusion_model, getattr(model.inner_model, "conds", {}))
+    model_sampling = patcher.get_model_object("model_sampling")
     from_noise = is_empty_start(model) if run.from_noise is None else run.from_noise
     if run.schedule is None:
         check_noise_levels(sigmas, "sigmas")

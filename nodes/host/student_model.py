@@ -224,15 +224,18 @@ def _narrow(value: Any, channels: int) -> Any:
 
 
 def describe_student(model: Any) -> str:
-    """Describe a MODEL that is a student in one line: its size, its images, how it wants to be sampled."""
+    """Describe a MODEL that is a student, one fact a line: its size, its images, how it wants to be sampled."""
     info: StudentInfo = model.get_attachment(STUDENT_ATTACHMENT)
     contract: SamplingContract = model.get_attachment(CONTRACT_ATTACHMENT)
     side, config = info.config.latent_size, info.config
-    return (
-        f"{info.source}: student of {config.depth} blocks, width {config.hidden_size}, {config.num_channels} "
-        f"channels; latent {side}x{side}, image {info.pixel_size}x{info.pixel_size}. Contract ({contract.source}): "
-        f"{contract.solver}, {contract.prediction}, {contract.steps} steps, shift {contract.shift:g}, cfg "
-        f"{contract.cfg:g}."
+    return "\n".join(
+        [
+            info.source,
+            f"{config.depth} blocks, width {config.hidden_size}, {config.num_channels} channels",
+            f"latent {side}x{side}, image {info.pixel_size}x{info.pixel_size}",
+            f"contract ({contract.source}): {contract.solver}, {contract.prediction}",
+            f"{contract.steps} steps, shift {contract.shift:g}, cfg {contract.cfg:g}",
+        ]
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,10 +61,20 @@ class ActionChoice:
     Attributes:
         actions: ids (a row for each rollout), a rule's name, or None for a world without actions.
         state: of the rollout that made these actions, to resume from; None where they were written down.
+        text: as it was written, with names of actions, which are known where the world is; then ``actions`` is None.
     """
 
     actions: list[list[int]] | ActionPolicy | None
     state: RolloutState | None = None
+    text: str | None = None
+
+    def list_actions(self, world: World) -> list[list[int]] | ActionPolicy | None:
+        """Return the actions, with names looked up in the world.
+
+        Raises:
+            ValueError: The world has no action of a name.
+        """
+        return self.actions if self.text is None else parse_action_lists(self.text, world.action_names)
 
 
 @dataclass(frozen=True)
@@ -246,7 +257,7 @@ def run_rollout(
             loaded,
             start,
             steps=plan.steps,
-            actions="diversity" if actions is None else actions.actions,
+            actions="diversity" if actions is None else actions.list_actions(world.sizes),
             batch=None if plan.rollouts == 1 else plan.rollouts,
             seed=plan.seed,
             on_progress=RolloutWatch(),
@@ -270,12 +281,23 @@ def choose_actions(source: str, text: str, video: TrueVideo, hidden: io.HiddenHo
         ValueError: The text holds no list, or the video cannot be read.
     """
     if source == LIST:
-        return ActionChoice(parse_action_lists(text))
+        return read_actions(text, video.world)
     if source != INFER:
         return ActionChoice(parse_actions(source))  # type: ignore[arg-type]
     choice = infer_action_choice(video)
-    show_text(hidden, format_actions(choice.actions))
+    show_text(hidden, format_actions(choice.actions, video.world.sizes.action_names if video.world else ()))
     return choice
+
+
+def read_actions(text: str, world: HostedWorld | None) -> ActionChoice:
+    """Read a list; with names, and no world that knows them, as a text for the rollout to look up.
+
+    Raises:
+        ValueError: The text holds no list.
+    """
+    names = world.sizes.action_names if world else ()
+    has_names = re.search(r"[^\W\d_]{2}", text) is not None
+    return ActionChoice(None, text=text) if has_names and not names else ActionChoice(parse_action_lists(text, names))
 
 
 def infer_action_choice(video: TrueVideo) -> ActionChoice:

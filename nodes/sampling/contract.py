@@ -39,7 +39,17 @@ class WanLiteContractSampling(Node):
             category=f"{CATEGORY}/sampling",
             description="Sets up core's SamplerCustomAdvanced as the checkpoint's sampling contract says: how the "
             "output is read, the solver, the noise levels. The contract that was used is written into the image.",
-            search_aliases=["sampling contract", "prediction type", "model sampling", "reproduce training"],
+            search_aliases=[
+                "sampling contract",
+                "prediction type",
+                "model sampling",
+                "reproduce training",
+                "lightx2v",
+                "lightning",
+                "few step",
+                "causvid",
+                "self forcing",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The student (or another model that the contract is meant for)."),
                 Contract.Input(

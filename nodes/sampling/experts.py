@@ -42,7 +42,6 @@ class WanLiteExpertsGuider(Node):
                 io.Model.Input("model_high_noise", tooltip="Wan 2.2 T2V A14B high noise."),
                 io.Model.Input("model_low_noise", tooltip="Wan 2.2 T2V A14B low noise."),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="What to avoid. The teacher has a long text of its own."),
                 float_input(
                     "boundary",
                     TEACHER_BOUNDARIES["t2v"],
@@ -55,6 +54,11 @@ class WanLiteExpertsGuider(Node):
                 cfg_input("cfg_high_noise", 4.0, "high"),
                 cfg_input("cfg_low_noise", 3.0, "low"),
                 mismatch_input(),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="What to avoid; the teacher has a long text of its own. Not needed where both cfg are 1.",
+                ),
             ],
             outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
         )
@@ -65,17 +69,18 @@ class WanLiteExpertsGuider(Node):
         model_high_noise: Any,
         model_low_noise: Any,
         positive: list[Any],
-        negative: list[Any],
         boundary: float = TEACHER_BOUNDARIES["t2v"],
         cfg_high_noise: float = 4.0,
         cfg_low_noise: float = 3.0,
         on_mismatch: str = "error",
+        negative: list[Any] | None = None,
     ) -> io.NodeOutput:
         check_conditioning(positive, "positive")
-        check_conditioning(negative, "negative")
+        if negative is not None:
+            check_conditioning(negative, "negative")
         guidance = Guidance(boundary, cfg_high_noise, cfg_low_noise)
         guider = make_experts(model_high_noise, model_low_noise, guidance, on_mismatch)
-        guider.set_conds(positive, negative)
+        guider.set_prompts(positive, negative)
         return io.NodeOutput(guider)
 
 

@@ -56,7 +56,7 @@ class WanLiteFlowSchedule(Node):
             category=f"{CATEGORY}/schedules",
             description="The noise levels of Wan's own code (FlowUniPC) for flow models: Wan, Flux, SD3.5 and students "
             "trained on velocity. Wan 2.2 A14B: 40 steps, shift 12. Students: 20 steps, shift 5.",
-            search_aliases=["sample_shift", "flow_shift", "wan scheduler", "sigmas"],
+            search_aliases=["scheduler", "flow scheduler", "sample_shift", "flow_shift", "wan scheduler", "sigmas"],
             inputs=[
                 steps_input(20),
                 shift_input(5.0),
@@ -92,7 +92,7 @@ class WanLiteDDIMSchedule(Node):
             description="The timesteps of the training preview, 999 down to 0 in equal truncated steps, as noise "
             "levels. Without a model they are those of the students' epsilon process; with a model they are that "
             "model's own (SDXL and other epsilon or v models, or a flow model).",
-            search_aliases=["ddim", "uniform timesteps", "sigmas"],
+            search_aliases=["scheduler", "ddim scheduler", "uniform timesteps", "sigmas"],
             inputs=[
                 steps_input(20),
                 shift_input(1.0),

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..host.conditioning import ALL, load_conditioning, save_conditioning
 from ..host.folders import find_model, fingerprint, list_models, make_save_path
+from ..host.progress import show_list
 from ..host.schema import CATEGORY, Node, choice_input, int_input, make_schema, text_input
 
 KIND = "wan_lite_embeds"
@@ -18,11 +19,11 @@ class WanLiteTextEmbedsLoad(Node):
     def define_schema(cls) -> io.Schema:
         return make_schema(
             node_id="WanLiteTextEmbedsLoad",
-            display_name="Wan Lite Load Text Embeds",
+            display_name="Wan Lite Load Text Embeds (Prompts)",
             category=f"{CATEGORY}/text",
             description="Text that was encoded before, from models/wan_lite_embeds: the same as CLIPTextEncode with "
             "Wan's umT5 text encoder, without loading its 11 GB. A file can hold several prompts.",
-            search_aliases=["prompt embeds", "text embeddings", "load conditioning", "umt5"],
+            search_aliases=["prompt", "prompt embeds", "text embeddings", "load conditioning", "umt5", "captions"],
             inputs=[
                 choice_input(
                     "name",
@@ -33,19 +34,30 @@ class WanLiteTextEmbedsLoad(Node):
                     "index",
                     ALL,
                     (ALL, 9999),
-                    "Which prompt of the file, from 0. -1 takes all: image i of a batch gets prompt i.",
+                    "Which prompt of the file, from 0. -1 takes all: image i of a batch gets prompt i. Does not count "
+                    "where captions are given.",
+                ),
+                text_input(
+                    "captions",
+                    "",
+                    "Which prompts, by their words: a caption a line, or words that only one caption has; image i of a "
+                    "batch gets line i. Empty: as index says. What was taken is shown on the node.",
+                    multiline=True,
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="For the positive or negative input of a sampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, name: str, index: int = ALL) -> str:
-        return f"{fingerprint(find_model(KIND, name, 'name'))} {index}"
+    def fingerprint_inputs(cls, name: str, index: int = ALL, captions: str = "") -> str:
+        return f"{fingerprint(find_model(KIND, name, 'name'))} {index} {captions}"
 
     @classmethod
-    def execute(cls, name: str, index: int = ALL) -> io.NodeOutput:
-        return io.NodeOutput(load_conditioning(find_model(KIND, name, "name"), index))
+    def execute(cls, name: str, index: int = ALL, captions: str = "") -> io.NodeOutput:
+        conditioning, taken = load_conditioning(find_model(KIND, name, "name"), index, captions)
+        show_list(cls.hidden, taken)
+        return io.NodeOutput(conditioning)
 
 
 class WanLiteTextEmbedsSave(Node):

@@ -29,6 +29,8 @@ KIND = "wan_students"
 Contract = io.Custom("SAMPLING_CONTRACT")
 DEFAULT_PRESET = "ddim-20 run_inference"
 FP8 = "fp8_e4m3fn"
+AS_FILE = "as the file says"
+"""As the checkpoint's own contract; one that carries none is taken to want ``DEFAULT_PRESET``, marked as assumed."""
 OWN_SIZE = 0
 MAX_SIZE = 16384
 
@@ -74,10 +76,10 @@ class WanLiteStudentLoader(Node):
                 ),
                 choice_input(
                     "contract_preset",
-                    PRESETS,
-                    "How to sample a checkpoint that does not say so itself; marked as assumed. Where the "
-                    "checkpoint carries a contract, that one counts.",
-                    default=DEFAULT_PRESET,
+                    [AS_FILE, *PRESETS],
+                    "How to sample a checkpoint that does not say so itself; marked as assumed. Where the checkpoint "
+                    f"carries a contract, that one counts. {AS_FILE}: its contract, or {DEFAULT_PRESET} without one.",
+                    default=AS_FILE,
                 ),
                 guard_input(),
             ],
@@ -102,7 +104,7 @@ class WanLiteStudentLoader(Node):
         cls,
         student_name: str,
         precision: str = "auto",
-        contract_preset: str = DEFAULT_PRESET,
+        contract_preset: str = AS_FILE,
         on_mismatch: str = "error",
     ) -> str:
         file = fingerprint(find_model(KIND, student_name, "student_name"))
@@ -113,14 +115,15 @@ class WanLiteStudentLoader(Node):
         cls,
         student_name: str,
         precision: str = "auto",
-        contract_preset: str = DEFAULT_PRESET,
+        contract_preset: str = AS_FILE,
         on_mismatch: str = "error",
     ) -> io.NodeOutput:
         file, wanted = (
             find_model(KIND, student_name, "student_name"),
             {**PRECISIONS, FP8: torch.float8_e4m3fn}[precision],
         )
-        checkpoint = read_student(file, preset=contract_preset, dtype=lambda stored: wanted or stored)
+        preset = DEFAULT_PRESET if contract_preset == AS_FILE else contract_preset
+        checkpoint = read_student(file, preset=preset, dtype=lambda stored: wanted or stored)
         model = build_model(checkpoint, on_mismatch)
         show_text(cls.hidden, describe_student(model))
         return io.NodeOutput(model, model.get_attachment(CONTRACT_ATTACHMENT))

@@ -22,8 +22,8 @@ class WanLiteWorldActions(Node):
             display_name="Wan Lite World Actions",
             category=f"{CATEGORY}/world",
             description="Who chooses the actions of a rollout: your list, a rule, or the world's latent action model "
-            "reading them from a video. What an id does is learned, not named: try them.",
-            search_aliases=["action list", "controls", "latent actions", "keyboard"],
+            "reading them from a video. What an id does is learned; names that somebody wrote down can be used.",
+            search_aliases=["action list", "controls", "latent actions", "keyboard", "play"],
             inputs=[
                 choice_input(
                     "source",
@@ -35,8 +35,8 @@ class WanLiteWorldActions(Node):
                 text_input(
                     "text",
                     "0, 1, 2, 3",
-                    "Ids, with counts if you like: 0, 3, 3x4. A list that is too short repeats its last id. Several "
-                    "lines are several rollouts.",
+                    "Ids, or the names that the world's actions have, with counts if you like: 0, 3x4, left x2. A list "
+                    "that is too short repeats its last one. Several lines are several rollouts.",
                     multiline=True,
                 ),
                 WorldModel.Input("world", optional=True, tooltip="For 'infer from frames' only."),

@@ -172,7 +172,8 @@ class WanLiteWorldRollout(Node):
         start = choose_start(world.sizes, context, continue_from, resize)
         result, done = run_rollout(world, start, actions, RolloutPlan(steps, seed, rollouts, config))
         frames = enlarge(to_images(result.frames if with_context else result.new_frames), scale)
-        shown = arrange_frames(frames, layout, label_frames(result, with_context) if overlay else None)
+        labels = label_frames(result, with_context, world.sizes.action_names) if overlay else None
+        shown = arrange_frames(frames, layout, labels)
         return io.NodeOutput(shown, done, report_rollout(world.sizes, result, config, seed))
 
 

@@ -13,14 +13,16 @@ from einops import rearrange, repeat
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .convert import to_pil
+from .convert import from_pil, to_pil
 from .fonts import TEXT_SIZE, TITLE_SIZE, load_font, wrap_text
 
 __all__ = [
     "LABEL_HEIGHT",
     "ContactSheet",
+    "Grid",
     "Layout",
     "arrange_frames",
+    "draw_batches",
     "draw_image_grid",
     "draw_labels",
     "enlarge",
@@ -181,6 +183,40 @@ def draw_image_grid(
         draw.multiline_text((left, top), "\n".join(lines), _INK, font, spacing=3)
         page.paste(image, (left, top + label_height))
     return page
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How :func:`draw_batches` lays out a page; see :func:`draw_image_grid`."""
+
+    columns: int = 0
+    title: str = ""
+    cell: int = 256
+
+
+def draw_batches(batches: Sequence[Tensor], labels: str, grid: Grid) -> Tensor:
+    """Lay out batches of images on one page, a row for each where there are several: (n, H, W, 3) each -> (H', W', 3).
+
+    Args:
+        batches: In [0, 1], of any sizes; a fourth channel is left out.
+        labels: A line for each image, row after row; too few leave the rest without.
+        grid: With columns 0 the largest batch says how many there are; a single one makes the page about square.
+
+    Raises:
+        ValueError: There are more lines than images.
+    """
+    lines, images = labels.rstrip("\n").split("\n"), sum(map(len, batches))
+    if len(lines) > images:
+        raise ValueError(f"labels has {len(lines)} lines for {images} images; give at most one for each.")
+    texts = iter([line.strip() for line in lines] + [""] * (images - len(lines)))
+    rows = [[(next(texts), to_pil(image[..., :3])) for image in batch] for batch in batches]
+    columns = grid.columns
+    if len(rows) > 1 and not columns:
+        columns = max(map(len, rows))
+        paper = ("", Image.new("RGB", (1, 1), _PAPER))
+        rows = [[*row, *[paper] * (columns - len(row))] for row in rows]
+    cells = [cell for row in rows for cell in row]
+    return from_pil(draw_image_grid(cells, columns=columns, title=grid.title, cell=grid.cell))
 
 
 def make_thumbnail(image: Tensor, cell: int) -> Image.Image:

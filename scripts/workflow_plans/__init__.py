@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from workflow_plans import core_models, few_step, students
+from workflow_plans import core_models, few_step, image_edits, student_batches, students, teachers, worlds
 
-PLANS = (*students.PLANS, *core_models.PLANS, *few_step.PLANS)
+PLANS = (
+    *students.PLANS,
+    *student_batches.PLANS,
+    *image_edits.PLANS,
+    *teachers.PLANS,
+    *core_models.PLANS,
+    *few_step.PLANS,
+    *worlds.PLANS,
+)

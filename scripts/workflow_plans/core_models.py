@@ -38,7 +38,7 @@ No student here: core's own model, with the sampler, the schedule and the timest
 
 | number | Wan's own |
 |---|---|
-| solver | FlowUniPC, order 2, bh2; core's `uni_pc` is another discretisation |
+| solver | FlowUniPC, order 2, bh2; core's **uni_pc** is another discretisation |
 | steps | 50 |
 | shift | **3** at 480p, 5 at 720p; applied once, in the sampler |
 | timesteps | integers, truncated: 999, 992, … |
@@ -89,9 +89,9 @@ Qwen-Image's VAE has the architecture of Wan's 2.1 VAE. Here it decodes strip by
 | *Wan Lite Load VAE* | core's *Load VAE* |
 | *Wan Lite VAE Decode* | core's *VAE Decode* and *VAE Decode (Tiled)* |
 
-Everything else is core's own graph: shift 3.1 on the model, `euler`, `simple`, 20 steps, guidance 2.5.
+Everything else is core's own graph: shift 3.1 on the model, **euler**, **simple**, 20 steps, guidance 2.5.
 
-`tiling` *auto* takes the memory that is free; *budget* keeps within `budget_mb`. Core's decode nodes take this VAE as well.""",
+**tiling** *auto* takes the memory that is free; *budget* keeps within **budget_mb**. Core's decode nodes take this VAE as well.""",
     [
         [
             Group("Model and size", [
@@ -102,7 +102,7 @@ Everything else is core's own graph: shift 3.1 on the model, `euler`, `simple`, 
         ],
         [
             Group("Words", [
-                Box("clip", "CLIPLoader", "Text encoder: Qwen 2.5 VL, type qwen_image", {
+                Box("clip", "CLIPLoader", "Text encoder: Qwen 2.5 VL", {
                     "clip_name": "qwen_2.5_vl_7b_fp8_scaled.safetensors", "type": "qwen_image",
                 }, models={"qwen_2.5_vl_7b_fp8_scaled.safetensors": MODELS["qwen_2.5_vl_7b_fp8_scaled.safetensors"]}),
                 encode("positive", "Prompt", PROMPT),
@@ -179,7 +179,7 @@ The solvers of this pack are SAMPLERs of core and take any MODEL. SDXL predicts 
 | steps | 30 |
 | guidance | 6 |
 
-Core's `ddim` is Euler under another name; this is the paper's update, with `eta` and `clip_x0` to set.
+Core's **ddim** is Euler under another name; this is the paper's update, with **eta** and **clip_x0** to set.
 
 A flow schedule (*Flow Schedule*) on this model is refused: its sigmas end at 1 where SDXL's go to 14.6.""",
     "sd_xl_base_1.0.safetensors",
@@ -219,7 +219,7 @@ Flux schnell was distilled to a few steps without a shift, so the schedule here 
 | solver | FlowUniPC, **order 1** in four steps: no history to build up |
 | shift | **1**: none |
 | steps | 4 |
-| guidance | `cfg` 1: the negative prompt is not evaluated |
+| guidance | **cfg** 1: the negative prompt is not evaluated |
 
 For Flux dev take 20 steps, order 2, shift 3.16 (its own shift at 1024×1024 is e^1.15) and core's *FluxGuidance* 3.5 behind the prompt.""",
     "flux1-schnell-fp8.safetensors",

@@ -26,7 +26,7 @@ def describe(family: str) -> str:
         ("levels", f"{levels}, then 0"),
         ("timesteps", f"**{format_timesteps(schedule).strip('[]')}**"),
         ("update", UPDATES[contract.solver]),
-        ("guidance", f"`cfg` {contract.cfg:g}: no negative pass"),
+        ("guidance", f"**cfg** {contract.cfg:g}: no negative pass"),
     ]
     if contract.expert_boundary:
         rows.append(("experts", f"high noise down to timestep {1000 * contract.expert_boundary:g}, low noise below"))
@@ -34,7 +34,7 @@ def describe(family: str) -> str:
         rows.append(("frames in training", str(contract.frames)))
     if contract.lora_strength:
         rows.append(("LoRA strength", f"{contract.lora_strength:g}"))
-    rows += [("or", f"{other.why} (`alternative` {n})") for n, other in enumerate(student.alternatives, 1)]
+    rows += [("or", f"{other.why} (**alternative** {n})") for n, other in enumerate(student.alternatives, 1)]
     source = student.sources[0]
     rows.append(("source", f"{source.repository} at {source.commit}: {source.paths[0]}"))
     return "\n".join(["| what | trained with |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
@@ -58,7 +58,7 @@ def follow_contract(model: str, links: dict[str, str] | None = None) -> Box:
 def sample(guider: Box, latent: str, noise: str = "RandomNoise") -> list[Box]:
     """Noise, guider and core's sampler."""
     return [
-        Box("noise", noise, "Noise", {"noise_seed": 7}),
+        Box("noise", noise, "Noise", {"noise_seed": 7}, folded=True),
         guider,
         Box("sampler", "SamplerCustomAdvanced", "Core's sampling", {}, {
             "noise": "noise", "guider": "guider", "sampler": "contract.1", "sigmas": "contract.2",
@@ -69,7 +69,8 @@ def sample(guider: Box, latent: str, noise: str = "RandomNoise") -> list[Box]:
 
 def guide(conditioning: str = "positive") -> Box:
     """A guider without guidance, as few-step students are sampled."""
-    return Box("guider", "BasicGuider", "No guidance", {}, {"model": "contract", "conditioning": conditioning})
+    return Box("guider", "BasicGuider", "No guidance", {}, {"model": "contract", "conditioning": conditioning},
+               folded=True)  # fmt: skip
 
 
 def decode_video(name: str, fps: int) -> list[Box]:
@@ -107,7 +108,7 @@ LIGHTX2V = plan_text_to_video(
     "lightx2v-wan2.1",
     "*Contract Sampling* reads the LoRA's name: nothing to set. The official templates run this LoRA with four "
     "samplers, two shifts and always six steps; none of these is its training.\n\n**Fresh noise or Euler?** The files "
-    "of 2025 were trained with fresh noise; LightX2V's own program steps by Euler since. Set `alternative` to 1 to "
+    "of 2025 were trained with fresh noise; LightX2V's own program steps by Euler since. Set **alternative** to 1 to "
     "compare.",
     [
         load_model("wan2.1_t2v_14B_fp8_scaled.safetensors", "Wan 2.1 T2V 14B"),
@@ -121,7 +122,7 @@ RCM = plan_text_to_video(
     "rcm-t2v",
     "The run starts **below** 1, from noise times the first level, and no shift makes these levels. The network was "
     "fed timesteps rounded to bfloat16 (988); core alone would feed 987.654. *Contract Sampling* does both. One to "
-    "four steps are trained: set `steps`.",
+    "four steps are trained: set **steps**.",
     [
         load_model("wan2.1_t2v_14B_fp8_scaled.safetensors", "Wan 2.1 T2V 14B"),
         load_lora("lora", "Wan_2_1_T2V_14B_480p_rCM_lora_average_rank_83_bf16.safetensors", "model"),
@@ -161,7 +162,7 @@ A causal student samples each block of latent frames to the end and remembers it
 
 {describe("causal-forcing-framewise")}
 
-Core takes a file for causal only where its header says so; this one does. **Self-Forcing's own** weights (*self_forcing_dmd*, blocks of 3) have the same levels: save them as safetensors and run `wan-lite stamp FILE --known self-forcing`, which writes that entry and the contract.""",
+Core takes a file for causal only where its header says so; this one does. **Self-Forcing's own** weights (*self_forcing_dmd*, blocks of 3) have the same levels: save them as safetensors and run **wan-lite stamp FILE --known self-forcing**, which writes that entry and the contract.""",
     [
         [Group("Model", [load_model("causal_forcing-framewise.safetensors", "Causal-Forcing, framewise")])],
         [
@@ -193,7 +194,7 @@ The 8-step file is recognised as well: change the name in *Load LoRA*.""",
         ],
         [
             Group("Words", [
-                Box("clip", "CLIPLoader", "Text encoder: Qwen 2.5 VL, type qwen_image", {
+                Box("clip", "CLIPLoader", "Text encoder: Qwen 2.5 VL", {
                     "clip_name": "qwen_2.5_vl_7b_fp8_scaled.safetensors", "type": "qwen_image",
                 }, models={"qwen_2.5_vl_7b_fp8_scaled.safetensors": MODELS["qwen_2.5_vl_7b_fp8_scaled.safetensors"]}),
                 encode("positive", "Prompt", PROMPT),
@@ -275,18 +276,21 @@ Choose your own image in *First frame*.""",
         [
             Group("Words and image", [
                 load_umt5(), encode("positive", "Prompt", MOTION),
-                Box("image", "LoadImage", "First frame", {"image": "example.png"}),
+                Box("image", "LoadImage", "First frame", {"image": "example.png"}, height=210),
                 load_vae("wan_2.1_vae.safetensors", "Wan 2.1 VAE"),
             ]),
         ],
         [
+            Group("Video and contract", [condition_on_image(), follow_contract("high_lora")]),
+        ],
+        [
             Group("Sampling", [
-                condition_on_image(), follow_contract("high_lora"),
                 *sample(guide_experts("image_to_video", "image_to_video.1"), "image_to_video.2"),
             ]),
         ],
         [Group("Video", decode_video("lightning_i2v", 16))],
     ],
+    width=260,
 )  # fmt: skip
 
 LIGHTX2V_I2V = Plan(
@@ -295,9 +299,9 @@ LIGHTX2V_I2V = Plan(
 
 {describe("lightx2v-wan2.1")}
 
-This LoRA is in most of the official image-to-video templates, with `euler`, `lcm`, `uni_pc` or `er_sde`, at shift 5 or 8, and always at six steps. Its training has four.
+This LoRA is in most of the official image-to-video templates, with **euler**, **lcm**, **uni_pc** or **er_sde**, at shift 5 or 8, and always at six steps. Its training has four.
 
-Choose your own image in *First frame*. `alternative` 1 steps by Euler.""",
+Choose your own image in *First frame*. **alternative** 1 steps by Euler.""",
     [
         [
             Group("Model and LoRA", [
@@ -309,21 +313,23 @@ Choose your own image in *First frame*. `alternative` 1 steps by Euler.""",
         [
             Group("Words and image", [
                 load_umt5(), encode("positive", "Prompt", MOTION),
-                Box("image", "LoadImage", "First frame", {"image": "example.png"}),
+                Box("image", "LoadImage", "First frame", {"image": "example.png"}, height=210),
                 Box("clip_vision", "CLIPVisionLoader", "Image encoder", {"clip_name": "clip_vision_h.safetensors"},
-                    models={"clip_vision_h.safetensors": MODELS["clip_vision_h.safetensors"]}),
+                    models={"clip_vision_h.safetensors": MODELS["clip_vision_h.safetensors"]}, folded=True),
                 Box("seen", "CLIPVisionEncode", "What is in the image", {"crop": "none"}, {
                     "clip_vision": "clip_vision", "image": "image",
-                }),
+                }, folded=True),
             ]),
         ],
         [
-            Group("Sampling", [
-                condition_on_image("seen"), follow_contract("lora"), *sample(guide("image_to_video"), "image_to_video.2"),
-            ]),
+            Group("Video and contract", [condition_on_image("seen"), follow_contract("lora")]),
+        ],
+        [
+            Group("Sampling", [*sample(guide("image_to_video"), "image_to_video.2")]),
         ],
         [Group("Video", decode_video("lightx2v_i2v", 16))],
     ],
+    width=260,
 )  # fmt: skip
 
 FOUR_STEPS = Plan(
@@ -335,11 +341,11 @@ The demo's four-step student knows four noise levels and no others. The same see
 | | levels | timesteps |
 |---|---|---|
 | **as it was trained** | 1, 0.9375, 0.8333333, 0.625 | 1000, 937.5, 833.333, 625 |
-| core's `normal`, 4 steps | 1, 0.9097, 0.7173, 0.0244 | 1000, 909.7, 717.3, 24.4 |
+| core's **normal**, 4 steps | 1, 0.9097, 0.7173, 0.0244 | 1000, 909.7, 717.3, 24.4 |
 
-The update is the same in both (*renoise*: fresh noise at each step, core's `lcm`). Only the levels differ: the last call of `normal` is at a level almost free of noise, which this student never saw.
+The update is the same in both (*renoise*: fresh noise at each step, core's **lcm**). Only the levels differ: the last call of **normal** is at a level almost free of noise, which this student never saw.
 
-On images as simple as these both get every caption right; with `normal` the bars are drawn a little differently. `demo/README.md` has the figures for 200 captions.
+On images as simple as these both get every caption right; with **normal** the bars are drawn a little differently. **demo/README.md** has the figures for 200 captions.
 
 *Contract Sampling* reads the levels from the file; nothing is to be set.""",
     [
@@ -349,16 +355,16 @@ On images as simple as these both get every caption right; with `normal` the bar
                     "student_name": f"{DEMO}/student_4step.safetensors", "contract_preset": "flow_unipc-20 shift 5",
                     "on_mismatch": "ignore",  # the second sampler deviates on purpose
                 }),
-                Box("latent", "WanLiteEmptyLatent", "Eight latents of its own size", {"batch_size": 8}, {"model": "model"}),
+                Box("latent", "WanLiteEmptyLatent", "Eight latents of its own size", {"batch_size": 8}, {"model": "model"}, folded=True),
                 Box("text", "WanLiteTextEmbedsLoad", "Prompts", {"name": f"{DEMO}/captions.safetensors"}),
-                Box("noise", "WanLiteNoise", "Noise", {"noise_seed": 3}),
-                Box("vae", "WanLiteVAELoader", "Wan 2.1 VAE", {"vae_name": f"{DEMO}/vae.safetensors"}),
+                Box("noise", "WanLiteNoise", "Noise", {"noise_seed": 3}, folded=True),
+                Box("vae", "WanLiteVAELoader", "Wan 2.1 VAE", {"vae_name": f"{DEMO}/vae.safetensors"}, folded=True),
             ]),
         ],
         [
             Group("As it was trained", [
                 follow_contract("model"),
-                Box("guider", "BasicGuider", "No guidance", {}, {"model": "contract", "conditioning": "text"}),
+                Box("guider", "BasicGuider", "No guidance", {}, {"model": "contract", "conditioning": "text"}, folded=True),
                 Box("sampler", "SamplerCustomAdvanced", "Core's sampling", {}, {
                     "noise": "noise", "guider": "guider", "sampler": "contract.1", "sigmas": "contract.2",
                     "latent_image": "latent",
@@ -370,7 +376,7 @@ On images as simple as these both get every caption right; with `normal` the bar
                 Box("shifted", "ModelSamplingSD3", "Shift 5", {"shift": 5.0}, {"model": "model"}),
                 Box("normal", "BasicScheduler", "normal, 4 steps", {"scheduler": "normal", "steps": 4}, {"model": "shifted"}),
                 Box("lcm", "KSamplerSelect", "lcm", {"sampler_name": "lcm"}),
-                Box("guider_core", "BasicGuider", "No guidance", {}, {"model": "shifted", "conditioning": "text"}),
+                Box("guider_core", "BasicGuider", "No guidance", {}, {"model": "shifted", "conditioning": "text"}, folded=True),
                 Box("sampler_core", "SamplerCustomAdvanced", "Core's sampling", {}, {
                     "noise": "noise", "guider": "guider_core", "sampler": "lcm", "sigmas": "normal",
                     "latent_image": "latent",
@@ -379,9 +385,9 @@ On images as simple as these both get every caption right; with `normal` the bar
         ],
         [
             Group("Images", [
-                Box("decode", "WanLiteVAEDecode", "Decode", {}, {"samples": "sampler", "vae": "vae"}),
+                Box("decode", "WanLiteVAEDecode", "Decode", {}, {"samples": "sampler", "vae": "vae"}, folded=True),
                 Box("save", "SaveImage", "As it was trained", {"filename_prefix": "wan-lite/four_steps"}, {"images": "decode"}),
-                Box("decode_core", "WanLiteVAEDecode", "Decode", {}, {"samples": "sampler_core", "vae": "vae"}),
+                Box("decode_core", "WanLiteVAEDecode", "Decode", {}, {"samples": "sampler_core", "vae": "vae"}, folded=True),
                 Box("save_core", "SaveImage", "Core's normal", {"filename_prefix": "wan-lite/four_steps_normal"}, {"images": "decode_core"}),
             ]),
         ],

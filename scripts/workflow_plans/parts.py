@@ -19,6 +19,12 @@ MODELS = {
     "wan2.2_ti2v_5B_fp16.safetensors": (
         f"{_WAN22}/diffusion_models/wan2.2_ti2v_5B_fp16.safetensors", "diffusion_models",
     ),
+    **{
+        f"wan2.2_t2v_{noise}_noise_14B_fp8_scaled.safetensors": (
+            f"{_WAN22}/diffusion_models/wan2.2_t2v_{noise}_noise_14B_fp8_scaled.safetensors", "diffusion_models",
+        )
+        for noise in ("high", "low")
+    },
     "wan_2.1_vae.safetensors": (f"{_WAN22}/vae/wan_2.1_vae.safetensors", "vae"),
     "wan2.2_vae.safetensors": (f"{_WAN22}/vae/wan2.2_vae.safetensors", "vae"),
     "qwen_image_fp8_e4m3fn.safetensors": (
@@ -87,7 +93,7 @@ WAN_NEGATIVE = (
 DEMO = "wan-lite-demo"
 
 
-def load_umt5(title: str = "Text encoder: umT5-XXL, type wan") -> Box:
+def load_umt5(title: str = "Text encoder: umT5, type wan") -> Box:
     """Wan's text encoder in core's loader."""
     return Box("clip", "CLIPLoader", title, {"clip_name": UMT5, "type": "wan"}, models={UMT5: MODELS[UMT5]})
 

@@ -19,6 +19,10 @@ ADD = """type => {
     app.canvas.selectNode(node);
     app.canvas.setDirty(true, true);
 }"""
+WIDER_THAN_THE_PANEL = """() => [...document.querySelectorAll('td')].filter(cell => {
+    const table = cell.closest('table'), frame = table.parentElement.getBoundingClientRect();
+    return cell.getBoundingClientRect().right > frame.right + 1;
+}).map(cell => cell.textContent)"""
 PICTURES = "[...document.querySelectorAll('img')].filter(image => image.src.includes('/wan-lite/docs/'))"
 
 
@@ -45,7 +49,8 @@ def test_node_info_shows_the_help_page_with_its_picture(page: ComfyPage) -> None
             assert page.page.get_by_role("heading", name=heading, exact=True).count() >= 1, heading
         shown = page.page.inner_text("body")
         assert "on_mismatch" in shown or "temperature" in shown
-        assert "<!--" not in shown and "<br>" not in shown
+        assert "<!--" not in shown and "<br>" not in shown and "<wbr>" not in shown
+        assert page.page.evaluate(WIDER_THAN_THE_PANEL) == []
     assert not [request for request in page.failed_requests if "/docs/" in request]
 
 

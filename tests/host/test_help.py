@@ -11,9 +11,18 @@ import pytest
 from PIL import Image
 
 from host.client import Client
-from host.help_pages import DOCS, english_page_of, inputs_of, page_of, with_tables
+from host.help_pages import (
+    DOCS,
+    chinese_page_of,
+    chinese_texts,
+    english_page_of,
+    inputs_of,
+    page_of,
+    with_tables,
+)
 
 HEADINGS = ["## Inputs", "## Outputs", "## Example", "## When something goes wrong"]
+CHINESE_HEADINGS = ["## 输入", "## 输出", "## 示例", "## 出错时"]
 PICTURE = re.compile(r"!\[[^\]]+\]\(([^)]+)\)")
 PICTURE_BYTES = 40_000
 
@@ -41,6 +50,19 @@ def test_tables_are_those_of_the_nodes(ours: dict[str, Any]) -> None:
         if with_tables(page_of(name).read_text("utf-8"), info) != page_of(name).read_text("utf-8")
     ]
     assert not stale, f"the tables of {stale} are not those of the nodes; run `python scripts/help_pages.py`."
+
+
+def test_every_node_has_a_chinese_page(ours: dict[str, Any]) -> None:
+    missing = [name for name in ours if not chinese_page_of(name).is_file()]
+    assert not missing, f"web/docs/NODE/zh.md is missing for {missing}."
+    assert {page.parent.name for page in DOCS.glob("*/zh.md")} == set(ours)
+    for name, info in ours.items():
+        page, texts = chinese_page_of(name).read_text("utf-8"), chinese_texts()[name]
+        assert page.startswith(f"# {texts['display_name']}\n"), name
+        assert [line for line in page.splitlines() if line.startswith("## ")] == CHINESE_HEADINGS, name
+        assert PICTURE.findall(page) == PICTURE.findall(page_of(name).read_text("utf-8")), name
+        assert page.split(CHINESE_HEADINGS[-1])[1].count("\n- ") >= 2, f"{name}: what goes wrong, and the remedy"
+        assert with_tables(page, info, texts) == page, f"{name}: run `python scripts/help_pages.py`"
 
 
 def test_pages_have_every_part(ours: dict[str, Any]) -> None:

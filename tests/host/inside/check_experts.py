@@ -147,3 +147,12 @@ def check_a_second_shift_on_either_expert_is_refused() -> None:
     message = raises(ValueError, sample_frames, experts(high, shifted, positive, negative), noise, sigmas)
     assert "shift 8" in message and "shift 12" in message and "Remove" in message, message
     sample_frames(experts(high, shifted, positive, negative, on_mismatch="warn"), noise, sigmas)
+
+
+def check_negative_is_needed_only_with_guidance():
+    high, low, positive, _ = pair()
+    given = {"model_high_noise": high, "model_low_noise": low, "positive": positive}
+    (guider,) = run("WanLiteExpertsGuider", **given, cfg_high_noise=1.0, cfg_low_noise=1.0)
+    assert guider.conds["negative"] is not None
+    message = raises(ValueError, run, "WanLiteExpertsGuider", **given, cfg_high_noise=1.0, cfg_low_noise=3.0)
+    assert "cfg is 3" in message and "negative" in message, message

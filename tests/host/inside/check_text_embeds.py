@@ -83,3 +83,30 @@ def check_joined_prompts_do_not_count_the_padding_between_them():
     expected = pool(torch.cat([a, b], dim=1))
     assert torch.equal(move(padded(a[0])), padded(a[0]))
     assert (pool(move(joined)) - expected).abs().max() <= 1e-6
+
+
+def check_prompts_by_caption():
+    rows = [torch.full((length, 24), float(length)) for length in (3, 5, 7)]
+    conditioning = [[row[None], {}] for row in rows]
+    names = {"filename_prefix": "wan_lite_embeds/three", "captions": "red dots\nblue dots\ngreen stripes"}
+    file = run("WanLiteTextEmbedsSave", conditioning=conditioning, **names).ui["files"][0]["filename"]
+
+    def lengths(**given):
+        ((both, _),) = run("WanLiteTextEmbedsLoad", name=file, **given)[0]
+        return [int((row != 0).any(1).sum()) for row in both]
+
+    assert lengths(captions="green stripes\n\nred") == [7, 3]
+    assert lengths(captions="blue", index=0) == [5]
+    assert lengths(index=2) == [7] and lengths() == [3, 5, 7]
+    message = raises(ValueError, lengths, captions="dots")
+    assert "2 prompts" in message and "'red dots', 'blue dots'" in message, message
+
+
+def check_text_of_another_encoder_on_cores_wan():
+    check = submodule("nodes.host.conditioning").check_text_width
+    wan = torch.nn.Module()
+    wan.text_embedding = torch.nn.Sequential(torch.nn.Linear(4096, 8), torch.nn.GELU())
+    check(wan, {"positive": [{"cross_attn": torch.zeros(1, 4, 4096)}], "negative": None})
+    message = raises(ValueError, check, wan, {"positive": [{"cross_attn": torch.zeros(1, 4, 64)}]})
+    assert "positive" in message and "64" in message and "4096" in message, message
+    check(torch.nn.Module(), {"positive": [{"cross_attn": torch.zeros(1, 4, 64)}]})

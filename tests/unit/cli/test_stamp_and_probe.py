@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from wan_lite.cli import main
+from wan_lite.demo import demo_file
 from wan_lite.models import read_contract
 from wan_lite.models.student.network import StudentNetwork
 
@@ -128,3 +130,14 @@ def test_nothing_is_recommended_where_every_candidate_is_nan(
     shown = capsys.readouterr().out
     assert "Every candidate ran off to infinity" in shown
     assert "Nothing to keep" in shown and "wan-lite stamp" not in shown
+
+
+def test_stamp_writes_the_names_of_a_worlds_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = tmp_path / "world.safetensors"
+    shutil.copyfile(demo_file("world"), world)
+    assert main(["stamp", str(world), "--action-names", "wait,west,east,wide", "--replace"]) == 0
+    assert "1 west" in capsys.readouterr().out
+    assert main(["inspect", str(world)]) == 0
+    assert "0 wait, 1 west, 2 east, 3 wide" in capsys.readouterr().out
+    assert main(["stamp", str(world), "--action-names", "a,b,c,d"]) == 2
+    assert "--replace" in sentence(capsys)

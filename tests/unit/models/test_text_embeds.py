@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from wan_lite.models.text_embeds import move_padding_last, trim_padding
+from wan_lite.models.text_embeds import find_prompt, move_padding_last, trim_padding
 
 
 def test_padding_between_joined_prompts_moves_behind_the_text() -> None:
@@ -18,3 +19,18 @@ def test_only_the_zeros_behind_the_text_are_cut() -> None:
     rows = torch.cat([torch.randn(2, 8), torch.zeros(1, 8), torch.randn(1, 8), torch.zeros(3, 8)])
     assert torch.equal(trim_padding(rows), rows[:4])
     assert trim_padding(torch.zeros(5, 8)).shape == (1, 8)
+
+
+def test_a_prompt_is_found_by_caption_number_or_words_of_its_own() -> None:
+    captions = ["red dots", "red dots, large", "blue stripes", "3"]
+    found = [find_prompt(captions, name, "f") for name in ("red dots", "1", "BLUE", "3", "large")]
+    assert found == [0, 1, 2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("dots", "2 prompts with 'dots': 'red dots', 'red dots, large'"), ("7", "no prompt '7'")]
+)
+def test_words_of_none_or_several_prompts_are_refused(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refusal:
+        find_prompt(["red dots", "red dots, large"], name, "f.safetensors")
+    assert "f.safetensors" in str(refusal.value) and "0 to 1" in str(refusal.value)

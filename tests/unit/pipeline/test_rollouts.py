@@ -15,6 +15,8 @@ from wan_lite.pipeline.rollouts import format_actions, label_frames, parse_actio
 class NamedWorld:
     """As much of a world as a report needs."""
 
+    action_names = ("stay", "left", "right", "stretch")
+
     def describe(self) -> str:
         return "a world of 8x8"
 
@@ -55,6 +57,16 @@ def test_every_frame_is_labelled_with_its_step_and_the_action_before_it() -> Non
     assert label_frames(make_rollout(None), with_context=False) == [["1: ", "2: ", "3: "]] * 2
 
 
+def test_names_stand_in_labels_and_lists_where_the_world_has_them() -> None:
+    names = NamedWorld.action_names
+    result = make_rollout([[0, 1, 2], [3, 3, 3]])
+    assert label_frames(result, with_context=False, names=names)[0] == ["1: stay", "2: left", "3: right"]
+    assert parse_action_lists("left x2, stay\n3, Stretchx2", names) == [[1, 1, 0], [3, 3, 3]]
+    assert parse_action_lists(format_actions([[2, 0]], names), names) == [[2, 0]]
+    with pytest.raises(ValueError, match="stay, left, right, stretch"):
+        parse_action_lists("jump", names)
+
+
 def test_the_report_measures_change_and_what_left_the_range() -> None:
     frames = torch.zeros(2, 5, 3, 8, 8)
     frames[:, 3] = 1.0  # up and down again: half of the range, twice
@@ -62,7 +74,7 @@ def test_the_report_measures_change_and_what_left_the_range() -> None:
     report = report_rollout(NamedWorld(), make_rollout([[0, 1, 2], [3, 3, 3]], frames), RolloutConfig(), 7)  # type: ignore[arg-type]
     assert "a world of 8x8" in report and "2 rollout(s) of 3 frames from 2 context frames; seed 7" in report
     assert "0.4375" in report and "16.7%" in report
-    assert report.endswith("Actions: 0, 1, 2\n3, 3, 3")
+    assert report.endswith("Actions: stay, left, right\nstretch, stretch, stretch")
 
 
 @pytest.mark.parametrize(

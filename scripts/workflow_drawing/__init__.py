@@ -1,0 +1,1 @@
+"""How a planned workflow is drawn: so far its wires."""
