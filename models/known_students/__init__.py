@@ -5,7 +5,7 @@ switches off entries. Names are compared in lower case with ``_`` for every run 
 """
 
 from .names import expert_role, find_swapped_experts
-from .reading import USER_FILE_VARIABLE, load_known_students, user_file
+from .reading import USER_FILE_VARIABLE, load_built_in_students, load_known_students, user_file
 from .student import KnownStudent, KnownStudents, KnownStudentsError, Recognition
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Recognition",
     "expert_role",
     "find_swapped_experts",
+    "load_built_in_students",
     "load_known_students",
     "user_file",
 ]

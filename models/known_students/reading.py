@@ -15,7 +15,7 @@ from ..text_files import read_text
 from .names import NameRule
 from .student import Alternative, KnownStudent, KnownStudents, KnownStudentsError, Source
 
-__all__ = ["USER_FILE_VARIABLE", "load_known_students", "user_file"]
+__all__ = ["USER_FILE_VARIABLE", "load_built_in_students", "load_known_students", "user_file"]
 
 USER_FILE_VARIABLE = "WAN_LITE_KNOWN_STUDENTS"
 """Environment variable with the path of a user's own data file."""
@@ -56,7 +56,7 @@ def load_known_students(own: str | os.PathLike[str] | None = None) -> KnownStude
     """
     path = user_file() if own is None else Path(own)
     if path is None:
-        return _read_built_in()
+        return load_built_in_students()
     built_in, content = _read(_OWN), _read(path)
     entries = {entry["id"]: entry for entry in built_in["students"]}
     for entry in content["students"]:
@@ -66,7 +66,8 @@ def load_known_students(own: str | os.PathLike[str] | None = None) -> KnownStude
 
 
 @cache
-def _read_built_in() -> KnownStudents:
+def load_built_in_students() -> KnownStudents:
+    """Return the known students without a user's own entries."""
     content = _read(_OWN)
     return _make(content["students"], content, origin=_OWN.name)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...models.known_students import KnownStudent
+from ...models.known_students import KnownStudent, load_built_in_students
 from ...pipeline.contracts import choose_alternative, parse_steps
 from ...samplers.contract import SamplingContract
 from ...samplers.few_step import few_step_schedule
@@ -23,14 +24,25 @@ from ..host.schema import CATEGORY, Node, choice_input, int_input, make_schema, 
 from ..student.loader import Contract
 from .schedules import shift_input
 
+log = logging.getLogger(__name__)
+
 BY_HAND = "by hand"
 MOST_ALTERNATIVES = 8
 ROLES = ("any", "high", "low")
 
 
 def list_families() -> list[str]:
-    """Return the ids of the known students that a contract can describe, as the data file orders them."""
-    return [name for name, student in load_students().students.items() if student.fields is not None]
+    """Return the ids of the known students that a contract can describe, as the data file orders them.
+
+    A user's own file that cannot be read takes nothing away from the node: its sentence is logged here, and raised
+    where a contract is asked for.
+    """
+    try:
+        known = load_students()
+    except ValueError as error:
+        log.warning("Wan Lite: %s", error)
+        known = load_built_in_students()
+    return [name for name, student in known.students.items() if student.fields is not None]
 
 
 def find_student(family: str) -> KnownStudent:

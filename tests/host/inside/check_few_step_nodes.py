@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,29 @@ def check_a_known_contract_and_its_alternative() -> None:
     assert high.role == "high"
     message = raises(ValueError, run, "WanLiteKnownContract", family="lightx2v")
     assert "lightx2v-wan2.1" in message, message
+
+
+def check_a_users_own_file() -> None:
+    own = base() / "user" / "wan-lite" / "known_students.json"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    entry = {"id": "mine-2", "title": "My student", "contract": {
+        "solver": "renoise", "prediction": "velocity", "steps": 2, "shift": 5.0, "denoising_steps": [1000, 500],
+        "timestep_cast": "float",
+    }}  # fmt: skip
+    try:
+        own.write_text(json.dumps({"format": 1, "students": [entry, {"id": "rcm-t2v", "off": True}]}), "utf-8")
+        families = submodule("nodes.sampling.known").list_families()
+        assert "mine-2" in families and "rcm-t2v" not in families
+        (sigmas,) = run("WanLiteFewStepSchedule", family="mine-2")
+        assert [round(float(sigma), 4) for sigma in sigmas] == [1.0, 0.8333, 0.0]
+        own.write_text("{", "utf-8")
+        with Heard() as heard:
+            families = submodule("nodes.sampling.known").list_families()
+        assert "rcm-t2v" in families and "is not JSON" in heard.lines[0], heard.lines
+        message = raises(ValueError, run, "WanLiteKnownContract", family="rcm-t2v")
+        assert "known_students.json: is not JSON" in message, message
+    finally:
+        own.unlink()
 
 
 def check_contract_sampling_takes_the_alternative_of_a_name() -> None:
