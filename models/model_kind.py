@@ -14,6 +14,10 @@ class ModelKind(Enum):
     LORA = "a LoRA"
     WAN_VIDEO = "the Wan video model (DiT)"
     FLUX = "a Flux model"
+    TAEHV = "a tiny video autoencoder (TAEHV: taew2_1, lighttae), which core's Load VAE takes"
+    LTX_VAE = "the VAE of LTX-Video"
+    COGVIDEO_VAE = "the VAE of CogVideoX"
+    HUNYUAN_VAE = "the VAE of Hunyuan Video"
     OTHER_VAE = "a VAE of Stable Diffusion or Flux"
     WAN_VAE = "a Wan VAE"
     STUDENT = "a distilled Wan student"
@@ -27,8 +31,17 @@ _MARKERS = {
     ModelKind.LORA: ("lora_", "lora.", ".lokr", ".hada_"),
     ModelKind.WAN_VIDEO: ("patch_embedding.", "blocks.0.cross_attn", "head.modulation"),
     ModelKind.FLUX: ("double_blocks.", "single_blocks."),
-    ModelKind.OTHER_VAE: ("encoder.down.0.block", "decoder.up.0.block"),
-    ModelKind.WAN_VAE: ("decoder.middle.0.residual", "decoder.mid_block.resnets"),
+    ModelKind.TAEHV: ("decoder.22.bias", "decoder.22.weight"),
+    ModelKind.LTX_VAE: ("decoder.up_blocks.0.res_blocks.", "decoder.conv_in_x_t."),
+    ModelKind.COGVIDEO_VAE: ("decoder.mid_block.resnets.0.norm1.norm_layer",),
+    ModelKind.HUNYUAN_VAE: ("decoder.conv_in.conv.weight",),
+    ModelKind.OTHER_VAE: (
+        "encoder.down.0.block",
+        "decoder.up.0.block",
+        "decoder.mid_block.resnets.0.norm1.weight",
+        "decoder.mid.block_1.norm1.weight",
+    ),
+    ModelKind.WAN_VAE: ("decoder.middle.0.residual", "decoder.mid_block.resnets.0.norm1.gamma"),
     ModelKind.STUDENT: ("blocks.0.attn.in_proj_weight",),
     ModelKind.TINYWORLDS: ("quantizer.basis", "vq.bins", "mask_token"),
     ModelKind.TEXT_ENCODER: ("shared.weight", "encoder.block.0", "token_embedding.weight"),

@@ -22,6 +22,7 @@ from ..models.student.loading import CONFIG_KEY, PROJECTION_NAME, StudentCheckpo
 from ..models.student.student import VAES
 from ..models.text_embeds import CAPTIONS_KEY, read_text_embeds
 from ..models.text_files import read_text
+from ..models.wan_vae.config import WanVAEConfig
 from ..models.wan_vae.loading import VAEFile
 from ..models.world import find_runs, load_world
 from ..models.world.formats import STAGES
@@ -102,7 +103,10 @@ def _inspect_folder(path: Path) -> Description:
     config = path / "config.json"
     if _is_student_config(config):
         return Description(STUDENT, tuple(_list_student(path)))
-    if "AutoencoderKLWan" in _read_text(config) or (path / "vae" / "config.json").is_file():
+    if (
+        any(name in _read_text(config) for name in ("AutoencoderKLWan", "AutoencoderKLQwenImage"))
+        or (path / "vae" / "config.json").is_file()
+    ):
         return Description(VAE, tuple(_list_vae(path)))
     if {"tokenizer", "dynamics"} <= {stage for run in find_runs(path) for stage in run.checkpoints}:
         return Description(WORLD, tuple(_list_world(path)))
@@ -148,11 +152,25 @@ def _list_vae(path: Path) -> Facts:
     return [
         ("source", file.path.name),
         ("variant", f"{config.variant} ({file.layout} layout)"),
+        ("what it is", file.member.name),
+        ("told by", file.member.told_by),
         ("width", f"encoder {config.dim}, decoder {config.dec_dim}"),
         ("parameters", f"{sum(torch.Size(shape).numel() for shape in file.shapes.values()) / 1e6:.2f} million"),
         ("latent", f"{config.z_dim} channels, one cell for {config.spatial_factor}x{config.spatial_factor} pixels"),
-        ("videos", f"4 n + 1 frames, {config.temporal_factor} frames a latent frame after the first"),
+        ("image", _describe_image(config)),
+        (
+            "videos",
+            "none: its decoder makes larger images only"
+            if config.upscale > 1
+            else f"4 n + 1 frames, {config.temporal_factor} frames a latent frame after the first",
+        ),
     ]
+
+
+def _describe_image(config: WanVAEConfig) -> str:
+    names = {3: "red, green, blue", 4: "red, green, blue, alpha"}
+    channels = names.get(config.out_channels, f"{config.out_channels} channels")
+    return channels + (f"; decoded at {config.upscale} times the size" if config.upscale > 1 else "")
 
 
 def _list_embeds(path: Path) -> Facts:

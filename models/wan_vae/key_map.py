@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -110,17 +111,29 @@ def infer_config(shapes: Mapping[str, Sequence[int]]) -> WanVAEConfig | None:
     if not widths or len(widths) % stages:
         return None
     dim, channels = _read_channels(shapes, "encoder.conv1.weight", 5)
+    head, last_dim = _read_channels(shapes, "decoder.head.2.weight", 5)
+    patch = 2 if any(name.startswith("encoder.downsamples.0.downsamples.") for name in shapes) else 1
+    upscale = _find_upscale(channels, head) if patch == 1 else 1
     blocks = len(widths) // stages
     mult = tuple(width // dim for width in widths[blocks - 1 :: blocks])
     return WanVAEConfig(
         dim=dim,
-        dec_dim=_read_channels(shapes, "decoder.head.2.weight", 5)[1] // max(1, mult[0]),
+        dec_dim=last_dim // max(1, mult[0]),
         z_dim=_read_channels(shapes, "conv2.weight", 5)[0],
         dim_mult=mult,
         num_res_blocks=blocks,
         temporal_downsample=temporal,
-        patch_size=2 if channels == 12 else 1,
+        patch_size=patch,
+        in_channels=channels // patch**2,
+        out_channels=head // (patch * upscale) ** 2,
+        upscale=upscale,
     )
+
+
+def _find_upscale(channels: int, head: int) -> int:
+    """Return how many times as high and wide the decoded image is: the decoder then gives so many squared values."""
+    times = math.isqrt(head // channels) if channels and head % channels == 0 else 1
+    return times if times**2 * channels == head else 1
 
 
 def _find_encoder_layers(shapes: Mapping[str, Sequence[int]]) -> list[tuple[int, bool, bool]]:
@@ -162,8 +175,8 @@ def build_diffusers_config(config: WanVAEConfig) -> dict[str, object]:
         "latents_mean": list(config.latents_mean),
         "latents_std": list(config.latents_std),
         "is_residual": nested,
-        "in_channels": 12 if nested else 3,
-        "out_channels": 12 if nested else 3,
+        "in_channels": config.in_channels * config.patch_size**2,
+        "out_channels": config.head_channels,
         "patch_size": 2 if nested else None,
         "scale_factor_temporal": config.temporal_factor,
         "scale_factor_spatial": config.spatial_factor,

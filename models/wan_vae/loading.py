@@ -20,6 +20,7 @@ from ..model_kind import identify_model
 from ..precision import choose_dtype
 from ..text_files import read_text
 from .config import WanVAEConfig
+from .family import Member, name_member
 from .key_map import build_diffusers_config, infer_config, is_diffusers, map_official_names, to_diffusers
 from .vae import WanVAE
 
@@ -53,6 +54,7 @@ class VAEFile:
                 "together from several, take the original."
             )
         self.shapes = {name: shapes[inside] for name, inside in self._names.items()}
+        self.class_name = ""
         self.config = self._read_config()
 
     def _read_config(self) -> WanVAEConfig:
@@ -71,8 +73,15 @@ class VAEFile:
             )
         sidecar = self.path.parent / "config.json"
         if self.layout == "diffusers" and self.path.name == _WEIGHTS and sidecar.is_file():
-            config = _replace_statistics(config, sidecar)
+            content = _read_sidecar(sidecar)
+            self.class_name = str(content.get("_class_name", ""))
+            config = _replace_statistics(config, content, f"{sidecar.parent.name}/{sidecar.name}")
         return config
+
+    @property
+    def member(self) -> Member:
+        """Which member of the family it is."""
+        return name_member(self.config, self.path.name, self.class_name)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -110,14 +119,16 @@ class VAEFile:
         return wanted
 
 
-def _replace_statistics(config: WanVAEConfig, sidecar: Path) -> WanVAEConfig:
-    """Return the configuration with the mean and std of a diffusers ``config.json``, where that has them.
+_SIDECAR_REMEDY = "take the config.json of the same repository as the weights, or remove it."
+
+
+def _read_sidecar(sidecar: Path) -> dict[str, object]:
+    """Return what a diffusers ``config.json`` holds.
 
     Raises:
-        CheckpointError: it is not a JSON object, or they are not finite numbers, one for each channel.
+        CheckpointError: it is not a JSON object.
     """
-    name = f"{sidecar.parent.name}/{sidecar.name}"
-    remedy = "take the config.json of the same repository as the weights, or remove it."
+    name, remedy = f"{sidecar.parent.name}/{sidecar.name}", _SIDECAR_REMEDY
     try:
         content = json.loads(read_text(sidecar))
     except CheckpointError:
@@ -126,6 +137,21 @@ def _replace_statistics(config: WanVAEConfig, sidecar: Path) -> WanVAEConfig:
         raise CheckpointError(f"{name}: is not valid JSON ({error}); {remedy}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a mapping; {remedy}")
+    return content
+
+
+def _replace_statistics(config: WanVAEConfig, content: Mapping[str, object], name: str) -> WanVAEConfig:
+    """Return the configuration with the mean and std of a diffusers ``config.json``, where that has them.
+
+    Args:
+        config: as the tensors show it.
+        content: of the ``config.json``.
+        name: of that file, for the message.
+
+    Raises:
+        CheckpointError: they are not finite numbers, one for each channel.
+    """
+    remedy = _SIDECAR_REMEDY
     found = {key: content[key] for key in ("latents_mean", "latents_std") if content.get(key) is not None}
     for key, values in found.items():
         if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):

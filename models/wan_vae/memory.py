@@ -22,12 +22,13 @@ from .config import WanVAEConfig
 from .cpu.algorithm import estimate_workspace
 from .feature_map import FeatureMapSize, trace_sizes
 from .layers import CausalConv, Decoder, Downsample, DownStage, Encoder, Head, Residual, Upsample, UpStage
-from .tiling import Tiling
+from .tiling import AUTO, Tiling
 
 __all__ = [
     "MemoryPlan",
     "VideoState",
     "choose_chunk_pixels",
+    "estimate_memory",
     "estimate_state",
     "plan_memory",
     "run_with_smaller_chunks",
@@ -39,6 +40,9 @@ _BUFFERS = 14  # tensors of the widest layer's channels and a chunk's pixels tha
 _MIDDLE = 6  # the same around the middle attention, over the whole latent
 _FIXED = 24 * 2**20  # what the allocator and the convolutions' own buffers take on a CPU, measured
 _CPU_FRAMES = 4  # latent frames at a time: fewer would look back at as many frames as they make
+_PLAIN = {(False, 1): 4.0, (False, 2): 7.0, (True, 1): 4.05, (True, 2): 5.1}
+"""Feature maps of the last stage that the plain network holds, for (is encoder, patch size), counted."""
+_CARD_BUFFERS = 15  # tensors of the last stage's channels and a chunk's pixels on a card, counted
 _CARD_SHARE = 4  # chunks of a video on a card are this part of a frame: more take memory and no less time
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -93,7 +97,7 @@ def plan_memory(
     """
     weight = network.conv1.weight
     shape = _measure_image(network, config, size)
-    chunk_frames = _choose_chunk_frames(network, config, size, tiling, in_frames)
+    chunk_frames = _choose_chunk_frames(network, config, size, weight.device.type, tiling, in_frames)
     held = _measure_held(network, config, size, chunk_frames)
     if tiling.budget_mb is None:
         plain = size.frames == 1 and weight.device.type != "cpu"
@@ -105,7 +109,12 @@ def plan_memory(
 
 
 def _choose_chunk_frames(
-    network: Encoder | Decoder, config: WanVAEConfig, size: FeatureMapSize, tiling: Tiling, in_frames: bool
+    network: Encoder | Decoder,
+    config: WanVAEConfig,
+    size: FeatureMapSize,
+    device_type: str,
+    tiling: Tiling = AUTO,
+    in_frames: bool = False,
 ) -> int | None:
     """Return how many frames of the network's input come at a time; None: all, because rows take less memory."""
     if size.frames == 1:
@@ -113,7 +122,7 @@ def _choose_chunk_frames(
     state = estimate_state(network, size, 1)
     if not in_frames and (tiling.mode == "off" or state.rows <= state.frames):
         return None
-    latents = _CPU_FRAMES if network.conv1.weight.device.type == "cpu" else 1
+    latents = _CPU_FRAMES if device_type == "cpu" else 1
     return latents * config.temporal_factor if isinstance(network, Encoder) else latents
 
 
@@ -185,6 +194,29 @@ def _trace_inputs(
         elif isinstance(layer, Upsample):
             yield layer.conv.in_channels, inside, 2 * layer.temporal
             yield layer.conv.in_channels, inside.after(layer), 0
+
+
+def estimate_memory(network: Encoder | Decoder, config: WanVAEConfig, size: FeatureMapSize, device_type: str) -> int:
+    """Return the bytes that an image or video takes above the weights and beside its result, with tiling ``auto``.
+
+    Args:
+        network: the encoder or decoder, in the precision in which it runs.
+        config: of the VAE.
+        size: of the network's input, whole.
+        device_type: where it will run, wherever it is now.
+    """
+    weight, patch = network.conv1.weight, config.patch_size
+    height, width = _measure_image(network, config, size)
+    on_cpu, is_encoder = device_type == "cpu", isinstance(network, Encoder)
+    last = config.dim if is_encoder else config.dec_dim
+    if size.frames == 1 and not on_cpu:
+        return int(_PLAIN[is_encoder, patch] * last * height * width / patch**2) * weight.dtype.itemsize
+    held = _measure_held(network, config, size, _choose_chunk_frames(network, config, size, device_type))
+    held += _measure_middle(config, (height, width), weight)
+    if on_cpu:
+        chunk = _BUFFERS * _CPU_CHUNK * _measure_pixel(config, weight)
+        return held + chunk + _FIXED + estimate_workspace(network, size)
+    return held + _CARD_BUFFERS * height * width // _CARD_SHARE * last * weight.dtype.itemsize
 
 
 def choose_chunk_pixels(

@@ -127,6 +127,11 @@ def check_latent(z: Tensor, config: WanVAEConfig) -> None:
         )
     if 0 in z.shape:
         raise ValueError(f"the latent has shape {list(z.shape)}; no side may be 0.")
+    if config.upscale > 1 and z.shape[2] > 1:
+        raise ValueError(
+            f"a video of {z.shape[2]} latent frames was given to a VAE that decodes images only, at {config.upscale} "
+            "times the size; decode the video with the Wan 2.1 VAE."
+        )
 
 
 def check_decoded(pixels: Tensor, z: Tensor, weights: Iterable[tuple[str, Tensor]]) -> None:

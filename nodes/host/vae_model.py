@@ -7,6 +7,7 @@ std belong to the model's latent format.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -18,14 +19,13 @@ from torch import Tensor
 
 from ...models.finite import check_finite
 from ...models.wan_vae import Tiling, WanVAE, official_state_dict
+from ...models.wan_vae.feature_map import FeatureMapSize
+from ...models.wan_vae.layers import Decoder, Encoder
+from ...models.wan_vae.memory import estimate_memory
 from ...models.wan_vae.validation import check_latent, check_range
 from ...pipeline.pictures.convert import to_signed
 from .cpu.threads import count_decoder, count_encoder, fit_threads
 from .progress import Progress
-
-# Bytes of working memory for each pixel and byte of precision, one image, untiled: measured with benchmarks/vae.py.
-_BYTES_PER_PIXEL = {"wan2.1": 600, "wan2.2": 700}
-_VIDEO_FACTOR = 3
 
 
 class HostVAE(comfy.sd.VAE):
@@ -41,18 +41,21 @@ class HostVAE(comfy.sd.VAE):
         self.device = comfy.model_management.vae_device()
         self.output_device = comfy.model_management.intermediate_device()
         self.patcher = self._new_patcher()
-        self.upscale_ratio = (lambda t: max(0, t * frames - frames + 1), space, space)
+        self._use_layout()
+        larger = config.output_factor
+        self.upscale_ratio = (lambda t: max(0, t * frames - frames + 1), larger, larger)
         self.downscale_ratio = (lambda t: max(0, (t + frames - 1) // frames), space, space)
-        self.upscale_index_formula = self.downscale_index_formula = (frames, space, space)
-        self.latent_channels, self.latent_dim, self.output_channels = config.z_dim, 3, 3
-        self.memory_used_decode = lambda shape, dtype: self._estimate(shape[2], shape[3] * shape[4] * space**2, dtype)
-        self.memory_used_encode = lambda shape, dtype: self._estimate(shape[2], shape[3] * shape[4], dtype)
+        self.upscale_index_formula, self.downscale_index_formula = (frames, larger, larger), (frames, space, space)
+        self.latent_channels, self.latent_dim, self.output_channels = config.z_dim, 3, config.out_channels
+        self.memory_used_decode = lambda shape, dtype: self._estimate(vae.decoder, shape, 1)
+        self.memory_used_encode = lambda shape, dtype: self._estimate(vae.encoder, shape, config.patch_size)
         self.process_input = to_signed
         self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
         self.working_dtypes = [torch.bfloat16, torch.float16, torch.float32]
         self.disable_offload = self.handles_tiling = self.crop_input = True
         self.not_video = False
-        self.size = self.pad_channel_value = self.extra_1d_channel = self.format_encoded = None
+        self.pad_channel_value = 1.0
+        self.size = self.extra_1d_channel = self.format_encoded = None
         self.audio_sample_rate = 44100
 
     # What the host and its nodes call
@@ -116,11 +119,38 @@ class HostVAE(comfy.sd.VAE):
         check_latent(latent, self.first_stage_model.config)  # before the weights are loaded for it
         self._load_weights(latent.shape[2] > 1, self.memory_used_decode(latent.shape, self.vae_dtype))
         config = self.first_stage_model.config
+        batch, channels, *size = config.shape_pixels(latent.shape)
+        frames = torch.empty(batch, *size, channels, device=self.output_device, dtype=self._output_dtype())
         pixel_count = latent.shape[3] * latent.shape[4] * config.spatial_factor**2
         with fit_threads(count_decoder(config.dec_dim, latent.shape[2], pixel_count)):
-            pixels = self.first_stage_model.decode_raw(latent.to(self.device), tiling=tiling, on_progress=Progress())
-        frames = self.process_output(rearrange(pixels, "b c t h w -> b t h w c"))
-        return frames.to(self.output_device, self._output_dtype())
+            self.first_stage_model.decode_raw(
+                latent.to(self.device),
+                tiling=tiling,
+                clamp=False,
+                on_progress=Progress(),
+                out=rearrange(frames, "b t h w c -> b c t h w"),
+            )
+        return self.process_output(frames)
+
+    def decode_frames(self, latent: Tensor, tiling: Tiling) -> Iterator[Tensor]:
+        """Decode a LATENT and yield frames (b, t, H, W, 3) in [0, 1] as they are done, in float32 on the CPU.
+
+        Args:
+            latent: (b, c, t, h, w) or (b, c, h, w).
+            tiling: the chunks.
+
+        Raises:
+            ValueError: the latent belongs to another VAE.
+            NonFiniteError: a pixel is NaN or infinite.
+        """
+        latent = latent.unsqueeze(2) if latent.ndim == 4 else latent
+        check_latent(latent, self.first_stage_model.config)
+        self._load_weights(latent.shape[2] > 1, self.memory_used_decode(latent.shape, self.vae_dtype))
+        found = self.first_stage_model.decode_frames(
+            latent.to(self.device), tiling=tiling, clamp=False, on_progress=Progress(), raw=True
+        )
+        for pixels in found:
+            yield self.process_output(rearrange(pixels, "b c t h w -> b t h w c")).cpu()
 
     def encode_pixels(self, pixels: Tensor, tiling: Tiling) -> Tensor:
         """Encode pixels to a LATENT.
@@ -138,7 +168,7 @@ class HostVAE(comfy.sd.VAE):
         self._load_weights(pixels.shape[2] > 1, self.memory_used_encode(pixels.shape, self.vae_dtype))
         width, (frames, *sides) = self.first_stage_model.config.dim, pixels.shape[2:]
         with fit_threads(count_encoder(width, frames, math.prod(sides))):
-            latent = self.first_stage_model.encode_raw(pixels.to(self.device), tiling=tiling, on_progress=Progress())
+            latent = self.first_stage_model.encode_raw(pixels, tiling=tiling, on_progress=Progress())
         return latent.to(self.output_device, self._output_dtype())
 
     def _output_dtype(self) -> torch.dtype:
@@ -153,18 +183,31 @@ class HostVAE(comfy.sd.VAE):
         for axis in (2, 3):
             length = image.shape[axis] // factor * factor
             image = image.narrow(axis, image.shape[axis] % factor // 2, length)
-        return self.process_input(rearrange(image[..., :3], "b t h w c -> b c t h w"))
+        return self.process_input(rearrange(self.fit_channels(image), "b t h w c -> b c t h w"))
 
-    def _estimate(self, frames: int, pixels: int, dtype: torch.dtype) -> int:
-        per_pixel = _BYTES_PER_PIXEL[self.first_stage_model.config.variant] * (1 if frames == 1 else _VIDEO_FACTOR)
-        return int(per_pixel * pixels * comfy.model_management.dtype_size(dtype))
+    def fit_channels(self, image: Tensor) -> Tensor:
+        """Drop an alpha channel (..., 3 or 4) where the VAE has none, and add an opaque one where it needs it."""
+        missing = self.first_stage_model.config.in_channels - image.shape[-1]
+        return torch.nn.functional.pad(image, (0, missing), value=1.0) if missing else image
+
+    def _estimate(self, network: Encoder | Decoder, shape: Sequence[int], patch: int) -> int:
+        """Return the bytes that the network takes for an input (b, c, t, h, w), given in patches of this size."""
+        size = FeatureMapSize(shape[2], shape[3] // patch, shape[4] // patch)
+        return estimate_memory(network, self.first_stage_model.config, size, self.device.type)
+
+    def _use_layout(self) -> None:
+        """Lay the kernels out once as a card reads them; they keep that where the host moves them."""
+        if self.device.type != "cpu":
+            self.first_stage_model.use_channels_last()
 
     def _load_weights(self, video: bool, working_memory: int) -> None:
         """Bring the weights to the device and make room to work; those that only videos need where one is given."""
         if video and not self.first_stage_model.has_video_weights:
             self.patcher.detach()
             self.first_stage_model.add_video_weights()
-            self.patcher, self.size = self._new_patcher(), None
+            self._use_layout()
+            self.patcher.size = 0  # counted anew, by the patcher that the host's list of loaded models knows
+            self.size = None
         required = min(working_memory, int(comfy.model_management.get_total_memory(self.device) * 0.8))
         comfy.model_management.load_models_gpu([self.patcher], memory_required=required, force_full_load=True)
 
@@ -178,8 +221,8 @@ def _make_budget(working_memory: int) -> Tiling:
 
 
 def to_pixels(image: Tensor) -> Tensor:
-    """Turn an IMAGE (b, H, W, 3 or 4) in [0, 1] into single frames (b, 3, 1, H, W) in [-1, 1]; alpha is dropped."""
-    return to_signed(rearrange(image[..., :3], "b h w c -> b c 1 h w"))
+    """Turn an IMAGE (b, H, W, c) in [0, 1] into single frames (b, c, 1, H, W) in [-1, 1]."""
+    return to_signed(rearrange(image, "b h w c -> b c 1 h w"))
 
 
 def check_image(image: Tensor, factor: int, *, dimensions: tuple[int, ...] = (4,)) -> None:
@@ -244,7 +287,7 @@ def encode_images(vae: Any, image: Tensor, tiling: Tiling) -> Tensor:
     check_image(image, factor)
     check_image_size(image, factor)
     if isinstance(vae, HostVAE):
-        return vae.encode_pixels(to_pixels(image), tiling)
+        return vae.encode_pixels(to_pixels(vae.fit_channels(image)), tiling)
     return torch.cat([vae.encode(one) for one in image[..., :3].split(1)])
 
 
