@@ -30,6 +30,7 @@ COMMANDS = {
     "batch": ("batches.batch", "sample a file of rows without ComfyUI, here or on a Ray cluster"),
     "sheet": ("batches.sheet", "make sheets and a page from what queue or batch made"),
     "probe": ("probe", "find out from evidence which sampling a student wants"),
+    "decode": ("decode", "decode the latents of a video, however long, to a video file"),
     "convert": ("convert", "rewrite a checkpoint in another layout"),
     "rollout": ("world.rollout", "play a world model forward"),
     "play": ("world.play", "step into a world model, in a page on this machine"),

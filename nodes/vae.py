@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import comfy.model_management
 import torch
-from comfy_api.latest import io
+from comfy.cli_args import args
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..models.wan_vae import Tiling, load_wan_vae
 from ..models.wan_vae.tiling import MODES
-from .host.folders import find_model, fingerprint, list_models
-from .host.schema import CATEGORY, PRECISIONS, Node, choice_input, int_input, make_schema
-from .host.vae_model import HostVAE, decode_latents, encode_images
+from ..pipeline.pictures.convert import join_alpha, make_mask
+from ..pipeline.videos.writing import check_video_name, stream_video
+from .host.folders import find_model, fingerprint, list_models, make_save_path
+from .host.schema import (
+    CATEGORY,
+    PRECISIONS,
+    Node,
+    choice_input,
+    float_input,
+    int_input,
+    make_schema,
+    text_input,
+)
+from .host.vae_model import HostVAE, decode_latents, decode_video, encode_images
 
 
 def make_tiling_inputs() -> list[io.Input]:
@@ -52,8 +65,9 @@ class WanLiteVAELoader(Node):
             node_id="WanLiteVAELoader",
             display_name="Wan Lite Load VAE (Wan, Qwen-Image)",
             category=f"{CATEGORY}/vae",
-            description="The Wan 2.1 or Wan 2.2 VAE, exact and fast for single images. Takes official, ComfyUI and "
-            "diffusers files. Works in core's VAE Decode, VAE Encode and their tiled versions too.",
+            description="The Wan 2.1 or Wan 2.2 VAE and its family (Qwen-Image, layered, alpha, upscaling, pruned), "
+            "exact and fast for images, bounded in memory for videos. Takes official, ComfyUI and diffusers files. "
+            "Works in core's VAE Decode, VAE Encode and their tiled versions too.",
             search_aliases=["wan vae", "vae loader", "wan 2.1 vae", "wan 2.2 vae", "qwen image vae", "qwen vae"],
             inputs=[
                 choice_input(
@@ -128,12 +142,97 @@ class WanLiteVAEDecode(Node):
                 io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
                 *make_tiling_inputs(),
             ],
-            outputs=[io.Image.Output(tooltip="One image for each latent (each frame of a video).")],
+            outputs=[
+                io.Image.Output(
+                    tooltip="One image for each latent (each frame of a video); four channels where the VAE has alpha."
+                ),
+                io.Mask.Output(tooltip="What is transparent, 1 where it is wholly so; all 0 for a VAE without alpha."),
+            ],
         )
 
     @classmethod
     def execute(cls, samples: dict[str, Any], vae: Any, tiling: str = "auto", budget_mb: int = 1024) -> io.NodeOutput:
-        return io.NodeOutput(decode_latents(vae, samples["samples"], read_tiling(tiling, budget_mb)))
+        images = decode_latents(vae, samples["samples"], read_tiling(tiling, budget_mb))
+        return io.NodeOutput(images, make_mask(images))
 
 
-NODES = [WanLiteVAELoader, WanLiteVAEEncode, WanLiteVAEDecode]
+class WanLiteJoinAlpha(Node):
+    """Images of colours and images of alpha -> IMAGE with alpha."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return make_schema(
+            node_id="WanLiteJoinAlpha",
+            display_name="Wan Lite Join Alpha",
+            category=f"{CATEGORY}/vae",
+            description="Joins what Wan-Alpha's two VAEs decode from the same latent, colours and alpha channel, to "
+            "images with transparency.",
+            search_aliases=["wan alpha", "rgba", "transparent video"],
+            inputs=[
+                io.Image.Input("image", tooltip="Decoded with Wan-Alpha's VAE of the colours (rgb_channel)."),
+                io.Image.Input("alpha", tooltip="Decoded with its VAE of the alpha channel; white is opaque."),
+            ],
+            outputs=[
+                io.Image.Output(tooltip="Four channels: red, green, blue, alpha."),
+                io.Mask.Output(tooltip="What is transparent, 1 where it is wholly so."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, alpha: Tensor) -> io.NodeOutput:
+        joined = join_alpha(image, alpha)
+        return io.NodeOutput(joined, make_mask(joined))
+
+
+class WanLiteSaveVideo(Node):
+    """LATENT -> a video file, written as its frames are decoded."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return make_schema(
+            node_id="WanLiteSaveVideo",
+            display_name="Wan Lite Save Video",
+            category=f"{CATEGORY}/vae",
+            description="Decodes a video a few frames at a time and writes each at once: memory does not grow with the "
+            "video's length. The file carries the workflow.",
+            search_aliases=["save video", "mp4", "webm", "long video", "video decode"],
+            is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            inputs=[
+                io.Latent.Input("samples", tooltip="One video, from a sampler."),
+                io.Vae.Input("vae", tooltip="From Wan Lite Load VAE; another VAE decodes the video whole first."),
+                text_input("filename_prefix", "video/WanLite", "Name of the file, in the output folder."),
+                float_input("fps", 16.0, (1.0, 120.0), "Frames per second: 16 for Wan 2.1, 24 for TI2V-5B.", step=1.0),
+                choice_input("format", ("mp4", "webm", "mkv"), "mp4 and mkv: H.264. webm: VP9.", default="mp4"),
+                *make_tiling_inputs(),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        samples: dict[str, Any],
+        vae: Any,
+        filename_prefix: str = "video/WanLite",
+        fps: float = 16.0,
+        format: str = "mp4",
+        tiling: str = "auto",
+        budget_mb: int = 1024,
+    ) -> io.NodeOutput:
+        path, file, subfolder = make_save_path(filename_prefix, f".{format}")
+        check_video_name(path, fps)
+        frames = decode_video(vae, samples["samples"], read_tiling(tiling, budget_mb))
+        stream_video(frames, path, fps, describe_workflow(cls.hidden))
+        return io.NodeOutput(ui=ui.PreviewVideo([ui.SavedResult(file, subfolder, io.FolderType.output)]))
+
+
+def describe_workflow(hidden: io.HiddenHolder) -> dict[str, str]:
+    """Return the workflow and prompt of this run as core's Save Video writes them; empty where the user wants none."""
+    if args.disable_metadata:
+        return {}
+    found = {**(hidden.extra_pnginfo or {}), **({} if hidden.prompt is None else {"prompt": hidden.prompt})}
+    return {key: json.dumps(value) for key, value in found.items()}
+
+
+NODES = [WanLiteVAELoader, WanLiteVAEEncode, WanLiteVAEDecode, WanLiteJoinAlpha, WanLiteSaveVideo]

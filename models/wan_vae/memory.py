@@ -42,7 +42,8 @@ _FIXED = 24 * 2**20  # what the allocator and the convolutions' own buffers take
 _CPU_FRAMES = 4  # latent frames at a time: fewer would look back at as many frames as they make
 _PLAIN = {(False, 1): 4.0, (False, 2): 7.0, (True, 1): 4.05, (True, 2): 5.1}
 """Feature maps of the last stage that the plain network holds, for (is encoder, patch size), counted."""
-_CARD_BUFFERS = 15  # tensors of the last stage's channels and a chunk's pixels on a card, counted
+_CARD_BUFFERS = {(False, 1): 18, (False, 2): 17, (True, 1): 18, (True, 2): 9}
+"""Tensors of the last stage's channels and a chunk's pixels on a card, in the same way."""
 _CARD_SHARE = 4  # chunks of a video on a card are this part of a frame: more take memory and no less time
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -216,7 +217,7 @@ def estimate_memory(network: Encoder | Decoder, config: WanVAEConfig, size: Feat
     if on_cpu:
         chunk = _BUFFERS * _CPU_CHUNK * _measure_pixel(config, weight)
         return held + chunk + _FIXED + estimate_workspace(network, size)
-    return held + _CARD_BUFFERS * height * width // _CARD_SHARE * last * weight.dtype.itemsize
+    return held + _CARD_BUFFERS[is_encoder, patch] * height * width // _CARD_SHARE * last * weight.dtype.itemsize
 
 
 def choose_chunk_pixels(

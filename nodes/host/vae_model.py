@@ -291,6 +291,30 @@ def encode_images(vae: Any, image: Tensor, tiling: Tiling) -> Tensor:
     return torch.cat([vae.encode(one) for one in image[..., :3].split(1)])
 
 
+def decode_video(vae: Any, latent: Tensor, tiling: Tiling) -> Iterator[Tensor]:
+    """Decode one video and yield frames (t, H, W, 3) in [0, 1] as they are done.
+
+    Args:
+        vae: the host's object; only one of ours decodes a few frames at a time.
+        latent: (1, c, t, h, w).
+        tiling: the chunks; for a VAE of ours.
+
+    Raises:
+        ValueError: the latent cannot be decoded, or is of several videos.
+        NonFiniteError: the images are NaN.
+    """
+    if not isinstance(latent, Tensor) or latent.ndim != 5 or len(latent) != 1 or 0 in latent.shape:
+        found = f"shape {list(latent.shape)}" if isinstance(latent, Tensor) else type(latent).__name__
+        raise ValueError(
+            f"samples has {found}; it must be one video, [1, channels, frames, height, width]: choose one of a batch "
+            "with core's Latent From Batch."
+        )
+    if isinstance(vae, HostVAE):
+        yield from (frames[0] for frames in vae.decode_frames(latent, tiling))
+    else:
+        yield decode_latents(vae, latent, tiling)
+
+
 def decode_latents(vae: Any, latent: Tensor, tiling: Tiling) -> Tensor:
     """Decode a LATENT with a VAE of ours or of the host's.
 

@@ -18,6 +18,8 @@ __all__ = [
     "bytes_to_signed",
     "find_format",
     "from_pil",
+    "join_alpha",
+    "make_mask",
     "read_image",
     "save_image",
     "to_pil",
@@ -118,3 +120,30 @@ def find_format(path: Path) -> str:
     if path.suffix.lower() not in known:
         raise ValueError(f"{path.name}: not an ending of an image; use .png, .jpg or .webp.")
     return known[path.suffix.lower()]
+
+
+def make_mask(images: Tensor) -> Tensor:
+    """Return what is transparent in images (b, H, W, 3 or 4) in [0, 1], (b, H, W): 1 minus alpha, 0 without one."""
+    return 1 - images[..., 3] if images.shape[-1] == 4 else torch.zeros(images.shape[:-1])
+
+
+def join_alpha(images: Tensor, alpha: Tensor) -> Tensor:
+    """Join colours and an image of the alpha channel to images with transparency.
+
+    Args:
+        images: (b, H, W, 3 or 4) in [0, 1]; their own alpha is dropped.
+        alpha: (b, H, W, 3 or 4), whose red channel is alpha.
+
+    Returns:
+        (b, H, W, 4).
+
+    Raises:
+        ValueError: The two differ in number or size.
+    """
+    if images.shape[:3] != alpha.shape[:3]:
+        (b, h, w), (n, y, x) = images.shape[:3], alpha.shape[:3]
+        raise ValueError(
+            f"image is {b} of {w}x{h} and alpha {n} of {x}x{y}; decode both from the same latent, image with "
+            "Wan-Alpha's VAE of the colours and alpha with that of the alpha channel."
+        )
+    return torch.cat([images[..., :3], alpha[..., :1].to(images)], dim=-1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +17,7 @@ from torch import Tensor
 from ...atomic import replacing
 from ..pictures.convert import find_format, to_uint8
 
-__all__ = ["ANIMATIONS", "VIDEO_FILES", "check_video_name", "import_pyav", "write_video"]
+__all__ = ["ANIMATIONS", "VIDEO_FILES", "check_video_name", "import_pyav", "stream_video", "write_video"]
 
 ANIMATIONS = (".gif", ".webp", ".png")
 VIDEO_FILES = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
@@ -44,6 +46,36 @@ def write_video(frames: Tensor, path: str | os.PathLike[str], fps: float) -> Non
             first, *rest = [Image.fromarray(image) for image in images]
             settings: dict[str, Any] = {"duration": round(1000 / fps), "loop": 0, "format": find_format(path)}
             first.save(part, save_all=True, append_images=rest, lossless=True, **settings)
+
+
+def stream_video(
+    parts: Iterable[Tensor],
+    path: str | os.PathLike[str],
+    fps: float,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """Write a video file whose frames come a few at a time; no more of it is held.
+
+    Args:
+        parts: Frames (t, H, W, 3) in [0, 1], in order.
+        path: The file to write: .mp4, .mkv, .mov or .webm.
+        fps: Frames per second.
+        metadata: For the file's header.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        ValueError: The ending is not that of a video file, fps is not from 0.1 to 1000, or PyAV is missing.
+        OSError: The file cannot be written; what was there stays.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in VIDEO_FILES:
+        raise ValueError(f"{path.name}: a video is written as {', '.join(VIDEO_FILES)}; choose one of these endings.")
+    check_video_name(path, fps)
+    images = (image for part in parts for image in to_uint8(part[..., :3]).numpy())
+    with replacing(path) as target:
+        return _encode_video(images, target, fps, VIDEO_FILES[path.suffix.lower()], metadata)
 
 
 def check_video_name(path: Path, fps: float) -> None:
@@ -75,15 +107,29 @@ def import_pyav(path: Path) -> ModuleType:
     return av
 
 
-def _encode_video(images: np.ndarray, path: Path, fps: float, container_format: str) -> None:
+def _encode_video(
+    images: Iterable[np.ndarray],
+    path: Path,
+    fps: float,
+    container_format: str,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """Encode images one after the other; return how many there were."""
     av = import_pyav(path)
-    height, width = images[0].shape[:2]
-    with av.open(str(path), mode="w", format=container_format) as container:
+    images = iter(images)
+    first = next(images)
+    height, width = first.shape[:2]
+    count = 0
+    options = {"movflags": "use_metadata_tags"} if metadata else {}
+    with av.open(str(path), mode="w", format=container_format, options=options) as container:
+        container.metadata.update(metadata or {})
         codec = "libvpx-vp9" if container_format == "webm" else "libx264"
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         # Video colour is stored at half resolution: sides must be even.
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        for image in images:
+        for image in chain([first], images):
+            count += 1
             even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         container.mux(stream.encode())
+    return count
