@@ -16,7 +16,7 @@ from .case import Case, change_to, only
 __all__ = ["check_latents"]
 
 CORE = "ComfyUI 0.33.0 comfy/latent_formats.py, comfy/sd.py, comfy/supported_models.py"
-DECODERS = ("VAEDecode", "VAEDecodeTiled", "WanLiteVAEDecode")
+DECODERS = ("VAEDecode", "VAEDecodeTiled", "WanLiteVAEDecode", "WanLiteSaveVideo")
 SAME_LATENT = {frozenset(("wan2.1", "qwen-image"))}
 """VAEs of one latent space whose decoders were trained apart."""
 

@@ -18,7 +18,7 @@ CORE = "ComfyUI 0.33.0 nodes.py (KSamplerAdvanced), comfy/samplers.py, comfy/k_d
 WAN = "Wan-Video/Wan2.2@42bf4cf wan/configs/wan_t2v_A14B.py, wan_i2v_A14B.py, wan/text2video.py"
 NEAR, FAR = 0.002, 0.05
 
-DECODERS = ("VAEDecode", "VAEDecodeTiled", "WanLiteVAEDecode")
+DECODERS = ("VAEDecode", "VAEDecodeTiled", "WanLiteVAEDecode", "WanLiteSaveVideo")
 
 
 def check_stages(case: Case) -> Iterator[Finding]:

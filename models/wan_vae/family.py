@@ -44,14 +44,14 @@ def name_member(config: WanVAEConfig, file: str = "", class_name: str = "") -> M
         )
     if config.in_channels == 4:
         return Member("Qwen-Image-Layered VAE", "four image channels: red, green, blue, alpha")
-    if config.dim != WAN21.dim and config.z_dim == WAN21.z_dim:
-        return Member("pruned Wan 2.1 VAE", f"width {config.dim} where Wan 2.1's has {WAN21.dim}")
-    return _name_by_hint(config, file.lower(), class_name)
-
-
-def _name_by_hint(config: WanVAEConfig, file: str, class_name: str) -> Member:
     if class_name == _QWEN_CLASS:
         return Member("Qwen-Image VAE", f"class {_QWEN_CLASS} in config.json")
+    if config.dim != WAN21.dim and config.z_dim == WAN21.z_dim:
+        return Member("pruned Wan 2.1 VAE", f"width {config.dim} where Wan 2.1's has {WAN21.dim}")
+    return _name_by_hint(config, file.lower())
+
+
+def _name_by_hint(config: WanVAEConfig, file: str) -> Member:
     hints = {
         "qwen": "Qwen-Image VAE",
         "alpha_channel": "Wan-Alpha's VAE of the alpha channel (join it with the other's images)",

@@ -39,6 +39,8 @@ def test_the_inputs_of_the_first_release_stay_in_their_order(comfy: Client) -> N
         "WanLiteVAELoader": ["vae_name", "precision"],
         "WanLiteVAEEncode": ["image", "vae", "tiling", "budget_mb"],
         "WanLiteVAEDecode": ["samples", "vae", "tiling", "budget_mb"],
+        "WanLiteJoinAlpha": ["image", "alpha"],
+        "WanLiteSaveVideo": ["samples", "vae", "filename_prefix", "fps", "format", "tiling", "budget_mb"],
         "WanLiteStudentLoader": ["student_name", "precision", "contract_preset"],
         "WanLiteEmptyLatent": ["width", "height", "batch_size", "model"],
         "WanLiteTextEmbedsLoad": ["name", "index"],
