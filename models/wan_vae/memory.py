@@ -189,6 +189,9 @@ def _trace_inputs(
                 yield convs[-1].out_channels, inside, 0  # the shortcut's rows, which wait for the convolutions'
         elif isinstance(layer, (DownStage, UpStage)):
             yield from _trace_inputs(list(layer.layers), inside)
+            if layer.scale != (1, 1):  # the rows of the shortcut, which wait for all convolutions inside
+                after = inside.after(layer)
+                yield layer.out_dim * len(layer.layers) * after.width // inside.width, after, 0
         elif isinstance(layer, Downsample):
             yield layer.conv.in_channels, inside, 0
             yield layer.conv.in_channels, inside.after(layer), int(layer.temporal)

@@ -7,8 +7,9 @@ import torch
 
 from wan_lite.benchmarks.counting import Counts, count_calls
 from wan_lite.models.wan_vae import WAN21, WAN22, WanVAE, WanVAEConfig, memory
+from wan_lite.models.wan_vae.feature_map import FeatureMapSize
 from wan_lite.models.wan_vae.layers import PixelNorm
-from wan_lite.models.wan_vae.memory import is_out_of_memory
+from wan_lite.models.wan_vae.memory import estimate_memory, is_out_of_memory
 
 MIB = 2**20
 
@@ -93,6 +94,23 @@ def test_a_longer_video_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_video_at_480p_fits_beside_its_state() -> None:
     """ComfyUI 0.33's own takes 2.6 GiB."""
     assert count_video(WAN21, 17, (480, 832)).peak <= 2.3 * 2**30
+
+
+@pytest.mark.parametrize("config, frames, side", [(WAN21, 1, 512), (WAN22, 1, 512), (WAN21, 9, 128)])
+def test_the_estimate_is_what_is_used(config: WanVAEConfig, frames: int, side: int) -> None:
+    """What the host is told, without the result, within 15 %."""
+    vae = make_vae(config, video=frames > 1)
+    z, pixels = make_latent(config, (side, side), frames), torch.empty(1, 3, frames, side, side, device="meta")
+    with count_calls() as decoded:
+        vae.decode_raw(z, out=torch.empty(config.shape_pixels(z.shape), device="meta"))
+    with count_calls() as encoded:
+        vae.encode_raw(pixels.bfloat16())
+    patches = FeatureMapSize(frames, side // config.patch_size, side // config.patch_size)
+    for network, size, counts in (
+        (vae.decoder, FeatureMapSize(*z.shape[2:]), decoded),
+        (vae.encoder, patches, encoded),
+    ):
+        assert estimate_memory(network, config, size, "cuda") == pytest.approx(counts.peak, rel=0.15)
 
 
 def test_a_fused_norm_is_the_norm() -> None:
