@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_decode"]
 
-_LATENT = "latent_tensor"  # ComfyUI's name
-
 
 def add_decode(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``decode``."""
@@ -33,6 +31,7 @@ def add_decode(parser: argparse.ArgumentParser) -> None:
 def decode(options: argparse.Namespace) -> None:
     """Decode a few frames at a time and write each at once: the memory does not grow with the video's length."""
     from ..models.wan_vae import Tiling, load_wan_vae
+    from ..models.wan_vae.latents import read_latents
     from ..pipeline.videos.writing import check_video_name, stream_video
 
     check_video_name(options.output, options.fps)
@@ -43,27 +42,6 @@ def decode(options: argparse.Namespace) -> None:
     found = vae.decode_frames(latents.to(vae.latents_mean.device), tiling=tiling, raw=not options.normalised)
     frames = stream_video(_arrange(found), options.output, options.fps)
     say(f"{options.output}: {frames} frames")
-
-
-def read_latents(path: Path) -> Tensor:
-    """Return the latents (1, c, t, h, w) of a file.
-
-    Raises:
-        ValueError: It cannot be read, or holds no latents, or those of several videos.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            latents = file.get_tensor(_LATENT)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(
-            f"{path.name}: holds no tensor {_LATENT} ({error}); take a file of ComfyUI's Save Latent."
-        ) from error
-    latents = latents.unsqueeze(2) if latents.ndim == 4 else latents
-    if latents.ndim != 5 or len(latents) != 1:
-        raise ValueError(f"{path.name}: {_LATENT} has shape {list(latents.shape)}; it must be (1, c, t, h, w).")
-    return latents.float()
 
 
 def _arrange(parts: Iterator[Tensor]) -> Iterator[Tensor]:
