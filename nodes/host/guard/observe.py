@@ -60,7 +60,7 @@ def find_process(model_sampling: nn.Module) -> NoiseProcess | None:
         return None
 
 
-def read_prediction(model_sampling: nn.Module, process: NoiseProcess) -> Prediction | str:
+def read_prediction(model_sampling: Any, process: NoiseProcess) -> Prediction | str:
     """Return how the output of a network is read: found out by one number, so that other packs' kinds count too."""
     sigma, output, x = _PROBE
     x0 = model_sampling.calculate_denoised(sigma[0], output, x)
@@ -69,13 +69,13 @@ def read_prediction(model_sampling: nn.Module, process: NoiseProcess) -> Predict
     return Prediction.X0 if torch.equal(x0, output) else format_sampling(model_sampling)
 
 
-def find_fed(model: Any, model_sampling: nn.Module, levels: Tensor) -> Tensor:
+def find_fed(model: Any, model_sampling: Any, levels: Tensor) -> Tensor:
     """Return what the network is fed at sigmas (n,), in units of 1000 whatever its own are."""
     settings = getattr(model.model.model_config, "sampling_settings", {})
     unit = settings.get("multiplier", TRAIN_TIMESTEPS) if hasattr(model_sampling, "multiplier") else None
     if unit is None:  # Flux has no multiplier and is fed sigma itself; the DDIM process counts to 1000
         unit = 1.0 if isinstance(model_sampling, comfy.model_sampling.ModelSamplingFlux) else TRAIN_TIMESTEPS
-    fed: Tensor = model_sampling.timestep(levels).float()  # type: ignore[operator] # nn.Module hides methods
+    fed: Tensor = model_sampling.timestep(levels).float()
     return fed * (TRAIN_TIMESTEPS / float(unit))
 
 
