@@ -2,6 +2,7 @@
 #   make demo          generate images and play the demo world with the shipped weights, without ComfyUI, into out/demo
 #   make test          all tests; those that need a ComfyUI or a Chromium run where there is one (README: Tests)
 #   make check         formatting, lint, types and licences, then the tests
+#   make test-hosts    the tests in a ComfyUI, once in each of HOSTS="FOLDER ...": the present and the oldest one
 #   make audit         look every dependency up among known vulnerabilities; fails where that cannot be done
 #   make docs          the library's reference and the pages as a site in out/docs, with every link checked
 #   make bench         side-by-side measurements against peers
@@ -15,11 +16,12 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 ARGS ?=
+HOSTS ?= $(HOME)/comfy/ComfyUI $(HOME)/comfy/ComfyUI-0.11.1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help demo test check lint types licences audit archive docs bench soak demo-weights thumbnails setup setup-test clean
+.PHONY: help demo test test-hosts check lint types licences audit archive docs bench soak demo-weights thumbnails setup setup-test clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -27,6 +29,11 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-test
 	$(VENV)/bin/pytest $(ARGS)
+
+test-hosts: $(VENV)/.ready-test
+	@for host in $(HOSTS); do \
+		echo "== $$host"; COMFYUI_PATH="$$host" $(VENV)/bin/pytest tests/host $(ARGS) || exit 1; \
+	done
 
 check: lint types licences test
 

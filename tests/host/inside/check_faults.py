@@ -85,7 +85,7 @@ def interrupt(work, at):
     ):
         work()
         management.throw_exception_if_processing_interrupted()
-        raise AssertionError("nobody was interrupted")
+        raise AssertionError(f"nobody was interrupted in {fault.count} calls, the first at {fault.acted}")
     return time.process_time() - fault.acted
 
 
@@ -127,7 +127,7 @@ def check_memory_that_runs_out():
         before = count_bytes()
         for share in SHARES:
             with Calls(int(share * calls.count), run_out) as fault:
-                raises(torch.OutOfMemoryError, work)
+                raises((torch.OutOfMemoryError, MemoryError), work)  # the VAE's own, when no chunk is small enough
             assert fault.acted is not None, name
             left = count_bytes()
             assert left <= before * 1.001 + 4096, (name, share, before, left)

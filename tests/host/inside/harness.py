@@ -131,13 +131,15 @@ def run(node_id: str, *, hidden: dict[str, Any] | None = None, **inputs: Any) ->
     return Outputs((o if many else o[0] for o, many in zip(outputs, is_list)), ui)  # noqa: B905
 
 
-def raises(kind: type[BaseException], function: Any, *args: Any, **kwargs: Any) -> str:
+def raises(
+    kind: type[BaseException] | tuple[type[BaseException], ...], function: Any, *args: Any, **kwargs: Any
+) -> str:
     """Assert that a call raises ``kind`` and return the message."""
     try:
         function(*args, **kwargs)
     except kind as error:
         return str(error)
-    raise AssertionError(f"{function} raised nothing; expected {kind.__name__}")
+    raise AssertionError(f"{function} raised nothing; expected {kind}")
 
 
 def _defaults(class_def: Any) -> dict[str, Any]:
