@@ -53,11 +53,12 @@ def _list_needed(name: str, extras: tuple[str, ...]) -> Iterator[Requirement]:
 
 def read_licence(package: Distribution) -> str:
     """Return what a package says of its licence: the expression, else the classifiers, else the first line of text."""
-    if expression := package.metadata.get("License-Expression"):
-        return str(expression)
+    stated = {key: str(package.metadata[key]) for key in ("License-Expression", "License") if key in package.metadata}
+    if "License-Expression" in stated:
+        return stated["License-Expression"]
     classifiers = [c for c in package.metadata.get_all("Classifier") or () if c.startswith("License :: OSI")]
     named = [classifier.rpartition(" :: ")[2] for classifier in classifiers]
-    return "; ".join(named) or str(package.metadata.get("License") or "not stated").strip().splitlines()[0]
+    return "; ".join(named) or (stated.get("License", "").strip() or "not stated").splitlines()[0]
 
 
 def judge(licence: str) -> bool:
