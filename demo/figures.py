@@ -18,15 +18,16 @@ from PIL import Image
 from torch import Tensor
 
 from ..atomic import replacing
-from ..models.world import World, load_world
+from ..models.world import RolloutConfig, World
 from ..pipeline.pictures.charts import Axes, draw_line_chart
 from ..pipeline.pictures.convert import save_image
-from . import demo_file
+from .free_play import POLICIES, measure_free_play, play_freely
 from .measure import (
     get_contract,
     load_demo_student,
     load_demo_vae,
     load_demo_video,
+    load_demo_world,
     make_few_step_contracts,
     make_wrong_contract,
     measure_accuracy,
@@ -48,11 +49,8 @@ FIGURES = Path(__file__).parent / "figures.json"
 CHART = Path(__file__).parent / "rollout_psnr.png"
 SAMPLES = 200
 CONTEXT, AHEAD = 2, 20  # frames of a rollout: given and predicted
-WORLDS = {
-    "world": demo_file("world"),  # with scheduled sampling
-    "world_plain": Path(__file__).parent / "train" / "comparison" / "world_plain.safetensors",  # not shipped
-}
-KINDS = {"world": "scheduled sampling", "world_plain": "plain training"}
+FREE_SEEDS, FREE_FRAMES = 20, 300
+FREE_PLAY = RolloutConfig(maskgit_steps=4)  # how a page plays
 
 
 def measure_images() -> dict[str, object]:
@@ -100,7 +98,7 @@ def measure_probe() -> dict[str, object]:
 
 
 def measure_world(world: World) -> dict[str, object]:
-    """Measure the tokenizer, one step ahead, the actions, and rollouts of 20 frames with both kinds of feedback."""
+    """Measure tokenizer, one step ahead, actions, rollouts of 20 frames with both kinds of feedback, and free play."""
     ahead, repeated = measure_one_step_psnr(world, 256)
     frames, actions = load_demo_video()
     frames, actions = frames[:, : CONTEXT + AHEAD], actions[:, : CONTEXT + AHEAD - 1]
@@ -115,6 +113,9 @@ def measure_world(world: World) -> dict[str, object]:
     for feedback in ("pixels", "tokens"):
         curve = measure_rollout_psnr(world, frames, actions, feedback, CONTEXT)
         figures[f"rollout_psnr_{feedback}"] = [_round(value) for value in curve]
+    for policy in POLICIES:
+        found = measure_free_play(play_freely(world, policy, FREE_SEEDS, FREE_FRAMES, FREE_PLAY))
+        figures[f"free_play_{policy}"] = {name: round(share, 4) for name, share in found.items()}
     return figures
 
 
@@ -123,7 +124,7 @@ def _round(value: float | Tensor) -> float:
 
 
 def draw_rollout_chart(figures: Mapping[str, Any]) -> Image.Image:
-    """Draw PSNR over the frames of a rollout: each world with each feedback, and the last frame repeated.
+    """Draw PSNR over the frames of a rollout: the world with each feedback, and the last frame repeated.
 
     Raises:
         ValueError: The figures lack those of the shipped world.
@@ -131,10 +132,8 @@ def draw_rollout_chart(figures: Mapping[str, Any]) -> Image.Image:
     if "world" not in figures:
         raise ValueError("figures hold no 'world'; measure it: python -m wan_lite.demo.figures --only worlds")
     series = {
-        f"{feedback}, {kind}": _number_points(figures[world][f"rollout_psnr_{feedback}"])
-        for world, kind in KINDS.items()
+        f"{feedback} fed back": _number_points(figures["world"][f"rollout_psnr_{feedback}"])
         for feedback in ("pixels", "tokens")
-        if world in figures
     }
     series["last true frame repeated"] = _number_points(figures["world"]["rollout_psnr_copy"])
     title = "How near a rollout stays to the truth, by what is fed back"
@@ -160,10 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if only in (None, "four_steps"):
         figures |= measure_four_steps()
     if only in (None, "worlds"):
-        for name, path in WORLDS.items():
-            if path.is_file():
-                figures[name] = measure_world(load_world(path))
-                print(json.dumps(figures[name]), flush=True)
+        figures["world"] = measure_world(load_demo_world())
+        print(json.dumps(figures["world"]), flush=True)
     if only != "chart":
         with replacing(FIGURES) as part:
             part.write_text(json.dumps(figures, indent=1) + "\n")

@@ -8,7 +8,7 @@ follows from this frame, the direction of the ball (two frames show it) and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Generator, Tensor
@@ -23,6 +23,8 @@ __all__ = [
     "STAY",
     "STRETCH",
     "Episodes",
+    "Game",
+    "act_at_random",
     "find_effective_actions",
     "find_paddle",
     "play",
@@ -53,8 +55,11 @@ class Episodes:
 
 
 @dataclass
-class _State:
-    """All of the game, each ``(b,)`` int64: left and top of the ball, its direction, left of the paddle."""
+class Game:
+    """All of the game, each ``(b,)`` int64: left and top of the ball, its direction, left of the paddle.
+
+    A ball above the top edge is not seen; it comes in at the next frame.
+    """
 
     x: Tensor
     y: Tensor
@@ -62,6 +67,32 @@ class _State:
     dy: Tensor
     paddle: Tensor
     stretched: Tensor
+
+    @classmethod
+    def begin(cls, count: int, generator: Generator) -> Game:
+        """Return ``count`` games in random states."""
+
+        def even(low: int, high: int) -> Tensor:
+            return 2 * torch.randint(low // 2, high // 2 + 1, (count,), generator=generator)
+
+        def sign() -> Tensor:
+            return 2 * torch.randint(2, (count,), generator=generator) - 1
+
+        stretched = torch.rand(count, generator=generator) < 0.25
+        return cls(even(2, SIZE - BALL - 2), even(2, _FLOOR - 2), sign(), sign(), even(0, _LAST_LEFT), stretched)
+
+    def __getitem__(self, rows: Tensor | slice) -> Game:
+        """Return some of the games, copied."""
+        return Game(*(getattr(self, field.name)[rows].clone() for field in fields(self)))
+
+    def __setitem__(self, rows: Tensor | slice, games: Game) -> None:
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(games, field.name)
+
+    def lose_ball(self, where: Tensor) -> None:
+        """Take the ball out where ``where`` (b,) is true: it comes in at the top, left of the middle, to the right."""
+        for name, value in (("x", SIZE // 2 - BALL), ("y", -SPEED), ("dx", 1), ("dy", 1)):
+            setattr(self, name, torch.where(where, value, getattr(self, name)))
 
     def advance(self, action: Tensor) -> None:
         """Play one frame."""
@@ -87,7 +118,7 @@ class _State:
         paddle = _draw_box(self.paddle - reach, torch.full_like(self.y, PADDLE_TOP), PADDLE + 2 * reach, PADDLE_HEIGHT)
         tint = torch.where(self.stretched[:, None], torch.tensor(STRETCHED_COLOUR), torch.tensor(PADDLE_COLOUR))
         image = torch.where(paddle, tint[:, :, None, None], image)
-        ball = _draw_box(self.x, self.y, torch.full_like(self.x, BALL), BALL)
+        ball = _draw_box(self.x, self.y, torch.full_like(self.x, BALL), BALL) & (self.y >= 0)[:, None, None, None]
         image = torch.where(ball, torch.tensor(BALL_COLOUR).view(1, 3, 1, 1), image)
         return to_signed(image)
 
@@ -109,9 +140,9 @@ def play(count: int, length: int, generator: Generator, actions: Tensor | None =
         actions: ``(count, length - 1)`` int64; None lets a random policy act, which keeps an action for two frames on
             average.
     """
-    state = _draw_state(count, generator)
+    state = Game.begin(count, generator)
     if actions is None:
-        actions = _act_at_random(count, length - 1, generator)
+        actions = act_at_random(count, length - 1, generator)
     frames, places = [state.draw()], [state.paddle]
     for i in range(length - 1):
         state.advance(actions[:, i])
@@ -120,18 +151,7 @@ def play(count: int, length: int, generator: Generator, actions: Tensor | None =
     return Episodes(torch.stack(frames, 1), actions, torch.stack(places, 1))
 
 
-def _draw_state(count: int, generator: Generator) -> _State:
-    def even(low: int, high: int) -> Tensor:
-        return 2 * torch.randint(low // 2, high // 2 + 1, (count,), generator=generator)
-
-    def sign() -> Tensor:
-        return 2 * torch.randint(2, (count,), generator=generator) - 1
-
-    stretched = torch.rand(count, generator=generator) < 0.25
-    return _State(even(2, SIZE - BALL - 2), even(2, _FLOOR - 2), sign(), sign(), even(0, _LAST_LEFT), stretched)
-
-
-def _act_at_random(count: int, length: int, generator: Generator) -> Tensor:
+def act_at_random(count: int, length: int, generator: Generator) -> Tensor:
     """Act as a random policy; each action is kept with probability one half."""
     actions = torch.randint(len(ACTIONS), (count, length), generator=generator)
     keep = torch.rand(count, length, generator=generator) < 0.5

@@ -31,10 +31,8 @@ def _train_image_models(models: Path) -> None:
     _run("few_step", "--models", str(models))
 
 
-def _train_worlds(models: Path) -> None:
-    plain = str(models.parent / "train" / "comparison" / "world_plain.safetensors")
-    _run("world", "--models", str(models), "--output", plain)
-    _run("world", "--models", str(models), "--keep", plain, "--scheduled-sampling")
+def _train_world(models: Path) -> None:
+    _run("world", "--models", str(models))
     _vae_trained.wait()
     _run("vae", "--decoder", "--models", str(models))  # latents stay as they are
     _run("students", "4ch", "--models", str(models))
@@ -53,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except subprocess.CalledProcessError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(chain,)) for chain in (_train_image_models, _train_worlds)]
+    threads = [threading.Thread(target=guarded, args=(chain,)) for chain in (_train_image_models, _train_world)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_chart_is_drawn_again_without_measuring(folder: Path) -> None:
-    written = json.dumps({"vae_psnr": 29.0, "world": WORLD, "world_plain": WORLD})
+    written = json.dumps({"vae_psnr": 29.0, "world": WORLD})
     figures.FIGURES.write_text(written)
     figures.main(["--only", "chart"])
     assert figures.FIGURES.read_text() == written
@@ -31,15 +31,13 @@ def test_the_chart_is_drawn_again_without_measuring(folder: Path) -> None:
         assert chart.width == 720
 
 
-def test_every_world_and_feedback_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_feedback_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, list[tuple[float, float]]] = {}
     monkeypatch.setattr(figures, "draw_line_chart", lambda series, axes: drawn.update(series))
     figures.draw_rollout_chart({"world": WORLD})
-    assert list(drawn) == ["pixels, scheduled sampling", "tokens, scheduled sampling", "last true frame repeated"]
-    assert drawn["pixels, scheduled sampling"][0] == (1, 30.0)
-    assert drawn["pixels, scheduled sampling"][-1] == (20, 20.5)
-    figures.draw_rollout_chart({"world": WORLD, "world_plain": WORLD})
-    assert {"pixels, plain training", "tokens, plain training"} < set(drawn)
+    assert list(drawn) == ["pixels fed back", "tokens fed back", "last true frame repeated"]
+    assert drawn["pixels fed back"][0] == (1, 30.0)
+    assert drawn["pixels fed back"][-1] == (20, 20.5)
 
 
 def test_a_chart_of_nothing_says_what_to_measure(folder: Path) -> None:

@@ -14,9 +14,10 @@ from torch import Generator, nn
 
 from wan_lite.demo import demo_file
 from wan_lite.demo.captions import embed
+from wan_lite.demo.game import play
 from wan_lite.demo.patterns import draw, list_captions
 from wan_lite.demo.train import __main__ as command
-from wan_lite.demo.train import captions, few_step, students, vae, world
+from wan_lite.demo.train import captions, dynamics, few_step, students, vae, world
 from wan_lite.demo.train.loop import EMA, Log, make_optimizer, schedule_steps
 from wan_lite.models import load_student, load_wan_vae, load_world
 from wan_lite.models.wan_vae.vae import WanVAE, WanVAEConfig
@@ -78,29 +79,59 @@ def test_the_rest_of_the_teachers_schedule_begins_at_the_students_sigma() -> Non
     assert list(rest[1:]) == [sigma for sigma in own if sigma < 0.625]
 
 
-def test_a_world_and_its_scheduled_twin(models: Path) -> None:
-    """As the one command does it: the plain one goes elsewhere, the one with scheduled sampling is shipped."""
-    common = ["--models", str(models), "--steps", "2", "2", "3", "--windows", "20"]
-    plain = models.parent / "comparison" / "plain.safetensors"
-    world.main([*common, "--output", str(plain)])
-    world.main([*common, "--keep", str(plain), "--scheduled-sampling"])
-    one, two = load_world(plain), load_world(demo_file("world", models))
+def test_a_world_and_one_that_keeps_its_tokens(models: Path) -> None:
+    common = ["--models", str(models), "--steps", "2", "2", "3"]
+    first = models.parent / "first.safetensors"
+    world.main([*common, "--output", str(first)])
+    world.main([*common, "--keep", str(first)])
+    one, two = load_world(first), load_world(demo_file("world", models))
     assert one.n_actions == 4
     assert torch.equal(one.tokenizer.encoder.latent_head[1].weight, two.tokenizer.encoder.latent_head[1].weight)
-    assert float(rows(models, "world_dynamics_scheduled")[-1]["ratio"]) < 1
-    assert float(rows(models, "world_dynamics")[-1]["ratio"]) == 1
+    assert float(rows(models, "world_dynamics")[-1]["loss"]) > 0
     clip = load_file(demo_file("world_clip", models))
     assert clip["frames"].shape[1] == clip["actions"].shape[1] + 1
 
 
-def test_a_batch_behind_an_own_prediction_has_the_right_shape(models: Path) -> None:
-    tokenizer = world.VideoTokenizer(world.TOKENIZER).requires_grad_(False)
-    model = world.DynamicsModel(world.DYNAMICS)
-    windows = world.Windows(tokenizer, 4, Generator().manual_seed(0))
-    tokens, actions = world._predict_context(tokenizer, model, windows, torch.arange(4))
-    assert tokens.shape == (4, 3, 64)
-    assert actions.shape == (4, 2, 2)
-    assert world.Plan(100, 0, scheduled_sampling=True).ratio(100) == 0.5
+def test_own_predictions_come_in_slowly() -> None:
+    plan = dynamics.Plan(100, 0)
+    assert [plan.share(i) for i in (0, 20, 40, 60, 100)] == [0, 0, 0.5, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> world.VideoTokenizer:
+    shipped = load_world(demo_file("world")).tokenizer
+    assert isinstance(shipped, world.VideoTokenizer)
+    return shipped
+
+
+def make_games(tokenizer: world.VideoTokenizer) -> dynamics.Games:
+    return dynamics.Games(tokenizer, 32, Generator().manual_seed(0))
+
+
+def test_games_go_on_as_the_game_does(tokenizer: world.VideoTokenizer) -> None:
+    games, rows = make_games(tokenizer), torch.arange(32)
+    before, state = games.tokens.clone(), games.state[rows]
+    truth = games.advance(rows)
+    state.advance(games.actions[:, -1])  # a push against a wall may be called staying
+    assert torch.equal(games.state.paddle, state.paddle) and torch.equal(games.state.y, state.y)
+    games.store(rows, truth, truth)
+    assert torch.equal(games.tokens[:, :-1], before[:, 1:]) and torch.equal(games.tokens[:, -1], truth)
+
+
+def test_a_lost_ball_comes_in_at_the_top(tokenizer: world.VideoTokenizer) -> None:
+    games, rows = make_games(tokenizer), torch.arange(32)
+    truth = games.advance(rows)
+    empty = games.state[rows]
+    empty.lose_ball(torch.ones(32, dtype=torch.bool))
+    games.store(rows, games._tokenize(empty), truth)
+    games.advance(rows)
+    assert (games.state.y == 0).all() and (games.state.x == 14).all() and (games.state.dy == 1).all()
+
+
+def test_frames_have_the_same_tokens_wherever_they_stand(tokenizer: world.VideoTokenizer) -> None:
+    frames = play(8, 20, Generator().manual_seed(5)).frames[:, 16:]
+    alone = torch.cat([tokenizer.tokenize(frames[:, i : i + 1]) for i in range(4)], 1)
+    assert float((tokenizer.tokenize(frames) == alone).float().mean()) > 0.999
 
 
 def test_training_is_seeded(tmp_path: Path) -> None:
