@@ -124,8 +124,9 @@ def check_memory_that_runs_out():
         before = count_bytes()
         for share in SHARES:
             with Calls(int(share * calls.count), run_out, lasting=True):
-                # the VAE tries again in smaller chunks, and says MemoryError where none is small enough
-                raises((torch.OutOfMemoryError, MemoryError), work)
+                # The VAE tries again in smaller chunks, and says MemoryError where none is small enough; torch's own
+                # constructors turn what fails inside of them into a ValueError.
+                raises((torch.OutOfMemoryError, MemoryError, ValueError), work)
             left = count_bytes()
             assert left <= before * 1.001 + 4096, (name, share, before, left)
             assert same(work(), wanted), (name, share)
