@@ -6,6 +6,18 @@ const root = () => app.rootGraph ?? app.graph;
 
 export const serializeGraph = () => JSON.parse(JSON.stringify(root().serialize()));
 
+// Waits until nodes that are drawn as elements have found their sizes, at most a second and a half.
+export async function graphSettled() {
+    await nextFrames(4);
+    let before = "";
+    for (let i = 0, same = 0; i < 15 && same < 3 && window.LiteGraph?.vueNodesMode; i++) {
+        const now = JSON.stringify(serializeGraph());
+        same = now === before ? same + 1 : 0;
+        before = now;
+        await new Promise((done) => setTimeout(done, 100));
+    }
+}
+
 // Which workflow is open; undefined on pages that have only one.
 export const openWorkflow = () => app.extensionManager?.workflow?.activeWorkflow?.path;
 
@@ -69,17 +81,26 @@ function setWidget({ node, widget }, value) {
     node.setDirtyCanvas?.(true, true);
 }
 
-// Puts values into widgets as one step to undo. Returns the step: run() takes it back while isLast(); null where the graph
-// has changed since it was posted.
-export function applyChanges(posted, changes) {
+const isOpen = ({ node, widget }, value) => node.graph?.getNodeById(node.id) === node && widget.value === value;
+
+// Puts values into widgets as one step to undo, which ends when settle() has: what the page changes besides, as the size of
+// a node, belongs to it. Returns the step: run() takes it back while isOpen(); null where the graph has changed since it
+// was posted.
+export async function applyChanges(posted, changes, settle) {
     const places = changes.map((change) => findWidget(posted, change.path));
     if (places.includes(null)) return null;
+    const before = places.map(({ widget }) => widget.value);
     const tracker = changeTracker();
-    app.canvas.emitBeforeChange?.();
-    places.forEach((place, index) => setWidget(place, changes[index].value));
-    app.canvas.emitAfterChange?.();
-    (tracker?.captureCanvasState ?? tracker?.checkState)?.call(tracker);
+    tracker?.beforeChange?.();
+    try {
+        places.forEach((place, index) => setWidget(place, changes[index].value));
+        await settle();
+    } finally {
+        tracker?.afterChange?.();
+    }
     const step = tracker?.undoQueue?.at(-1);
     const isLast = () => Boolean(step) && tracker === changeTracker() && tracker.undoQueue.at(-1) === step;
-    return { isLast, run: () => (isLast() ? tracker.undo() : null) };
+    const isStill = () => places.every((place, index) => isOpen(place, changes[index].value));
+    const putBack = () => places.forEach((place, index) => setWidget(place, before[index]));
+    return { isOpen: () => isLast() || isStill(), run: () => (isLast() ? tracker.undo() : isStill() && putBack()) };
 }

@@ -1,6 +1,6 @@
 // The last check of the open graph, kept true while the graph changes.
 import { postJson } from "../shared/server.js";
-import { applyChanges, openWorkflow, serializeGraph } from "./graph.js";
+import { applyChanges, graphSettled, openWorkflow, serializeGraph } from "./graph.js";
 
 const SETTLED = 400; // ms without a change before a graph is checked again
 
@@ -41,7 +41,7 @@ export function graphChanged() {
     if (!session.posted) return;
     clearTimeout(timer);
     timer = setTimeout(() => {
-        if (!session.undo?.isLast()) session.undo = null;
+        if (!session.undo?.isOpen()) session.undo = null;
         if (openWorkflow() !== workflow) forget();
         else if (JSON.stringify(serializeGraph()) !== JSON.stringify(session.posted)) checkGraph();
         else update({}); // the same values in new nodes, as after undoing
@@ -50,9 +50,14 @@ export function graphChanged() {
 
 // Puts the remedies of findings into their widgets, and offers to take that back.
 export async function applyRemedies(findings, described) {
-    const undo = applyChanges(session.posted, findings.flatMap((finding) => finding.changes));
+    const settle = async () => {
+        await checkGraph();
+        await graphSettled();
+    };
+    const changes = findings.flatMap((finding) => finding.changes);
+    const undo = await applyChanges(session.posted, changes, settle);
+    if (!undo) await checkGraph();
     update({ undo: undo && { ...undo, described } });
-    await checkGraph();
 }
 
 export async function undoRemedies() {

@@ -59,12 +59,17 @@ def check_nodes() -> None:
 
 
 def check_ddim_schedule_at_the_levels_of_a_model() -> None:
+    import comfy.model_sampling as sampling
+
     to_ddim_sigmas = submodule("nodes.host.model_sampling").to_ddim_sigmas
     ddim_schedule, check_graph = submodule("samplers").ddim_schedule, submodule("check").check_graph
-    cases = [("sd_xl_base.safetensors", "DiscreteEpsilon", {}), ("wan2.1_t2v_14B.safetensors", "DiscreteFlow", {})]
-    for file, kind, settings in cases:
+    cases = {
+        "sd_xl_base.safetensors": (sampling.ModelSamplingDiscrete, sampling.EPS),
+        "wan2.1_t2v_14B.safetensors": (sampling.ModelSamplingDiscreteFlow, sampling.CONST),
+    }
+    for file, parts in cases.items():
         for steps, shift, denoise in ((4, 1.0, 1.0), (20, 3.0, 0.6), (7, 0.5, 1.0)):
-            model = level_cases._Model(level_cases.host_sampling(kind, settings))
+            model = level_cases._Model(type("Sampling", parts, {})())
             theirs = to_ddim_sigmas(ddim_schedule(steps, shift=shift, denoise=denoise), model)
             schedule = {"steps": steps, "shift": shift, "denoise": denoise, "model": ["1", 0]}
             graph = {
