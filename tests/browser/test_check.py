@@ -1,6 +1,6 @@
 """Checking the sampling of the open graph in the page: panel, badges, remedies, and a page without panels.
 
-Tried on front-ends 1.49.6, 1.37.11 (of the oldest host that is supported) and 1.12.8; the page under test is the host's.
+Tried on front-ends 1.49.6, 1.37.11 (of the oldest supported host) and 1.12.8; the page under test is the host's.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ CENTRE = """id => {
     const box = canvas.getBoundingClientRect();
     return [0, 1].map(i => (node.pos[i] + node.size[i] / 2 + offset[i]) * scale / [box.width, box.height][i]);
 }"""
+CAPTURE = "app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()"
 UNDO_STEPS = "app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length"
 WRONG = {"steps": 6, "cfg": 3, "scheduler": "normal"}
 
@@ -128,9 +129,13 @@ def test_nodes_drawn_as_elements_have_badges_too(checked: ComfyPage, screenshots
     try:
         badge = checked.page.locator("[data-node-id='7']").get_by_text("Wrong · 2")
         badge.wait_for(timeout=20_000)
+        checked.page.evaluate(CAPTURE)  # the sizes that nodes have as elements
+        checked.page.wait_for_timeout(300)
+        steps = checked.page.evaluate(UNDO_STEPS)
         checked.page.locator(".wl-apply-all").click()
         badge.wait_for(state="detached", timeout=20_000)
         checked.page.locator(".wl-undo").wait_for()
+        assert checked.page.evaluate(UNDO_STEPS) == steps + 1
         with checked.page.expect_response("**/wan-lite/check"):
             checked.page.locator(".wl-undo button").click()
         badge.wait_for(timeout=20_000)

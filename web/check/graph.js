@@ -2,6 +2,10 @@
 import { app } from "../../../scripts/app.js";
 import { nextFrames } from "../shared/dom.js";
 
+const SQUASHED = 120; // ms after which the page no longer adds changes to the step before
+
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
 const root = () => app.rootGraph ?? app.graph;
 
 export const serializeGraph = () => JSON.parse(JSON.stringify(root().serialize()));
@@ -14,7 +18,7 @@ export async function graphSettled() {
         const now = JSON.stringify(serializeGraph());
         same = now === before ? same + 1 : 0;
         before = now;
-        await new Promise((done) => setTimeout(done, 100));
+        await wait(100);
     }
 }
 
@@ -66,11 +70,12 @@ function findWidget(posted, path) {
     const at = path.indexOf("nodes");
     const stored = valueAt(posted, path.slice(0, at + 2));
     const id = at > 0 ? posted.definitions.subgraphs[path[at - 1]].id : null;
-    const node = nodeOf(id === null ? root() : root().subgraphs?.get(id), stored?.id);
+    const graph = id === null ? root() : root().subgraphs?.get(id);
+    const node = nodeOf(graph, stored?.id);
     const widgets = node?.widgets ?? [];
     const widget = typeof key === "number" ? widgets[key] : widgets.find((one) => one.name === key);
     const isSame = widget && JSON.stringify(widget.value) === JSON.stringify(stored.widgets_values[key]);
-    return isSame ? { node, widget } : null;
+    return isSame ? { graph, node, widget } : null;
 }
 
 function setWidget({ node, widget }, value) {
@@ -81,16 +86,18 @@ function setWidget({ node, widget }, value) {
     node.setDirtyCanvas?.(true, true);
 }
 
-const isOpen = ({ node, widget }, value) => node.graph?.getNodeById(node.id) === node && widget.value === value;
+const hasStill = ({ graph, node, widget }, value) => nodeOf(graph, node.id) === node && widget.value === value;
 
 // Puts values into widgets as one step to undo, which ends when settle() has: what the page changes besides, as the size of
 // a node, belongs to it. Returns the step: run() takes it back while isOpen(); null where the graph has changed since it
 // was posted.
 export async function applyChanges(posted, changes, settle) {
+    const tracker = changeTracker();
+    (tracker?.captureCanvasState ?? tracker?.checkState)?.call(tracker);
+    await wait(SQUASHED);
     const places = changes.map((change) => findWidget(posted, change.path));
     if (places.includes(null)) return null;
     const before = places.map(({ widget }) => widget.value);
-    const tracker = changeTracker();
     tracker?.beforeChange?.();
     try {
         places.forEach((place, index) => setWidget(place, changes[index].value));
@@ -100,7 +107,7 @@ export async function applyChanges(posted, changes, settle) {
     }
     const step = tracker?.undoQueue?.at(-1);
     const isLast = () => Boolean(step) && tracker === changeTracker() && tracker.undoQueue.at(-1) === step;
-    const isStill = () => places.every((place, index) => isOpen(place, changes[index].value));
+    const isStill = () => places.every((place, index) => hasStill(place, changes[index].value));
     const putBack = () => places.forEach((place, index) => setWidget(place, before[index]));
     return { isOpen: () => isLast() || isStill(), run: () => (isLast() ? tracker.undo() : isStill() && putBack()) };
 }
