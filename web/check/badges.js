@@ -6,10 +6,14 @@ const COLORS = { wrong: ["#ffffff", "#b3312b"], doubtful: ["#241a00", "#e0a526"]
 const WEIGHT = { doubtful: 1, wrong: 2 };
 
 let badges = new Map();
+let badgesOfIds = new Map();
 let blank;
 
 // What tells nodes drawn as elements that badges have changed: the page watches who reads it.
 export const watched = { source: { revision: 0 } };
+
+// After undoing, an element of the page shows a new node of the same id and still asks the old one's badges.
+const isReplaced = (node) => node.graph?.getNodeById?.(node.id) !== node;
 
 // Gives a new node a badge that shows what is found at it; without a finding nothing is seen. It comes behind the page's
 // own, which nodes drawn as elements expect to be the first.
@@ -18,7 +22,7 @@ export function addBadge(node) {
     blank ??= new window.LGraphBadge({ text: "" });
     const badge = () => {
         void watched.source.revision;
-        return badges.get(node) ?? blank;
+        return badges.get(node) ?? ((isReplaced(node) && badgesOfIds.get(String(node.id))) || blank);
     };
     queueMicrotask(() => node.badges.push(badge));
 }
@@ -47,6 +51,7 @@ export function showBadges(findings, text, onClick) {
     if (!window.LGraphBadge) return;
     const counts = [...countFindings(findings)];
     badges = new Map(counts.map(([node, found]) => [node, makeBadge(found, text, onClick)]));
+    badgesOfIds = new Map([...badges].map(([node, badge]) => [String(node.id), badge]));
     watched.source.revision += 1;
     app.canvas?.setDirty(true, true);
 }
