@@ -12,7 +12,7 @@ from .sampling import contract, experts, known, noise, plot, probe, schedules, s
 from .sampling import samplers as sampling
 from .student import embeds, lora
 from .student import loader as student
-from .world import actions, diagnose, rollout
+from .world import actions, diagnose, play, rollout
 from .world import loader as world
 
 MODULES = (
@@ -34,6 +34,7 @@ MODULES = (
     actions,
     rollout,
     diagnose,
+    play,
 )
 
 

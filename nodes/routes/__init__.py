@@ -6,10 +6,11 @@ from typing import Any
 
 from ..host.progress import get_server
 from .check import answer_check
+from .play import PLAY_ROUTES
 
 __all__ = ["register_routes"]
 
-ROUTES = (("/wan-lite/check", answer_check),)
+ROUTES = (("/wan-lite/check", answer_check), *PLAY_ROUTES)
 """Paths that are posted to, and what answers; the host's own rules on ``Origin`` and ``Host`` hold for them too."""
 
 
