@@ -90,7 +90,7 @@ FAMILIES = (
 """Families of models by the names of their files."""
 
 VAES = (
-    ("wan2.2", r"wan_?2_?2_vae|(light|light_?tae|tae)w2_2"),
+    ("wan2.2", r"wan_?2_?2_vae|(light|light_?tae|tae)w2_2|mg_lightvae"),
     ("qwen-image-layered", r"qwen_image_layered_vae"),
     ("qwen-image", r"qwen_image_vae"),
     ("wan2.1", r"wan_?(alpha_)?2_?1_?vae|wan_alpha_2_1|wan_2_1_vae|wan_vae|(lightvae|lighttae|tae)w2_1"),

@@ -79,3 +79,17 @@ def test_what_another_model_has_sampled() -> None:
     assert "16 channels" in finding.message and "takes 48" in finding.message
     graph["31"]["inputs"]["unet_name"] = "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors"
     assert mismatches(graph) == []
+
+
+@pytest.mark.parametrize("loader", ["VAELoader", "WanLiteVAELoader"])
+@pytest.mark.parametrize("decoder", ["VAEDecode", "WanLiteVAEDecode"])
+def test_vaes_are_told_apart_by_either_loader(loader: str, decoder: str) -> None:
+    severities = {
+        "wan_2.1_vae.safetensors": [], "lightvaew2_1.safetensors": [], "qwen_image_vae.safetensors": ["doubtful"],
+        "wan2.2_vae.safetensors": ["wrong"], "mg_lightvae_v2.safetensors": ["wrong"],
+    }  # fmt: skip
+    for file, expected in severities.items():
+        graph = lightx2v()
+        graph["8"] = node(loader, vae_name=file)
+        graph["9"] = node(decoder, samples=["7", 0], vae=["8", 0])
+        assert [f.severity for f in check_graph(graph).findings if f.id == "vae-mismatch"] == expected, file
