@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,7 +153,9 @@ def _replace_statistics(config: WanVAEConfig, content: Mapping[str, object], nam
         CheckpointError: they are not finite numbers, one for each channel.
     """
     remedy = _SIDECAR_REMEDY
-    found = {key: content[key] for key in ("latents_mean", "latents_std") if content.get(key) is not None}
+    found: dict[str, Any] = {
+        key: content[key] for key in ("latents_mean", "latents_std") if content.get(key) is not None
+    }
     for key, values in found.items():
         if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
             raise CheckpointError(f"{name}: {key} is not a list of numbers; {remedy}")

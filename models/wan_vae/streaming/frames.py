@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 
 import torch
@@ -39,7 +40,7 @@ def stream_decoded(
         (b, 3, 1, H, W), then (b, 3, 4k, H, W), float32, not clamped.
     """
     run = Run.prepare(decoder, config, FeatureMapSize(*z.shape[2:]), tiling, in_frames=True)
-    videos = [_retry(lambda n, item=item: _decode_chunks(run, item, n), run.plan.chunk_pixels) for item in z]
+    videos = [_retry(partial(_decode_chunks, run, item), run.plan.chunk_pixels) for item in z]
     chunks = len(run.split_frames(z[0]))
     height = config.shape_pixels(z.shape)[3]
     for j in range(chunks):

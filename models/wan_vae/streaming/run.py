@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -112,9 +114,7 @@ def encode_batch(
             results.append(encode_chunk(run, chunk, chunk_pixels, shared, report))
         return torch.cat(results).transpose(0, 1)
 
-    return torch.stack(
-        [run_with_smaller_chunks(lambda n, i=i: encode(i, n), run.plan.chunk_pixels) for i in range(len(pixels))]
-    )
+    return torch.stack([run_with_smaller_chunks(partial(encode, i), run.plan.chunk_pixels) for i in range(len(pixels))])
 
 
 def encode_chunk(run: Run, pixels: Tensor, chunk_pixels: int, shared: Resources, report: Report) -> Tensor:
@@ -168,21 +168,22 @@ def decode_batch(
     run = Run.prepare(decoder, config, FeatureMapSize(*z.shape[2:]), tiling)
     shape = config.shape_pixels(z.shape)
     chunks = len(run.split_frames(z[0]))
-    results = [out]
+    result = out
 
     def decode(i: int, chunk_pixels: int) -> None:
+        nonlocal result
         for j, part in decode_parts(run, z[i], chunk_pixels):
-            if results[0] is None:  # made as late as can be: an image is done when its memory is needed
-                results[0] = torch.empty(shape, device=z.device)
+            if result is None:  # made as late as can be: an image is done when its memory is needed
+                result = torch.empty(shape, device=z.device)
             t, n = part.pixels.shape[0], part.pixels.shape[2]
-            place = results[0][i, :, part.frame : part.frame + t, part.row : part.row + n]
+            place = result[i, :, part.frame : part.frame + t, part.row : part.row + n]
             place.copy_(rearrange(part.pixels, "t c h w -> c t h w"))
             if on_progress is not None:
                 on_progress((i * chunks + j) * shape[3] + part.row + n, len(z) * chunks * shape[3])
 
     for i in range(len(z)):
-        run_with_smaller_chunks(lambda n, i=i: decode(i, n), run.plan.chunk_pixels)
-    return results[0]
+        run_with_smaller_chunks(partial(decode, i), run.plan.chunk_pixels)
+    return cast("Tensor", result)
 
 
 def decode_parts(run: Run, z: Tensor, chunk_pixels: int) -> Iterator[tuple[int, Part]]:
