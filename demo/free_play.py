@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ..models.world import RolloutConfig, World, rollout
+from ..models.world import RolloutConfig, RolloutState, World, rollout
 from ..pipeline.pictures.convert import to_unit
 from .game import (
     BALL_COLOUR,
@@ -80,7 +80,8 @@ def play_freely(world: World, policy: str, seeds: int, length: int, config: Roll
     generator = Generator().manual_seed(_FIRST_SEED)
     start = play(seeds, config.context_window, generator).frames
     planned = act_at_random(seeds, length, generator)
-    frames, chosen, state = [start[:, -1:]], [], start
+    state: Tensor | RolloutState = start
+    frames, chosen = [start[:, -1:]], []
     for i in range(length):
         action = planned[:, i] if policy == "random" else follow_ball(frames[-1], generator)
         result = rollout(world, state, steps=1, actions=action[:, None].tolist(), config=config)
