@@ -153,6 +153,6 @@ def check_negative_is_needed_only_with_guidance():
     high, low, positive, _ = pair()
     given = {"model_high_noise": high, "model_low_noise": low, "positive": positive}
     (guider,) = run("WanLiteExpertsGuider", **given, cfg_high_noise=1.0, cfg_low_noise=1.0)
-    assert guider.conds["negative"] is not None
+    assert guider.original_conds["negative"] is not None
     message = raises(ValueError, run, "WanLiteExpertsGuider", **given, cfg_high_noise=1.0, cfg_low_noise=3.0)
     assert "cfg is 3" in message and "negative" in message, message
