@@ -2,7 +2,7 @@
 
 Samplers in one node have compared before they start. A SAMPLER of this pack brings its own ``on_mismatch``. For any
 other, which knows nothing of contracts, what cannot give an image is an error, and every other difference a warning on
-the node and in the log. See docs/notes/0014-guard.md.
+the node and in the log. See docs/notes/0018-guard.md.
 """
 
 from __future__ import annotations
