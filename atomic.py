@@ -22,7 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ``.part``: where the program is killed, no list of models or images shows what it leaves.
 
     Raises:
-        OSError: the folder cannot be made or written to, or the disk is full; it names ``path``.
+        OSError: The folder cannot be made or written to, or the disk is full; it names ``path``.
     """
     target = Path(path).resolve()
     part = target.with_name(f".{secrets.token_hex(8)}.part")

@@ -14,8 +14,8 @@ def attach(
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package that takes its names from its modules.
 
     Args:
-        package: its ``__name__``.
-        exports: each of its modules (or packages) with the names that it gives.
+        package: Its ``__name__``.
+        exports: Each of its modules (or packages) with the names that it gives.
     """
     home = {name: module for module, names in exports.items() for name in names}
     loaded: dict[str, object] = {}

@@ -27,12 +27,12 @@ def raise_or_warn(problems: Iterable[str | None], on_mismatch: str = "error", *,
     """Raise (``error``), log (``warn``) or drop (``ignore``) the sentences that are not None.
 
     Args:
-        problems: the sentences of the checks.
-        on_mismatch: one of ``ON_MISMATCH``.
-        way_out: added to an error.
+        problems: The sentences of the checks.
+        on_mismatch: One of ``ON_MISMATCH``.
+        way_out: Added to an error.
 
     Raises:
-        ContractMismatch: with every sentence on its own line.
+        ContractMismatch: With every sentence on its own line.
         ValueError: ``on_mismatch`` is none of the three.
     """
     check_on_mismatch(on_mismatch)

@@ -41,7 +41,7 @@ def apply_shift(sigma: Any, shift: float) -> Any:
 
     Args:
         sigma: 0 to 1, of any type that has arithmetic; so is the result.
-        shift: above 0; 1 is none.
+        shift: Above 0; 1 is none.
     """
     return shift * sigma / (1 + (shift - 1) * sigma)
 
@@ -51,7 +51,7 @@ def is_high_noise(timestep: float, boundary: float) -> bool:
 
     Args:
         timestep: 0 to 1000, as the network is fed it.
-        boundary: share of the training timesteps, 0 to 1.
+        boundary: Share of the training timesteps, 0 to 1.
 
     Source: Wan2.2 at 42bf4cf, text2video: ``t >= boundary * 1000``.
     """

@@ -35,11 +35,11 @@ class Counts:
     """What a call did.
 
     Args:
-        launches: kernels by name; the attention and the norm are one each.
-        bytes: bytes read and written by kernel.
-        peak: most bytes of tensors that the call made and that were alive together.
-        host_reads: values that the host waited for.
-        mixed: kernels whose tensors lay on different devices, by name.
+        launches: Kernels by name; the attention and the norm are one each.
+        bytes: Bytes read and written by kernel.
+        peak: Most bytes of tensors that the call made and that were alive together.
+        host_reads: Values that the host waited for.
+        mixed: Kernels whose tensors lay on different devices, by name.
     """
 
     launches: Counter[str] = field(default_factory=Counter)

@@ -75,7 +75,7 @@ def explain(id: str) -> str:
     """Return what a kind of finding means; "all" lists the kinds.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: There is none of that name.
     """
     if id == "all":
         return "\n".join(EXPLANATIONS)

@@ -26,7 +26,7 @@ def mend_file(document: Document, changes: Iterable[Change], out: FilePath) -> N
 
     Raises:
         WorkflowError: ``out`` has another ending than the file can be written with.
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     text = apply_changes(document.text, changes)
     if document.key is None or out.suffix.lower() == ".json":

@@ -23,9 +23,9 @@ class Knowledge:
     """Looks up the training of files.
 
     Args:
-        students: the published ones; None takes the pack's data file and the user's own.
-        models: folders in which the files themselves may lie; a contract in a header or sidecar goes before a name.
-        find: returns where a file of that name lies, in place of a search below ``models``.
+        students: The published ones; None takes the pack's data file and the user's own.
+        models: Folders in which the files themselves may lie; a contract in a header or sidecar goes before a name.
+        find: Returns where a file of that name lies, in place of a search below ``models``.
     """
 
     def __init__(

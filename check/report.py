@@ -42,14 +42,14 @@ class Finding:
     """One thing that a workflow does and its models' training did not.
 
     Attributes:
-        id: kind of finding; ``wan-lite check --explain ID`` tells more.
+        id: Kind of finding; ``wan-lite check --explain ID`` tells more.
         severity: "wrong", "doubtful" or "note".
-        node: id of the node that it is about.
-        title: of that node.
-        message: what will happen, and what training or the official code did, in numbers.
-        source: where the latter was read.
-        remedy: what to change.
-        changes: the same as values, where it is nothing but values.
+        node: Id of the node that it is about.
+        title: Of that node.
+        message: What will happen, and what training or the official code did, in numbers.
+        source: Where the latter was read.
+        remedy: What to change.
+        changes: The same as values, where it is nothing but values.
     """
 
     id: str

@@ -29,17 +29,17 @@ class Training:
     """One way in which a file was trained to be sampled.
 
     Attributes:
-        title: of the student.
-        family: id of the known student, or the file's name where the file itself declares a contract.
+        title: Of the student.
+        family: Id of the known student, or the file's name where the file itself declares a contract.
         origin: "recognised" (by name), "declared" (in the header), "sidecar" or "assumed".
-        file: the checkpoint or LoRA.
+        file: The checkpoint or LoRA.
         role: "high" or "low" where the file is one of two experts.
-        levels: noisiest first, without the final 0.
-        timesteps: what the network was fed at each.
-        fields: the contract's own fields.
-        core: sampler, scheduler, steps, shift and switch of ComfyUI's own that are exact, where there are any.
-        source: where it was read.
-        why: what makes this one of several ways.
+        levels: Noisiest first, without the final 0.
+        timesteps: What the network was fed at each.
+        fields: The contract's own fields.
+        core: Sampler, scheduler, steps, shift and switch of ComfyUI's own that are exact, where there are any.
+        source: Where it was read.
+        why: What makes this one of several ways.
     """
 
     title: str
@@ -158,11 +158,11 @@ def trained_levels(fields: Mapping[str, Any], total: int | None = None) -> tuple
     They are levels as SIGMAS hold them: of the epsilon process, noise over signal.
 
     Args:
-        fields: of the contract.
-        total: steps of a longer run of which the contract's are the last; where ``steps`` and ``shift`` are the rule.
+        fields: Of the contract.
+        total: Steps of a longer run of which the contract's are the last; where ``steps`` and ``shift`` are the rule.
 
     Raises:
-        UnknownLevels: the samplers refuse the contract.
+        UnknownLevels: The samplers refuse the contract.
     """
     cast = str(fields.get("timestep_cast", "int64_trunc"))
     steps, shift = _read_rule(fields)

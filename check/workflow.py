@@ -31,14 +31,14 @@ def check_workflow(path: str | os.PathLike[str], knowledge: Knowledge | None = N
     """Return what a workflow file will sample, and where that contradicts the models that it loads.
 
     Args:
-        path: a file of JSON (the page's own format or the API format), or an image or video that carries one.
-        knowledge: what is known of model files; None knows the published students by the names of their files.
+        path: A file of JSON (the page's own format or the API format), or an image or video that carries one.
+        knowledge: What is known of model files; None knows the published students by the names of their files.
 
     Returns:
         A report; its ``error`` says in one sentence why a file could not be read.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: The file cannot be opened.
     """
     path = Path(path)
     try:
@@ -53,7 +53,7 @@ def check_graph(document: Mapping[str, Any], knowledge: Knowledge | None = None)
     """Return the same of a document that is loaded already.
 
     Raises:
-        WorkflowError: it is not a workflow.
+        WorkflowError: It is not a workflow.
     """
     return _report(Path(), document, knowledge)
 

@@ -71,11 +71,11 @@ def play_freely(world: World, policy: str, seeds: int, length: int, config: Roll
     """Let a policy play the world from true first frames.
 
     Args:
-        world: the demo's.
+        world: The demo's.
         policy: ``random`` (an action is kept for two frames on average) or ``follow`` (see :func:`follow_ball`).
-        seeds: number of games, each from another beginning.
-        length: frames to predict.
-        config: how they are predicted.
+        seeds: Number of games, each from another beginning.
+        length: Frames to predict.
+        config: How they are predicted.
     """
     generator = Generator().manual_seed(_FIRST_SEED)
     start = play(seeds, config.context_window, generator).frames

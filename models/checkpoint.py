@@ -60,17 +60,17 @@ class TensorFile:
     What ``torch.compile`` and DDP add to names is removed.
 
     Args:
-        path: of the file.
-        stand_ins: for a pickled file, pairs of an inert class and the dotted name in the file that it stands for.
+        path: Of the file.
+        stand_ins: For a pickled file, pairs of an inert class and the dotted name in the file that it stands for.
 
     Attributes:
-        path: of the file.
-        metadata: strings in the header of a ``.safetensors`` file.
-        specs: a tensor without memory (on the meta device) for each tensor, with its shape and dtype.
-        settings: the configuration that training pickled beside the weights (``config`` or ``hyperparameters``).
+        path: Of the file.
+        metadata: Strings in the header of a ``.safetensors`` file.
+        specs: A tensor without memory (on the meta device) for each tensor, with its shape and dtype.
+        settings: The configuration that training pickled beside the weights (``config`` or ``hyperparameters``).
 
     Raises:
-        CheckpointError: the file is missing, truncated, of another kind, or holds anything but tensors that torch has.
+        CheckpointError: The file is missing, truncated, of another kind, or holds anything but tensors that torch has.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, stand_ins: Iterable[tuple[type, str]] = ()) -> None:
@@ -97,11 +97,11 @@ class TensorFile:
         and weights that own their memory; and the file can be replaced while they live.
 
         Args:
-            names: of the tensors; None reads all.
-            dtype: of those in floating point; None keeps that of the file.
+            names: Of the tensors; None reads all.
+            dtype: Of those in floating point; None keeps that of the file.
 
         Raises:
-            CheckpointError: the file has changed since it was opened, or has no tensor of such a name.
+            CheckpointError: The file has changed since it was opened, or has no tensor of such a name.
         """
         return {name: copy_tensor(tensor, dtype) for name, tensor in self.stream(names)}
 
@@ -109,10 +109,10 @@ class TensorFile:
         """Give tensors one by one as they lie in the file, to be copied; keep none, or the file's memory stays.
 
         Args:
-            names: as for :meth:`read`.
+            names: As for :meth:`read`.
 
         Raises:
-            CheckpointError: as for :meth:`read`.
+            CheckpointError: As for :meth:`read`.
         """
         wanted = list(self.specs if names is None else names)
         missing = [name for name in wanted if name not in self.specs]
@@ -164,11 +164,11 @@ def read_tensors(path: str | os.PathLike[str], *, dtype: torch.dtype | None = No
     """Return all tensors of a file by name, each in memory of its own; see :class:`TensorFile`.
 
     Args:
-        path: of the file.
-        dtype: of those in floating point; None keeps that of the file.
+        path: Of the file.
+        dtype: Of those in floating point; None keeps that of the file.
 
     Raises:
-        CheckpointError: as for :class:`TensorFile`.
+        CheckpointError: As for :class:`TensorFile`.
     """
     return TensorFile(path).read(dtype=dtype)
 
@@ -177,12 +177,12 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
     """Write a ``.safetensors`` file, whole or not at all.
 
     Args:
-        path: of the file.
-        tensors: by name.
-        metadata: strings for its header.
+        path: Of the file.
+        tensors: By name.
+        metadata: Strings for its header.
 
     Raises:
-        OSError: the folder cannot be written to or the disk is full.
+        OSError: The folder cannot be written to or the disk is full.
     """
     contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with replacing(path) as part:

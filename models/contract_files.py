@@ -25,10 +25,10 @@ def read_contract(path: str | os.PathLike[str]) -> SamplingContract | None:
     ``<name>.sampling_contract.json``); diffusers' ``scheduler/scheduler_config.json`` or ``scheduler_config.json``.
 
     Args:
-        path: of the file or folder.
+        path: Of the file or folder.
 
     Raises:
-        ContractError: there is one, but it cannot be read or cannot be followed.
+        ContractError: There is one, but it cannot be read or cannot be followed.
     """
     path = Path(path)
     return _read_declared(_find_weights(path)) or _read_sidecar(path)
@@ -38,7 +38,7 @@ def list_contract_files(path: str | os.PathLike[str]) -> list[Path]:
     """Return the existing files of which :func:`read_contract` may open any; a folder's own path comes first.
 
     Args:
-        path: of the checkpoint file or folder.
+        path: Of the checkpoint file or folder.
     """
     path = Path(path)
     found = [path, _find_weights(path), *_list_sidecars(path)]
@@ -51,14 +51,14 @@ def stamp(path: str | os.PathLike[str], contract: SamplingContract) -> Path:
     Only the header changes: the tensors' bytes are copied as they are, and the file is replaced in one move.
 
     Args:
-        path: of the file or folder.
-        contract: to write.
+        path: Of the file or folder.
+        contract: To write.
 
     Returns:
         The file that was written.
 
     Raises:
-        ContractError: there is no safetensors file at ``path``, or it is damaged.
+        ContractError: There is no safetensors file at ``path``, or it is damaged.
     """
     weights = _find_weights(Path(path))
     if weights is None or weights.suffix != ".safetensors" or not weights.is_file():

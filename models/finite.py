@@ -34,12 +34,12 @@ def check_finite(tensor: Tensor, name: str, remedy: str) -> None:
     """Check that every value of a tensor is a finite number.
 
     Args:
-        tensor: of any shape.
-        name: what it is, for the message.
-        remedy: what to do about it, for the message.
+        tensor: Of any shape.
+        name: What it is, for the message.
+        remedy: What to do about it, for the message.
 
     Raises:
-        NonFiniteError: some are not.
+        NonFiniteError: Some are not.
     """
     if not is_finite(tensor):
         bad = int((~torch.isfinite(tensor)).sum())

@@ -21,13 +21,13 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, 
     A module on the meta device takes the tensors over, with their dtype; any other gets copies in its own.
 
     Args:
-        module: to fill.
-        tensors: by the names of its state dict.
-        source: the file's name, for the message.
-        what: the kind of model expected, for the message.
+        module: To fill.
+        tensors: By the names of its state dict.
+        source: The file's name, for the message.
+        what: The kind of model expected, for the message.
 
     Raises:
-        CheckpointError: names are missing or left over, a shape or a kind of number differs, or a weight is NaN or
+        CheckpointError: Names are missing or left over, a shape or a kind of number differs, or a weight is NaN or
             infinite.
     """
     check_fit(module, tensors, source=source, what=what)
@@ -54,13 +54,13 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, 
     """Check that ``tensors`` are exactly those of ``module``, by name, shape and kind.
 
     Args:
-        module: on any device, also meta.
-        tensors: by the names of its state dict.
-        source: the file's name, for the message.
-        what: the kind of model expected, for the message.
+        module: On any device, also meta.
+        tensors: By the names of its state dict.
+        source: The file's name, for the message.
+        what: The kind of model expected, for the message.
 
     Raises:
-        CheckpointError: names are missing or left over, or a shape or a kind of number differs.
+        CheckpointError: Names are missing or left over, or a shape or a kind of number differs.
     """
     expected = module.state_dict()
     missing = [key for key in expected if key not in tensors]

@@ -30,7 +30,7 @@ def open_safetensors(path: str | os.PathLike[str]) -> Any:
     """Open a ``.safetensors`` file as ``safetensors.safe_open`` does, to be used in a ``with`` statement.
 
     Raises:
-        CheckpointError: the file is missing, truncated or of another kind, or its header is larger than any real one.
+        CheckpointError: The file is missing, truncated or of another kind, or its header is larger than any real one.
     """
     path = check_is_file(Path(path))
     try:
@@ -46,7 +46,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Return the metadata in the header of a ``.safetensors`` file (empty when it has none).
 
     Raises:
-        CheckpointError: as for :func:`open_safetensors`.
+        CheckpointError: As for :func:`open_safetensors`.
     """
     with open_safetensors(path) as file:
         return dict(file.metadata() or {})
@@ -59,12 +59,12 @@ def rewrite_metadata(path: str | os.PathLike[str], entries: Mapping[str, str]) -
     interruption leaves the old file as it was.
 
     Args:
-        path: of the file.
-        entries: to add.
+        path: Of the file.
+        entries: To add.
 
     Raises:
-        CheckpointError: as for :func:`open_safetensors`.
-        OSError: the folder cannot be written to.
+        CheckpointError: As for :func:`open_safetensors`.
+        OSError: The folder cannot be written to.
     """
     with open_safetensors(path):
         pass  # the library has checked the header, and that the tensors are all there
@@ -82,7 +82,7 @@ def check_is_file(path: Path) -> Path:
     """Return the path of a file.
 
     Raises:
-        CheckpointError: there is none, or it is a folder.
+        CheckpointError: There is none, or it is a folder.
     """
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder, but a single file of weights was expected; name the file in it.")

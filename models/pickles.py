@@ -48,11 +48,11 @@ def read_pickle(path: Path, *, stand_ins: StandIns = ()) -> object:
     """Return the content of a pickled checkpoint: plain containers, and tensors that are memory-mapped where possible.
 
     Args:
-        path: of the file.
-        stand_ins: pairs of an inert class and the dotted name in the file that it stands for.
+        path: Of the file.
+        stand_ins: Pairs of an inert class and the dotted name in the file that it stands for.
 
     Raises:
-        CheckpointError: the file is missing or damaged, asks for a class that is not allowed, is compressed, or holds
+        CheckpointError: The file is missing or damaged, asks for a class that is not allowed, is compressed, or holds
             tensors that are not plain ones.
     """
     path = check_is_file(path)

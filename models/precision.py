@@ -14,9 +14,9 @@ def choose_dtype(wanted: torch.dtype | None, stored: torch.dtype, device: str | 
     float16 and (where the card has it) bfloat16 on a GPU; else float32.
 
     Args:
-        wanted: by the caller, or None.
-        stored: what the file has.
-        device: that will compute.
+        wanted: By the caller, or None.
+        stored: What the file has.
+        device: That will compute.
     """
     if wanted is not None:
         return wanted

@@ -25,7 +25,7 @@ def read_scheduler_config(path: Path) -> dict[str, Any]:
     """Return solver, prediction, shift and num_train_timesteps of a scheduler configuration (steps are not in it).
 
     Raises:
-        ValueError: it is not JSON, or names a sampling that none of the solvers here can follow.
+        ValueError: It is not JSON, or names a sampling that none of the solvers here can follow.
     """
     try:
         config = json.loads(read_text(path))

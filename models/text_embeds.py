@@ -29,10 +29,10 @@ def read_text_embeds(path: str | os.PathLike[str]) -> tuple[list[Tensor], list[s
     """Return the token embeddings of each prompt, (l_i, d), and the prompts (empty where the file has none).
 
     Args:
-        path: of the file.
+        path: Of the file.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds anything but text embeddings of one width.
+        CheckpointError: The file is missing, damaged, or holds anything but text embeddings of one width.
     """
     path = Path(path)
     file = TensorFile(path)
@@ -60,14 +60,14 @@ def save_text_embeds(path: str | os.PathLike[str], texts: Sequence[Tensor], capt
     """Write the token embeddings of each prompt, and the prompts.
 
     Args:
-        path: of the file.
+        path: Of the file.
         texts: (l_i, d) each, without padding.
-        captions: the prompts, as far as they are known.
+        captions: The prompts, as far as they are known.
 
     Raises:
-        ValueError: there is no text, a text is not (tokens, width) of one width or holds values that no text encoder
+        ValueError: There is no text, a text is not (tokens, width) of one width or holds values that no text encoder
             gives, or there are more captions than texts.
-        OSError: the file cannot be written; what was there stays.
+        OSError: The file cannot be written; what was there stays.
     """
     if not _are_prompts(texts):
         raise ValueError(
@@ -89,12 +89,12 @@ def find_prompt(captions: Sequence[str], name: str, source: str) -> int:
     """Return which prompt is meant: by its caption, its number from 0, or words that one caption alone holds.
 
     Args:
-        captions: of the file, one for each prompt.
-        name: what the user wrote.
-        source: the file's name, for the message.
+        captions: Of the file, one for each prompt.
+        name: What the user wrote.
+        source: The file's name, for the message.
 
     Raises:
-        ValueError: no caption, or more than one, is meant.
+        ValueError: No caption, or more than one, is meant.
     """
     if name in captions:
         return captions.index(name)
@@ -157,12 +157,12 @@ def select_text_embeds(file: Path, name: str | None) -> list[tuple[str, Tensor]]
     """Return (caption, embeddings (l, d)) of all prompts of a file, or of the one with this caption or number (from 0).
 
     Args:
-        file: of embeddings.
-        name: a caption, or a number; None takes all.
+        file: Of embeddings.
+        name: A caption, or a number; None takes all.
 
     Raises:
-        CheckpointError: the file cannot be read.
-        ValueError: it has no such prompt.
+        CheckpointError: The file cannot be read.
+        ValueError: It has no such prompt.
     """
     texts, captions = read_text_embeds(file)
     found = list(zip(captions, texts, strict=True))

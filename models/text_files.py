@@ -16,11 +16,11 @@ def read_text(path: Path, *, most: int = MAX_TEXT) -> str:
     """Return the text of a small file in UTF-8.
 
     Args:
-        path: of the file.
-        most: bytes that are read.
+        path: Of the file.
+        most: Bytes that are read.
 
     Raises:
-        CheckpointError: it cannot be opened, is larger than any real one, or is not text.
+        CheckpointError: It cannot be opened, is larger than any real one, or is not text.
     """
     name = f"{path.parent.name}/{path.name}"
     if not path.is_file():  # a device or a pipe would never end

@@ -17,7 +17,7 @@ def make_extension() -> WanLiteExtension:
     """Return what ComfyUI asks the pack for.
 
     Raises:
-        RuntimeError: this ComfyUI is older than the nodes need; the host shows the sentence and continues without them.
+        RuntimeError: This ComfyUI is older than the nodes need; the host shows the sentence and continues without them.
     """
     if parse_version(host_version) < parse_version(OLDEST_HOST):
         raise RuntimeError(

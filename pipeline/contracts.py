@@ -43,11 +43,11 @@ class Overrides:
     """What the user asked for; None leaves it to the checkpoint.
 
     Args:
-        preset: a name in ``PRESETS``.
-        sampler: a name in ``SAMPLERS``.
-        steps: of the run.
-        shift: of the schedule.
-        cfg: guidance; 1 is none.
+        preset: A name in ``PRESETS``.
+        sampler: A name in ``SAMPLERS``.
+        steps: Of the run.
+        shift: Of the schedule.
+        cfg: Guidance; 1 is none.
         size: "WIDTHxHEIGHT" in pixels.
     """
 
@@ -63,13 +63,13 @@ def resolve_contract(student: Student, overrides: Overrides, *, on_mismatch: str
     """Return the contract to sample with.
 
     Args:
-        student: whose own contract is the base.
-        overrides: what the user asked for instead.
-        on_mismatch: what to do where the overrides contradict the student's own contract, one of ``ON_MISMATCH``.
+        student: Whose own contract is the base.
+        overrides: What the user asked for instead.
+        on_mismatch: What to do where the overrides contradict the student's own contract, one of ``ON_MISMATCH``.
 
     Raises:
-        ContractMismatch: they do, and ``on_mismatch`` is ``error``.
-        ValueError: neither the student nor the overrides say how to sample, or an override is out of its range.
+        ContractMismatch: They do, and ``on_mismatch`` is ``error``.
+        ValueError: Neither the student nor the overrides say how to sample, or an override is out of its range.
     """
     check_on_mismatch(on_mismatch)
     wanted = _override(_find_base(student, overrides), overrides)
@@ -85,11 +85,11 @@ def find_preset(name: str, student: Student) -> SamplingContract:
     """Return a preset with the student's own latent, VAE and projection; its source is ``assumed``.
 
     Args:
-        name: in ``PRESETS``.
-        student: whose sizes the contract takes.
+        name: In ``PRESETS``.
+        student: Whose sizes the contract takes.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: There is none of that name.
     """
     if name not in PRESETS:
         raise ValueError(f"contract is {name!r}; known presets are {', '.join(map(repr, PRESETS))}.")
@@ -100,11 +100,11 @@ def override_contract(contract: SamplingContract, **changes: Any) -> SamplingCon
     """Return the contract with the changes that say something: 0, None and empty text leave it as it is.
 
     Args:
-        contract: to be changed.
-        **changes: fields of a contract by name.
+        contract: To be changed.
+        **changes: Fields of a contract by name.
 
     Raises:
-        ValueError: the changes do not make a contract.
+        ValueError: The changes do not make a contract.
     """
     return contract.with_changes(**{name: value for name, value in changes.items() if value})
 
@@ -113,7 +113,7 @@ def choose_alternative(contract: SamplingContract, number: int) -> SamplingContr
     """Return a contract's alternative by its number, alone; 0 is the contract itself, with its alternatives.
 
     Raises:
-        ValueError: there is none of that number.
+        ValueError: There is none of that number.
     """
     if number == 0:
         return contract
@@ -133,12 +133,12 @@ def parse_candidates(
     A contract with alternatives gives one candidate for each.
 
     Args:
-        names: presets, or ids of known students; empty lines count for nothing.
-        contract: one more to try.
-        students: the known students; None loads them.
+        names: Presets, or ids of known students; empty lines count for nothing.
+        contract: One more to try.
+        students: The known students; None loads them.
 
     Raises:
-        ValueError: a name is neither, or there is nothing to try.
+        ValueError: A name is neither, or there is nothing to try.
     """
     found = {} if contract is None else _list_alternatives("connected contract", contract)
     for name in filter(None, map(str.strip, names.splitlines())):
@@ -170,10 +170,10 @@ def parse_steps(text: str) -> list[int]:
     """Return the denoising steps written in ``text``, whole numbers with anything between them but letters.
 
     Args:
-        text: such as "1000, 750, 500, 250" or "[1000 757 522]".
+        text: Such as "1000, 750, 500, 250" or "[1000 757 522]".
 
     Raises:
-        ValueError: there is anything else than whole numbers, or nothing.
+        ValueError: There is anything else than whole numbers, or nothing.
     """
     words = re.split(r"[\s,;\[\]()]+", text.strip(" \t\r\n,;[]()"))
     if not all(re.fullmatch(r"\d{1,4}", word) for word in words):
@@ -185,10 +185,10 @@ def find_sampler(name: str) -> SamplingContract:
     """Return a solver with its default schedule as a contract; its source is ``assumed``.
 
     Args:
-        name: in ``SAMPLERS``.
+        name: In ``SAMPLERS``.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: There is none of that name.
     """
     if name not in SAMPLERS:
         raise ValueError(f"sampler is {name!r}; known are {', '.join(SAMPLERS)}.")

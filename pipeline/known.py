@@ -48,7 +48,7 @@ def find_model_names(path: str | os.PathLike[str]) -> list[str]:
     A name in a workflow is a text that is nothing but a file's path, or the end of a link to one.
 
     Raises:
-        ValueError: there is nothing at ``path``, or a file is not JSON.
+        ValueError: There is nothing at ``path``, or a file is not JSON.
     """
     path = Path(path)
     if not path.exists():
@@ -93,7 +93,7 @@ def search_student(name: str, students: KnownStudents) -> tuple[KnownStudent, ..
     """Return the known student of this id, or those that a file's name or path belongs to.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: It is neither.
     """
     if name in students.students:
         return (students.students[name],)

@@ -32,14 +32,14 @@ def stamp_student(
     """Write a contract into the header of a student's weights and return the file and what was written.
 
     Args:
-        path: the student's file or folder; with ``file`` also a LoRA.
-        preset: the name of a preset; None where ``file`` is given.
-        file: a JSON file; None where ``preset`` is given.
-        changes: fields set on top.
-        replace_existing: whether another contract that is there already may go.
+        path: The student's file or folder; with ``file`` also a LoRA.
+        preset: The name of a preset; None where ``file`` is given.
+        file: A JSON file; None where ``preset`` is given.
+        changes: Fields set on top.
+        replace_existing: Whether another contract that is there already may go.
 
     Raises:
-        ValueError: the student, the preset or the file cannot be read, or there is another contract already and
+        ValueError: The student, the preset or the file cannot be read, or there is another contract already and
             ``replace_existing`` is False.
     """
     own = None if file is None else SamplingContract.from_json(read_text(Path(file)), origin=Path(file).name)
@@ -66,14 +66,14 @@ def stamp_known(
     """Write a known student's contract into the header of its LoRA or checkpoint; return the file and the contract.
 
     Args:
-        path: a ``.safetensors`` file.
-        student: the id of a known student; None takes what the file's name says.
-        students: all of them.
-        alternative: the number of the contract's alternative to write instead.
-        replace_existing: whether another contract that is there already may go.
+        path: A ``.safetensors`` file.
+        student: The id of a known student; None takes what the file's name says.
+        students: All of them.
+        alternative: The number of the contract's alternative to write instead.
+        replace_existing: Whether another contract that is there already may go.
 
     Raises:
-        ValueError: the name says nothing or several things, no contract can say how the student is sampled, the file
+        ValueError: The name says nothing or several things, no contract can say how the student is sampled, the file
             cannot be stamped, or it has another contract and ``replace_existing`` is False.
     """
     path = Path(path)

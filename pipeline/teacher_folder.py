@@ -26,12 +26,12 @@ def find_teacher(folder: str | os.PathLike[str]) -> TeacherFiles:
     """Find the VAE and the text encoder of a downloaded Wan.
 
     Args:
-        folder: the official download (``Wan2.1_VAE.pth``, ``models_t5_umt5-xxl-enc-bf16.pth``, ``google/umt5-xxl``), a
+        folder: The official download (``Wan2.1_VAE.pth``, ``models_t5_umt5-xxl-enc-bf16.pth``, ``google/umt5-xxl``), a
             diffusers repository (``vae/``, ``text_encoder/``, ``tokenizer/``), or ComfyUI's ``models`` folder or any
             folder with ComfyUI's single files in it or one level below.
 
     Raises:
-        ValueError: it is not a folder, or holds neither of the two.
+        ValueError: It is not a folder, or holds neither of the two.
     """
     folder = Path(folder)
     if not folder.is_dir():

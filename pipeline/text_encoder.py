@@ -39,17 +39,17 @@ def encode_prompts(
     """Encode prompts one at a time and return the embeddings of each prompt's own tokens, ``</s>`` included.
 
     Args:
-        source: umT5 in any layout: a folder as transformers or diffusers saves it, the official
+        source: UmT5 in any layout: a folder as transformers or diffusers saves it, the official
             ``models_t5_umt5-xxl-enc-bf16.pth`` (or its folder), or ComfyUI's single file, scaled fp8 included.
-        prompts: the texts, at least one.
-        dtype: of the encoder; bfloat16 is Wan's own.
-        device: where the encoder runs.
+        prompts: The texts, at least one.
+        dtype: Of the encoder; bfloat16 is Wan's own.
+        device: Where the encoder runs.
 
     Returns:
         One (l_i, d) tensor in ``dtype`` for each prompt; at most 512 tokens, longer prompts are cut as Wan cuts them.
 
     Raises:
-        ValueError: there is no prompt, a package is not installed, or the source is not such an encoder.
+        ValueError: There is no prompt, a package is not installed, or the source is not such an encoder.
     """
     if not prompts:
         raise ValueError("prompts is empty; give at least one prompt.")

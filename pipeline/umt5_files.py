@@ -48,14 +48,14 @@ def open_text_encoder(path: Path, dtype: torch.dtype) -> tuple[Tokenize, Any]:
     """Open a text encoder in any layout.
 
     Args:
-        path: a folder as transformers or diffusers saves it, an official Wan folder, or one of the two single files.
-        dtype: of the encoder's weights and arithmetic.
+        path: A folder as transformers or diffusers saves it, an official Wan folder, or one of the two single files.
+        dtype: Of the encoder's weights and arithmetic.
 
     Returns:
         The tokenizer as a function, and transformers' ``UMT5EncoderModel`` in evaluation mode.
 
     Raises:
-        ValueError: there is no such file or folder, it is another model, or a package is missing.
+        ValueError: There is no such file or folder, it is another model, or a package is missing.
     """
     if path.is_file():
         return _open_file(path, dtype)
@@ -99,7 +99,7 @@ def dequantise(tensors: MutableMapping[str, Tensor], dtype: torch.dtype) -> dict
     The entries of ``tensors`` are taken out one by one, so that both copies are never held whole.
 
     Raises:
-        CheckpointError: weights are quantised in another way than a byte for each number with one scale.
+        CheckpointError: Weights are quantised in another way than a byte for each number with one scale.
     """
     scales = {
         name.removesuffix(ending) + ".weight": tensors.pop(name).float()

@@ -46,39 +46,39 @@ class SamplingContract:
     said in version 1 is written in version 1.
 
     Args:
-        solver: a name in ``SOLVERS``: "ddim", "flow_unipc", "flow_dpmpp", "flow_euler" (deterministic) or "renoise"
+        solver: A name in ``SOLVERS``: "ddim", "flow_unipc", "flow_dpmpp", "flow_euler" (deterministic) or "renoise"
             (fresh noise of full weight at each sigma).
-        prediction: how the output is read: "epsilon" in the DDIM process alpha^2 = 1 - t / 1000, "velocity" in the
+        prediction: How the output is read: "epsilon" in the DDIM process alpha^2 = 1 - t / 1000, "velocity" in the
             flow process x = (1 - s) x0 + s n. Given as a string it becomes the enum.
-        steps: how many times the network is called. None takes the number of ``denoising_steps`` or ``levels``, or 20.
-        shift: of the schedule, or of the table that ``denoising_steps`` are looked up in.
-        cfg: guidance; 1 is none, and no negative pass.
+        steps: How many times the network is called. None takes the number of ``denoising_steps`` or ``levels``, or 20.
+        shift: Of the schedule, or of the table that ``denoising_steps`` are looked up in.
+        cfg: Guidance; 1 is none, and no negative pass.
         num_train_timesteps: 1000.
-        timestep_cast: what the network is fed at each sigma: 1000 * sigma as "int64_trunc", "float" or "bf16", or
+        timestep_cast: What the network is fed at each sigma: 1000 * sigma as "int64_trunc", "float" or "bf16", or
             "table": the ``timesteps``, or without them the ``denoising_steps`` as they are.
         latent: (channels, height, width) of the network's own latents, or None where unknown.
         vae: "wan2.1", "wan2.2" or "qwen-image".
-        text_pool: how a small student's token embeddings become one vector: the mean over the prompt's own tokens
+        text_pool: How a small student's token embeddings become one vector: the mean over the prompt's own tokens
             ("mean_unpadded") or over ``text_length`` padded ones ("mean_padded").
-        output_projection: whether the finished latents go through a 1x1 convolution to the VAE's channels.
+        output_projection: Whether the finished latents go through a 1x1 convolution to the VAE's channels.
         source: "declared" (in the file), "sidecar" (beside it), "recognised" (by the name of a known student's file)
             or "assumed" (a preset that somebody named).
-        denoising_steps: whole numbers from 1000 to 0, falling; see :func:`few_step_schedule`.
-        warp: whether ``shift`` moves them too; False takes them for the timesteps themselves.
-        sigma_max: of a TrigFlow student with ``steps`` from 1 to 4; see :func:`trigflow_schedule`.
-        levels: the sigmas themselves, from at most 1 down, falling, without the final 0.
-        timesteps: the table of what is fed at each sigma; needs ``timestep_cast`` "table".
-        boundary: of two experts: the high-noise one runs while the timestep is at least 1000 times this.
-        boundary_step: the same as the index of the low-noise expert's first step; at most one of the two is given.
-        role: which expert this file is: "high", "low" or "both"; None where there are no two.
-        alternatives: other complete contracts that are legitimate for the same file.
-        frames: of the videos seen in training, in pixels' frames.
-        lora_strength: at which a LoRA was trained.
-        causal: block length and context timestep of a causal student.
-        text_length: the number of tokens that prompts were padded to, where ``text_pool`` is "mean_padded".
+        denoising_steps: Whole numbers from 1000 to 0, falling; see :func:`few_step_schedule`.
+        warp: Whether ``shift`` moves them too; False takes them for the timesteps themselves.
+        sigma_max: Of a TrigFlow student with ``steps`` from 1 to 4; see :func:`trigflow_schedule`.
+        levels: The sigmas themselves, from at most 1 down, falling, without the final 0.
+        timesteps: The table of what is fed at each sigma; needs ``timestep_cast`` "table".
+        boundary: Of two experts: the high-noise one runs while the timestep is at least 1000 times this.
+        boundary_step: The same as the index of the low-noise expert's first step; at most one of the two is given.
+        role: Which expert this file is: "high", "low" or "both"; None where there are no two.
+        alternatives: Other complete contracts that are legitimate for the same file.
+        frames: Of the videos seen in training, in pixels' frames.
+        lora_strength: At which a LoRA was trained.
+        causal: Block length and context timestep of a causal student.
+        text_length: The number of tokens that prompts were padded to, where ``text_pool`` is "mean_padded".
 
     Raises:
-        ContractError: a field has a value that is not allowed, or the fields contradict each other.
+        ContractError: A field has a value that is not allowed, or the fields contradict each other.
     """
 
     solver: str
@@ -170,10 +170,10 @@ class SamplingContract:
         Where training had its very own sigmas, only those are kept; otherwise the end of a longer schedule.
 
         Args:
-            denoise: in (0, 1].
+            denoise: In (0, 1].
 
         Raises:
-            ValueError: denoise outside (0, 1].
+            ValueError: Denoise outside (0, 1].
         """
         if self.has_fixed_sigmas or self.timesteps is not None:
             return self._make_whole_schedule().keep_end(denoise)
@@ -183,7 +183,7 @@ class SamplingContract:
         """Return the contract's solver with the settings of training.
 
         Args:
-            seed: of the noise that the solver adds, where it adds any.
+            seed: Of the noise that the solver adds, where it adds any.
         """
         solver = SOLVERS[self.solver]()
         return replace(solver, seed=seed) if hasattr(solver, "seed") else solver  # type: ignore[type-var]
@@ -195,10 +195,10 @@ class SamplingContract:
         takes fewer of its angles. A table of timesteps and the alternatives belong to the old number.
 
         Args:
-            steps: of the new contract.
+            steps: Of the new contract.
 
         Raises:
-            ContractError: the sigmas are a list that no rule goes with, or the number is not allowed.
+            ContractError: The sigmas are a list that no rule goes with, or the number is not allowed.
         """
         if steps == self.steps:
             return self
@@ -218,11 +218,11 @@ class SamplingContract:
         """Return the contract with other values of some fields, and with another number of steps by its own rule.
 
         Args:
-            steps: see :meth:`with_steps`; None leaves them.
-            changes: fields and their values.
+            steps: See :meth:`with_steps`; None leaves them.
+            changes: Fields and their values.
 
         Raises:
-            ContractError: the result is not a contract.
+            ContractError: The result is not a contract.
         """
         return replace(self if steps is None else self.with_steps(steps), **changes)
 
@@ -232,10 +232,10 @@ class SamplingContract:
         What belongs to the sigmas of training (their rule, table, boundary and alternatives) is left out.
 
         Args:
-            changes: fields and their values: the solver, prediction, steps and shift that are asked for.
+            changes: Fields and their values: the solver, prediction, steps and shift that are asked for.
 
         Raises:
-            ContractError: the result is not a contract.
+            ContractError: The result is not a contract.
         """
         return replace(self, **{**_PLAIN, **changes})
 
@@ -288,12 +288,12 @@ class SamplingContract:
         """Return the record in ``text``.
 
         Args:
-            text: a JSON object, of version 1 or 2.
-            origin: file name for messages.
-            source: replaces the record's own; where it was found.
+            text: A JSON object, of version 1 or 2.
+            origin: File name for messages.
+            source: Replaces the record's own; where it was found.
 
         Raises:
-            ContractError: it is not JSON, of a newer version, lacks or has unknown fields, or a value is not allowed.
+            ContractError: It is not JSON, of a newer version, lacks or has unknown fields, or a value is not allowed.
         """
         content = _parse_object(text, origin)
         version = _pop_version(content, origin)

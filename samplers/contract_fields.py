@@ -78,11 +78,11 @@ class Causal:
     """How a causal student makes a video.
 
     Args:
-        block: how many latent frames it makes at a time.
-        context_timestep: what the network is fed when it writes a finished block into its cache.
+        block: How many latent frames it makes at a time.
+        context_timestep: What the network is fed when it writes a finished block into its cache.
 
     Raises:
-        ContractError: a value is out of its range.
+        ContractError: A value is out of its range.
     """
 
     block: int
@@ -99,8 +99,8 @@ def uses_version_2(contract: SamplingContract, defaults: Mapping[str, Any]) -> b
     """Return whether a contract says something that version 1 has no word for.
 
     Args:
-        contract: the record.
-        defaults: of the fields that version 1 has not.
+        contract: The record.
+        defaults: Of the fields that version 1 has not.
     """
     return any(getattr(contract, name) not in allowed for name, allowed in _VERSION_1.items()) or any(
         getattr(contract, name) != value for name, value in defaults.items()
@@ -117,7 +117,7 @@ def check_schedule(contract: SamplingContract, schedule: Schedule) -> None:
     """Check what is said about the steps of a schedule: a table of timesteps, and the boundary between two experts.
 
     Raises:
-        ContractError: the table has another length or rises, or the boundary leaves one expert without a step.
+        ContractError: The table has another length or rises, or the boundary leaves one expert without a step.
     """
     if contract.timesteps is not None:
         _check_table(contract.timesteps, schedule.steps)

@@ -31,14 +31,14 @@ def few_step_schedule(
     has the sigmas 1, 0.75676 and 0.52174 (CausVid, FastWan). A last 0 is a step at the smallest sigma of the table.
 
     Args:
-        denoising_steps: whole numbers from 1000 to 0, falling.
-        shift: above 0, of the table.
-        warp: whether the entries are shifted too.
-        timestep_cast: what the network is fed: "float" (833.3333), "int64_trunc" (833), "bf16" (832), or "table", the
+        denoising_steps: Whole numbers from 1000 to 0, falling.
+        shift: Above 0, of the table.
+        warp: Whether the entries are shifted too.
+        timestep_cast: What the network is fed: "float" (833.3333), "int64_trunc" (833), "bf16" (832), or "table", the
             entries of the list as they are.
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: An argument outside its range.
 
     Source: guandeh17/Self-Forcing at 33593df, utils/scheduler.py and utils/wan_wrapper.py; tests/vectors/few_step.
     """
@@ -59,12 +59,12 @@ def trigflow_schedule(steps: int, *, sigma_max: float, timestep_cast: str = "bf1
 
     Args:
         steps: 1 to 4, the angles that are used.
-        sigma_max: sigma of the first angle in TrigFlow's own units, above 14.2: 80 for T2V, 120 at 720p, 200 for I2V.
-        timestep_cast: what the network is fed: "bf16" (988, 932, 852, 608) as rCM's own program, "float" or
+        sigma_max: Sigma of the first angle in TrigFlow's own units, above 14.2: 80 for T2V, 120 at 720p, 200 for I2V.
+        timestep_cast: What the network is fed: "bf16" (988, 932, 852, 608) as rCM's own program, "float" or
             "int64_trunc".
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: An argument outside its range.
 
     Source: NVlabs/rcm at 5b41aa9, rcm/inference; tests/vectors/few_step.
     """
@@ -90,12 +90,12 @@ def explicit_schedule(
     """Return the flow schedule of a list of sigmas, for a family whose rule is none of the others.
 
     Args:
-        sigmas: from at most 1 down, falling, without the 0 that every run ends at.
-        timesteps: what is fed at each; None makes it by ``timestep_cast``. Whole numbers are fed as int64.
+        sigmas: From at most 1 down, falling, without the 0 that every run ends at.
+        timesteps: What is fed at each; None makes it by ``timestep_cast``. Whole numbers are fed as int64.
         timestep_cast: "float", "int64_trunc" or "bf16"; "table" needs ``timesteps``.
 
     Raises:
-        ValueError: the sigmas rise, repeat or leave (0, 1], the timesteps are of another number, or there are none for
+        ValueError: The sigmas rise, repeat or leave (0, 1], the timesteps are of another number, or there are none for
             the table.
     """
     values = torch.tensor([float(sigma) for sigma in sigmas], dtype=torch.float64, device="cpu")

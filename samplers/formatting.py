@@ -15,7 +15,7 @@ def format_contract(contract: SamplingContract) -> str:
     """Return a contract in one line.
 
     Args:
-        contract: the contract.
+        contract: The contract.
     """
     latent = "x".join(map(str, contract.latent)) if contract.latent else "of unknown size"
     projection = ", then projected" if contract.output_projection else ""

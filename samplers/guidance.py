@@ -16,9 +16,9 @@ def apply_guidance(positive: Network, negative: Network, cfg: float) -> Network:
     With cfg 1 that is ``positive`` itself, and ``negative`` is never called.
 
     Args:
-        positive: the network with the prompt.
-        negative: the network with what to steer away from.
-        cfg: the guidance.
+        positive: The network with the prompt.
+        negative: The network with what to steer away from.
+        cfg: The guidance.
 
     Shapes: as the networks', (x (b, ...), timestep (b,)) -> (b, ...).
 
@@ -41,12 +41,12 @@ def combine_experts(high: Network, low: Network, *, boundary: float = TEACHER_BO
     :func:`apply_guidance`; the solver runs once over both, so its history crosses the boundary.
 
     Args:
-        high: the high-noise expert.
-        low: the low-noise expert.
-        boundary: in [0, 1]; 0.875 for text to video (with guidance 4 high and 3 low), 0.9 for image to video.
+        high: The high-noise expert.
+        low: The low-noise expert.
+        boundary: In [0, 1]; 0.875 for text to video (with guidance 4 high and 3 low), 0.9 for image to video.
 
     Raises:
-        ValueError: boundary outside [0, 1].
+        ValueError: Boundary outside [0, 1].
 
     Source: Wan2.2 at 42bf4cf, text2video; tests/vectors/samplers/experts.safetensors.
     """

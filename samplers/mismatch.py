@@ -46,8 +46,8 @@ def drop_assumed(contract: SamplingContract, mismatches: list[Mismatch]) -> list
     """Return the mismatches that count: what the user only assumed he may change, with a line in the log.
 
     Args:
-        contract: what was compared with.
-        mismatches: what differs from it.
+        contract: What was compared with.
+        mismatches: What differs from it.
     """
     if contract.source != "assumed":
         return mismatches
@@ -60,7 +60,7 @@ def format_assumed(mismatches: list[Mismatch]) -> str:
     """Return what differs from a contract that was only assumed, as a sentence.
 
     Args:
-        mismatches: what differs.
+        mismatches: What differs.
     """
     changes = [f"{one.field} {one.requested} instead of {one.declared}" for one in mismatches]
     return f"the contract was only assumed, and this run has {', '.join(changes).removesuffix('.')}."
@@ -70,12 +70,12 @@ class Mismatch(NamedTuple):
     """One field in which a sampling differs from the contract; ``str()`` is the sentence with the remedy.
 
     Attributes:
-        field: of the contract.
-        declared: what the contract says.
-        requested: what is about to be done.
-        remedy: what to do about it.
-        sentence: in place of the usual one.
-        is_fatal: whether no image at all can come of it.
+        field: Of the contract.
+        declared: What the contract says.
+        requested: What is about to be done.
+        remedy: What to do about it.
+        sentence: In place of the usual one.
+        is_fatal: Whether no image at all can come of it.
     """
 
     field: str
@@ -122,8 +122,8 @@ def compare(contract: SamplingContract, requested: SamplingContract) -> list[Mis
     alternatives will do as well; if none fits, the differences from the nearest are returned.
 
     Args:
-        contract: the checkpoint's.
-        requested: how it is about to be sampled.
+        contract: The checkpoint's.
+        requested: How it is about to be sampled.
     """
     found = [_compare_one(one, requested) for one in (contract, *contract.alternatives)]
     return min(found, key=len)
@@ -144,10 +144,10 @@ def make_mismatch(contract: SamplingContract, name: str, declared: object, asked
     """Return the mismatch of one field, with its remedy.
 
     Args:
-        contract: the checkpoint's.
-        name: of the field.
-        declared: what the contract says.
-        asked: what is about to be done.
+        contract: The checkpoint's.
+        name: Of the field.
+        declared: What the contract says.
+        asked: What is about to be done.
     """
     remedy = _REMEDIES[name].format(declared, process=contract.process.label)
     return Mismatch(name, declared, asked, remedy)
@@ -181,8 +181,8 @@ def list_changes(contract: SamplingContract | None, used: SamplingContract) -> d
     """Return what a run changed of the checkpoint's contract, by field: ``{"contract": ..., "used": ...}``.
 
     Args:
-        contract: the checkpoint's, with its alternatives, of which the nearest counts; None has nothing to change.
-        used: what was sampled with.
+        contract: The checkpoint's, with its alternatives, of which the nearest counts; None has nothing to change.
+        used: What was sampled with.
     """
     if contract is None:
         return {}
@@ -204,8 +204,8 @@ def mark_changes(contract: SamplingContract | None, used: SamplingContract) -> S
     """Return what was sampled with, as a record of it: "declared" and the like only where nothing was changed.
 
     Args:
-        contract: the checkpoint's, or None.
-        used: what was sampled with.
+        contract: The checkpoint's, or None.
+        used: What was sampled with.
     """
     return replace(used, source="assumed") if list_changes(contract, used) else used
 
@@ -214,8 +214,8 @@ def check_experts(high: SamplingContract | None, low: SamplingContract | None) -
     """Find two experts in each other's place, or two that were not trained as a pair.
 
     Args:
-        high: of the model in the place of the high-noise expert, or None where nothing is known.
-        low: of the model in the place of the low-noise expert.
+        high: Of the model in the place of the high-noise expert, or None where nothing is known.
+        low: Of the model in the place of the low-noise expert.
     """
     if high is None or low is None:
         return None
@@ -237,9 +237,9 @@ def check_role(role: str | None, place: str | None, name: str) -> str | None:
     """Find a file of one expert in the other's place.
 
     Args:
-        role: of the file: "high", "low", "both" or None where nothing says it.
-        place: which expert it is put on, in the same words.
-        name: of the file.
+        role: Of the file: "high", "low", "both" or None where nothing says it.
+        place: Which expert it is put on, in the same words.
+        name: Of the file.
     """
     if {role, place} != {"high", "low"}:
         return None
@@ -253,8 +253,8 @@ def check_strength(contract: SamplingContract | None, strength: float) -> str | 
     """Find a LoRA at another strength than it was trained at.
 
     Args:
-        contract: of the LoRA, or None.
-        strength: at which it is applied.
+        contract: Of the LoRA, or None.
+        strength: At which it is applied.
     """
     trained = None if contract is None else contract.lora_strength
     if trained is None or math.isclose(trained, strength, rel_tol=1e-6):
@@ -270,8 +270,8 @@ def check_leftover(sigmas: Tensor, solver: str, order: int) -> str | None:
 
     Args:
         sigmas: (n + 1,), falling.
-        solver: its name.
-        order: how many predictions it combines.
+        solver: Its name.
+        order: How many predictions it combines.
     """
     last = float(sigmas[-1])
     if last == 0.0:
@@ -289,7 +289,7 @@ def check_few_steps(contract: SamplingContract | None, sigmas: Tensor) -> Mismat
     """Find sigmas that a flow model distilled to a few steps was never trained on.
 
     Args:
-        contract: the model's, or None.
+        contract: The model's, or None.
         sigmas: (n + 1,) of the flow process, falling.
     """
     if contract is None or contract.process != FLOW or not (contract.has_fixed_sigmas or contract.steps <= FEW_STEPS):
@@ -317,7 +317,7 @@ def check_fed(schedule: Schedule, fed: Tensor) -> str | None:
     """Find a network that is fed other timesteps at a schedule's levels than training fed it.
 
     Args:
-        schedule: of training.
+        schedule: Of training.
         fed: (n,) what the network is about to be fed at its n levels.
     """
     trained = [schedule.timestep_at(sigma) for sigma in schedule.sigma_values[:-1]]

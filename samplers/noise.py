@@ -26,12 +26,12 @@ def per_item_noise(
 
     Args:
         shape: (b, ...), of the result.
-        seed: of the first item, from 0, the next ones counted up; or one for each item.
-        device: where the result goes.
-        dtype: of the result.
+        seed: Of the first item, from 0, the next ones counted up; or one for each item.
+        device: Where the result goes.
+        dtype: Of the result.
 
     Raises:
-        ValueError: the shape is empty, a seed is negative, or there is another number of seeds than of items.
+        ValueError: The shape is empty, a seed is negative, or there is another number of seeds than of items.
     """
     if not shape:
         raise ValueError("shape is empty; give the batch size first, then the shape of one item.")
@@ -47,8 +47,8 @@ def step_noise(x: Tensor, seed: Seed, step: int) -> Tensor:
 
     Args:
         x: (b, ...), whose shape, dtype and device the noise gets.
-        seed: of the run; item i uses ``seed + i``, or the i-th of several.
-        step: index of the step.
+        seed: Of the run; item i uses ``seed + i``, or the i-th of several.
+        step: Index of the step.
     """
     items = [_draw(x.shape[1:], _mix(item_seed(seed, index, x.shape[0]), step)) for index in range(x.shape[0])]
     return torch.stack(items).to(x)
@@ -58,7 +58,7 @@ def item_seed(seed: Seed, index: int, count: int) -> int:
     """Return the seed of item ``index`` of a batch of ``count``.
 
     Raises:
-        ValueError: it is negative, or there is another number of seeds than of items.
+        ValueError: It is negative, or there is another number of seeds than of items.
     """
     if not isinstance(seed, int) and len(seed) != count:
         raise ValueError(f"{len(seed)} seeds are given for a batch of {count}; give one number, or one for each item.")

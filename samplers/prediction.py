@@ -61,15 +61,15 @@ def to_x0(output: Tensor, x: Tensor, sigma: float, prediction: Prediction, proce
     Args:
         output: (b, ...), what the network returned.
         x: (b, ...), the noisy latent that it saw.
-        sigma: of x, in (0, process.max_sigma].
-        prediction: how to read the output.
-        process: the noise process of x.
+        sigma: Of x, in (0, process.max_sigma].
+        prediction: How to read the output.
+        process: The noise process of x.
 
     Returns:
         (b, ...) in x's dtype: a network in half precision does not pull the run down with it.
 
     Raises:
-        ValueError: epsilon at pure noise (alpha = 0), where it says nothing about x0; velocity in the VE process.
+        ValueError: Epsilon at pure noise (alpha = 0), where it says nothing about x0; velocity in the VE process.
 
     Source: DDIM, arXiv 2010.02502, eq. 12; v-prediction, arXiv 2202.00512, appendix D; flow matching, arXiv 2210.02747.
     """
@@ -92,12 +92,12 @@ def from_x0(x0: Tensor, x: Tensor, sigma: float, prediction: Prediction, process
     Args:
         x0: (b, ...), the clean latent.
         x: (b, ...), the noisy one.
-        sigma: of x, in (0, process.max_sigma].
-        prediction: what the network predicts.
-        process: the noise process of x.
+        sigma: Of x, in (0, process.max_sigma].
+        prediction: What the network predicts.
+        process: The noise process of x.
 
     Raises:
-        ValueError: velocity in the VE process.
+        ValueError: Velocity in the VE process.
     """
     if prediction is Prediction.X0:
         return x0

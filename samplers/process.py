@@ -25,12 +25,12 @@ class NoiseProcess:
 
     Args:
         name: "flow", "vp" or "ve".
-        label: what it is called in a sentence.
-        max_sigma: the sigma of pure noise: 1, or infinity for VE. Sigma 0 is clean.
+        label: What it is called in a sentence.
+        max_sigma: The sigma of pure noise: 1, or infinity for VE. Sigma 0 is clean.
         _alpha: sigma -> the weight of the clean image.
         _from_ratio: ``sigma / alpha`` -> sigma.
-        _from_time: the share of the training timesteps, 0 to 1, -> sigma.
-        _velocity_weight: the weight w of ``x0 = w * x - sigma * velocity`` from alpha; None where there is no velocity.
+        _from_time: The share of the training timesteps, 0 to 1, -> sigma.
+        _velocity_weight: The weight w of ``x0 = w * x - sigma * velocity`` from alpha; None where there is no velocity.
     """
 
     name: str
@@ -70,7 +70,7 @@ class NoiseProcess:
         """Return the weight w in ``x0 = w * x - sigma * velocity``.
 
         Raises:
-            ValueError: the process has no velocity.
+            ValueError: The process has no velocity.
         """
         if self._velocity_weight is None:
             raise ValueError(
@@ -85,7 +85,7 @@ class NoiseProcess:
         Shapes: x0 and noise (b, ...); sigma a number or (b,), one for each item. Result like x0.
 
         Raises:
-            ValueError: x0 and noise differ in shape.
+            ValueError: X0 and noise differ in shape.
         """
         if x0.shape != noise.shape:
             raise ValueError(

@@ -42,15 +42,15 @@ class Schedule:
 
     Args:
         sigmas: (n + 1,), kept as float64 on the CPU, strictly decreasing, the last one 0 for a full run.
-        process: the noise process that they belong to.
+        process: The noise process that they belong to.
         timesteps: (n,) what the network is fed at sigmas[:-1], kept as int64 or, where they are floating point, as
             float32; None where they follow from sigma.
-        timestep_cast: how the timestep of any other sigma is made, one of ``TIMESTEP_CASTS``.
-        scales_noise: whether a run starts from plain noise times the first sigma (rCM), not from plain noise (Wan).
-        first_step: the index of the first step in the whole schedule that this is a part of, None where unknown.
+        timestep_cast: How the timestep of any other sigma is made, one of ``TIMESTEP_CASTS``.
+        scales_noise: Whether a run starts from plain noise times the first sigma (rCM), not from plain noise (Wan).
+        first_step: The index of the first step in the whole schedule that this is a part of, None where unknown.
 
     Attributes:
-        sigma_values: the sigmas as Python floats.
+        sigma_values: The sigmas as Python floats.
 
     Raises:
         ValueError: sigmas are not 1-D with at least two values, not strictly decreasing, not finite, or outside the
@@ -140,10 +140,10 @@ class Schedule:
         A student of few steps knows its own sigmas only, so no longer schedule is made whose end they would not be.
 
         Args:
-            denoise: in (0, 1]; 1 keeps all.
+            denoise: In (0, 1]; 1 keeps all.
 
         Raises:
-            ValueError: denoise outside its range.
+            ValueError: Denoise outside its range.
         """
         _check_denoise(denoise)
         return self._cut_part(self.steps - max(1, int(self.steps * denoise + 1e-9)), self.steps)
@@ -206,12 +206,12 @@ def flow_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule
 
     Args:
         steps: 1 to 10000.
-        shift: above 0; 1 leaves the sigmas equally spaced; applied here and nowhere else. Wan uses 5 (3 at 480p, 12 for
+        shift: Above 0; 1 leaves the sigmas equally spaced; applied here and nowhere else. Wan uses 5 (3 at 480p, 12 for
             T2V A14B).
-        denoise: in (0, 1]; below 1 the last ``steps`` of a table of int(steps / denoise) steps (image to image).
+        denoise: In (0, 1]; below 1 the last ``steps`` of a table of int(steps / denoise) steps (image to image).
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: An argument outside its range.
 
     Source: Wan2.2 at 42bf4cf, FlowUniPC schedule; tests/vectors/samplers.
     """
@@ -223,11 +223,11 @@ def dpmpp_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedul
 
     Args:
         steps: 1 to 10000.
-        shift: above 0, as in :func:`flow_schedule`.
-        denoise: in (0, 1], as in :func:`flow_schedule`.
+        shift: Above 0, as in :func:`flow_schedule`.
+        denoise: In (0, 1], as in :func:`flow_schedule`.
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: An argument outside its range.
 
     Source: Wan2.2 at 42bf4cf, get_sampling_sigmas; tests/vectors/samplers.
     """
@@ -247,11 +247,11 @@ def ddim_schedule(steps: int, *, shift: float, denoise: float = 1.0) -> Schedule
 
     Args:
         steps: 1 to 10000.
-        shift: above 0.
-        denoise: in (0, 1], as in :func:`flow_schedule`.
+        shift: Above 0.
+        denoise: In (0, 1], as in :func:`flow_schedule`.
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: An argument outside its range.
 
     Source: WanDistiller at bce3055, sampling in the training loop; tests/vectors/samplers.
     """
@@ -278,10 +278,10 @@ def shift_sigma(sigma: Number, shift: float) -> Number:
 
     Args:
         sigma: 0 to 1, a number or a tensor of any shape; so is the result.
-        shift: above 0.
+        shift: Above 0.
 
     Raises:
-        ValueError: shift is not above 0 and at most a million.
+        ValueError: Shift is not above 0 and at most a million.
     """
     _check_shift(shift)
     shifted: Number = apply_shift(sigma, shift)

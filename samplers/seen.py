@@ -29,15 +29,15 @@ class SeenSampling:
 
     Attributes:
         sigmas: (n + 1,), falling: of the flow process, or noise over signal.
-        prediction: how the output will be read; the host's own name of a way that is none of these.
+        prediction: How the output will be read; the host's own name of a way that is none of these.
         fed: (n,), what the network will be fed at the sigmas, as timesteps up to 1000.
-        solver: a name in ``SOLVERS``, or the host's own name of another.
-        shift: that the model carries, which counts where the sigmas do not show theirs.
-        cfg: guidance.
+        solver: A name in ``SOLVERS``, or the host's own name of another.
+        shift: That the model carries, which counts where the sigmas do not show theirs.
+        cfg: Guidance.
         latent: (channels, height, width) of the network's own latents.
-        strengths: at which LoRAs are applied; empty for none.
-        from_noise: whether the run starts from nothing but noise.
-        is_shared: whether another expert takes the steps that are not this one's.
+        strengths: At which LoRAs are applied; empty for none.
+        from_noise: Whether the run starts from nothing but noise.
+        is_shared: Whether another expert takes the steps that are not this one's.
     """
 
     sigmas: Tensor
@@ -58,8 +58,8 @@ def find_deviations(contract: SamplingContract, seen: SeenSampling) -> list[Mism
     An output that is read as another prediction cannot give an image, so that mismatch is fatal.
 
     Args:
-        contract: of the model.
-        seen: what is about to be done with it.
+        contract: Of the model.
+        seen: What is about to be done with it.
     """
     return min((list(_find(one, seen)) for one in (contract, *contract.alternatives)), key=len)
 
@@ -68,8 +68,8 @@ def format_both_timesteps(contract: SamplingContract, seen: SeenSampling) -> str
     """Return the timesteps of the contract and those that the network is about to be fed, empty where they are one.
 
     Args:
-        contract: of the model.
-        seen: what is about to be done with it.
+        contract: Of the model.
+        seen: What is about to be done with it.
     """
     trained, fed = format_timesteps(contract.schedule()), format_timestep_list(seen.fed.tolist())
     return "" if trained == fed else f"Timesteps: trained {trained}, here {fed}."

@@ -42,11 +42,11 @@ class Solver(Protocol):
     """One numerical method, a frozen dataclass of its options.
 
     Attributes:
-        name: what contracts and the command line call it.
-        label: what people call it, in a few words.
-        schedules: what it is run on by default, by noise process, its own process first. A contract whose prediction is
+        name: What contracts and the command line call it.
+        label: What people call it, in a few words.
+        schedules: What it is run on by default, by noise process, its own process first. A contract whose prediction is
             read in another process is refused.
-        diffusers: the scheduler classes of diffusers that it follows, by name, and the process they run in.
+        diffusers: The scheduler classes of diffusers that it follows, by name, and the process they run in.
     """
 
     name: ClassVar[str]
@@ -77,11 +77,11 @@ class Solver(Protocol):
         """Step from sigma ``i`` to sigma i + 1.
 
         Args:
-            denoise: gives x0 of a latent at a sigma.
+            denoise: Gives x0 of a latent at a sigma.
             x: (b, ...), the latent at sigma i; it is not changed.
-            i: index of the step.
-            schedule: of the run.
-            state: of the step before, or of :meth:`init`; it is not changed.
+            i: Index of the step.
+            schedule: Of the run.
+            state: Of the step before, or of :meth:`init`; it is not changed.
         """
         ...
 
@@ -103,14 +103,14 @@ def sample(
             float32.
         noise: (b, ...) floating point. For a full run plain noise of standard deviation 1, which the schedule scales
             where its family does; from a later ``start`` the latent there.
-        schedule: the sigmas to visit and the timesteps to feed.
-        solver: the method.
-        prediction: how to read the network's output.
-        on_step: called as ``on_step(i, x, x0)`` after step i with the latent it returned and the x0 it saw.
-        start: index of the first step; later steps only, with no history before it.
+        schedule: The sigmas to visit and the timesteps to feed.
+        solver: The method.
+        prediction: How to read the network's output.
+        on_step: Called as ``on_step(i, x, x0)`` after step i with the latent it returned and the x0 it saw.
+        start: Index of the first step; later steps only, with no history before it.
 
     Raises:
-        ValueError: the solver belongs to another noise process, ``noise`` is not a floating point batch, or ``start``
+        ValueError: The solver belongs to another noise process, ``noise`` is not a floating point batch, or ``start``
             is outside the schedule.
     """
     if solver.process is not None and solver.process != schedule.process:
@@ -143,12 +143,12 @@ def integrate(  # noqa: PLR0913 - the loop's place in the run is four of them
     Args:
         denoise: ``denoise(x, sigma) -> x0``, such as a :class:`NetworkDenoiser`.
         x: (b, ...) floating point, the latent at sigma ``start``; it is never written to.
-        schedule: the sigmas to visit.
-        solver: the method.
-        start: index of the first step.
-        stop: index behind the last step; None is the schedule's end.
-        state: what an earlier call returned, or None to begin without history.
-        on_step: called as ``on_step(i, x, x0)`` after step i.
+        schedule: The sigmas to visit.
+        solver: The method.
+        start: Index of the first step.
+        stop: Index behind the last step; None is the schedule's end.
+        state: What an earlier call returned, or None to begin without history.
+        on_step: Called as ``on_step(i, x, x0)`` after step i.
 
     Returns:
         The latent (b, ...) at sigma ``stop``, and the state to continue with.

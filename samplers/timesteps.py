@@ -51,11 +51,11 @@ def cast_timesteps(timesteps: Tensor, timestep_cast: str) -> Tensor:
     A table says itself what is fed at its sigmas; at any other sigma the timestep is truncated.
 
     Args:
-        timesteps: floating point, 0 to 1000.
-        timestep_cast: one of ``TIMESTEP_CASTS``. ``bf16`` gives numbers of bfloat16: multiples of 4 above 512.
+        timesteps: Floating point, 0 to 1000.
+        timestep_cast: One of ``TIMESTEP_CASTS``. ``bf16`` gives numbers of bfloat16: multiples of 4 above 512.
 
     Raises:
-        ValueError: the cast is none of these.
+        ValueError: The cast is none of these.
     """
     if timestep_cast not in TIMESTEP_CASTS:
         raise ValueError(f"timestep_cast is {timestep_cast!r}; allowed are {', '.join(map(repr, TIMESTEP_CASTS))}.")

@@ -44,15 +44,15 @@ class Box:
     """One node: its type, what its widgets say, and where its inputs come from.
 
     Args:
-        key: what links call it; ``key`` is its first output, ``key.1`` its second.
-        type: node id.
-        title: what stands above it.
-        widgets: values that differ from the defaults, by name.
-        links: the output that each input takes.
-        height: of the node; None takes that of its slots and widgets.
-        models: files to download: name -> (address, folder below models).
-        id: its number in the file; None takes the next. API forms name nodes by it.
-        folded: only its title is drawn.
+        key: What links call it; ``key`` is its first output, ``key.1`` its second.
+        type: Node id.
+        title: What stands above it.
+        widgets: Values that differ from the defaults, by name.
+        links: The output that each input takes.
+        height: Of the node; None takes that of its slots and widgets.
+        models: Files to download: name -> (address, folder below models).
+        id: Its number in the file; None takes the next. API forms name nodes by it.
+        folded: Only its title is drawn.
     """
 
     key: str
@@ -71,10 +71,10 @@ class Group:
     """Nodes below one another under a heading.
 
     Args:
-        title: the heading; its number is put before it.
-        boxes: from top to bottom.
-        is_yours: whether this is where the user's own image or file goes.
-        above: room for wires between the heading and the first node.
+        title: The heading; its number is put before it.
+        boxes: From top to bottom.
+        is_yours: Whether this is where the user's own image or file goes.
+        above: Room for wires between the heading and the first node.
     """
 
     title: str
@@ -88,13 +88,13 @@ class Plan:
     """A workflow: the note on its left and columns of groups.
 
     Args:
-        name: of its files.
+        name: Of its files.
         note: Markdown without inline code, which the page's newer renderer draws blue on the note's brown.
-        columns: from left to right.
-        note_title: what stands above the note.
-        note_size: width and height.
-        width: of each column's nodes; one number for all, or one for each.
-        has_rows: whether the groups of all columns begin at the same heights.
+        columns: From left to right.
+        note_title: What stands above the note.
+        note_size: Width and height.
+        width: Of each column's nodes; one number for all, or one for each.
+        has_rows: Whether the groups of all columns begin at the same heights.
     """
 
     name: str
@@ -132,7 +132,7 @@ def widget_values(info: dict[str, Any], box: Box) -> list[Any]:
     """The values of a node's widgets in the order in which workflows store them.
 
     Raises:
-        ValueError: a value is given for an input that the node has not.
+        ValueError: A value is given for an input that the node has not.
     """
     declared, values = declared_inputs(info), []
     unknown = (set(box.widgets) | set(box.links)) - set(declared)
@@ -165,7 +165,7 @@ class Drawing:
     """A workflow being put together.
 
     Raises:
-        ValueError: the note has inline code, or the whole cannot be read in the smallest page.
+        ValueError: The note has inline code, or the whole cannot be read in the smallest page.
     """
 
     def __init__(self, plan: Plan, known: dict[str, Any]) -> None:

@@ -40,8 +40,8 @@ def read_document(path: FilePath) -> Document:
     """Return the workflow that a file is or carries.
 
     Raises:
-        WorkflowError: it is none, carries none, or is damaged.
-        OSError: it cannot be read.
+        WorkflowError: It is none, carries none, or is damaged.
+        OSError: It cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix not in (*IMAGES, *VIDEOS):

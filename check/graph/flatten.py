@@ -165,7 +165,7 @@ def flatten(document: Mapping[str, Any], types: NodeTypes) -> Graph:
     """Return the graph of the nodes that run.
 
     Raises:
-        WorkflowError: the document is damaged, a subgraph contains itself, or links run in a circle.
+        WorkflowError: The document is damaged, a subgraph contains itself, or links run in a circle.
     """
     root, subgraphs = read_ui(document, types)
     return _Flattener(subgraphs).flatten(root)

@@ -34,9 +34,9 @@ class Node:
     """One node that runs.
 
     Attributes:
-        id: as in the API format; nodes inside subgraphs have the ids of all subgraphs before their own ("12:5").
-        inputs: input name -> :class:`Link`, or the widget's value.
-        paths: input name -> where its value stands in the document; None where several nodes share that place.
+        id: As in the API format; nodes inside subgraphs have the ids of all subgraphs before their own ("12:5").
+        inputs: Input name -> :class:`Link`, or the widget's value.
+        paths: Input name -> where its value stands in the document; None where several nodes share that place.
     """
 
     id: str

@@ -16,11 +16,11 @@ def read_graph(document: Mapping[str, Any], types: NodeTypes | None = None) -> G
     """Return the nodes that run, from the page's own format or from the API format.
 
     Args:
-        document: the workflow.
-        types: what a server says of its nodes, which goes before the shipped table; None is nothing.
+        document: The workflow.
+        types: What a server says of its nodes, which goes before the shipped table; None is nothing.
 
     Raises:
-        WorkflowError: the document is neither, or is damaged.
+        WorkflowError: The document is neither, or is damaged.
     """
     if isinstance(document.get("nodes"), list):
         return flatten(document, types or {})

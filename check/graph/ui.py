@@ -81,7 +81,7 @@ def read_ui(document: Mapping[str, Any], types: NodeTypes) -> tuple[Definition, 
     """Return the root graph and the subgraphs by id; ``types`` go before the shipped table of types.
 
     Raises:
-        WorkflowError: parts of the document have another form than the page writes.
+        WorkflowError: Parts of the document have another form than the page writes.
     """
     try:
         stored = (document.get("definitions") or {}).get("subgraphs") or []

@@ -17,8 +17,8 @@ def name_widgets(values: Any, known: NodeType | None, slots: Sequence[Mapping[st
 
     Args:
         values: ``widgets_values`` of a saved node.
-        known: its type, where the table has it.
-        slots: its ``inputs``.
+        known: Its type, where the table has it.
+        slots: Its ``inputs``.
 
     Returns:
         Empty where neither the table nor the file tells the names.

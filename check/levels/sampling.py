@@ -54,8 +54,8 @@ class DiscreteFlow:
     """Rectified flow with the rational shift: ``shift t / (1 + (shift - 1) t)`` at t = 1/1000 .. 1.
 
     Attributes:
-        shift: above 0.
-        multiplier: of the level, to make the timestep: 1000 for Wan, 1 for AuraFlow's kin.
+        shift: Above 0.
+        multiplier: Of the level, to make the timestep: 1000 for Wan, 1 for AuraFlow's kin.
     """
 
     shift: float

@@ -25,7 +25,7 @@ def schedule_levels(scheduler: str, steps: int, model: ModelSampling) -> list[fl
     """Return the levels of a scheduler by its name in ComfyUI.
 
     Raises:
-        UnknownLevels: there is no such scheduler in core, or its formula has no value here.
+        UnknownLevels: There is no such scheduler in core, or its formula has no value here.
     """
     if scheduler not in SCHEDULERS:
         raise UnknownLevels(f"scheduler {scheduler!r} is not one of core's")
@@ -71,7 +71,7 @@ def beta_levels(model: ModelSampling, steps: int, alpha: float = 0.6, beta: floa
     """Return the table's entries at the quantiles of a beta distribution; equal neighbours count once.
 
     Raises:
-        UnknownLevels: scipy is not installed, or the distribution has no quantile here.
+        UnknownLevels: Scipy is not installed, or the distribution has no quantile here.
     """
     try:
         from scipy.special import betaincinv

@@ -59,7 +59,7 @@ def ksampler_levels(
     """Return the levels of KSampler: the tail of a longer schedule where ``denoise`` is below 1.
 
     Raises:
-        UnknownLevels: they cannot be computed.
+        UnknownLevels: They cannot be computed.
     """
     if denoise > 0.9999:
         return _schedule_ksampler(model, sampler, scheduler, steps)

@@ -19,14 +19,14 @@ class Family:
     """A family of models.
 
     Attributes:
-        id: as findings name it.
-        core: the class in ``comfy.supported_models`` whose settings these are.
-        pattern: what the file's name contains, in lower case with "_" between words.
-        sampling: what core samples it with when nobody patches.
-        vae: names of the VAEs whose latents it takes, the right one first; empty where not judged.
-        text: type of the text encoder's loader; empty where not judged.
-        cell: pixels of a side for one latent, with the network's patch.
-        frames: frames of a video for one latent frame; 1 for images.
+        id: As findings name it.
+        core: The class in ``comfy.supported_models`` whose settings these are.
+        pattern: What the file's name contains, in lower case with "_" between words.
+        sampling: What core samples it with when nobody patches.
+        vae: Names of the VAEs whose latents it takes, the right one first; empty where not judged.
+        text: Type of the text encoder's loader; empty where not judged.
+        cell: Pixels of a side for one latent, with the network's patch.
+        frames: Frames of a video for one latent frame; 1 for images.
     """
 
     id: str

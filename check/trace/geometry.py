@@ -16,10 +16,10 @@ class Geometry:
     """The geometry of a latent.
 
     Attributes:
-        channels: of the latent.
-        cell: pixels of a side for one latent.
-        frames: frames of a video for one latent frame; 1 for images.
-        is_told: whether the node says its ``cell`` to the sampler, which then gives an empty latent its model's sides.
+        channels: Of the latent.
+        cell: Pixels of a side for one latent.
+        frames: Frames of a video for one latent frame; 1 for images.
+        is_told: Whether the node says its ``cell`` to the sampler, which then gives an empty latent its model's sides.
             The channels of an empty latent are repaired always, its number of frames never.
     """
 

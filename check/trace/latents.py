@@ -45,10 +45,10 @@ class LatentTrace:
     """Where a LATENT comes from.
 
     Attributes:
-        node: the sampler, the VAE's encoder, or the node that made it; None where the path ended.
-        slot: the number of its output.
-        via: the nodes in between that changed it.
-        unknown: why the path ended.
+        node: The sampler, the VAE's encoder, or the node that made it; None where the path ended.
+        slot: The number of its output.
+        via: The nodes in between that changed it.
+        unknown: Why the path ended.
     """
 
     node: Node | None = None

@@ -59,12 +59,12 @@ class ModelTrace:
     """What a MODEL link carries.
 
     Attributes:
-        file: the model's own file, or None where the path ended before a loader.
-        loras: in the order in which they were added, without those of strength 0.
-        patches: nodes that replaced the sampling, in order; the last one counts.
-        unknown: why the path could not be followed to its end, or None.
-        sampling_unknown: why the sampling cannot be told.
-        contract_from: the node of this pack that put a contract on the MODEL.
+        file: The model's own file, or None where the path ended before a loader.
+        loras: In the order in which they were added, without those of strength 0.
+        patches: Nodes that replaced the sampling, in order; the last one counts.
+        unknown: Why the path could not be followed to its end, or None.
+        sampling_unknown: Why the sampling cannot be told.
+        contract_from: The node of this pack that put a contract on the MODEL.
     """
 
     file: LoadedFile | None = None

@@ -177,7 +177,7 @@ def contract_levels(fields: Fields, denoise: float) -> tuple[list[float], list[f
     Of levels or timesteps that are listed, and of a rule's own, it keeps the end as they are.
 
     Raises:
-        UnknownLevels: there would be too many levels, or none.
+        UnknownLevels: There would be too many levels, or none.
     """
     from ..training import trained_levels
 

@@ -25,20 +25,20 @@ class SamplerUse:
     """One sampler.
 
     Attributes:
-        node: the node that samples.
-        sigmas: levels with the model that the scheduler reads, and its widgets.
-        model: the MODEL that is sampled.
-        rule: the update, or None where it cannot be told.
-        cfg: guidance; None where it cannot be told. ``is_guided`` is False where there is no negative pass at all.
-        seed: of the noise.
-        adds_noise: whether noise is added to the latent; None where it cannot be told.
-        latent: where the latent comes from.
-        values: the node's own widgets.
-        positive: the node and the input whose CONDITIONING is sampled.
-        whole: the levels before start and end cut them.
-        sampler_name: the widget that names the update.
-        low_expert: the second model of this pack's guider of two experts, which feeds truncated timesteps.
-        boundary: the level at which that guider changes to it.
+        node: The node that samples.
+        sigmas: Levels with the model that the scheduler reads, and its widgets.
+        model: The MODEL that is sampled.
+        rule: The update, or None where it cannot be told.
+        cfg: Guidance; None where it cannot be told. ``is_guided`` is False where there is no negative pass at all.
+        seed: Of the noise.
+        adds_noise: Whether noise is added to the latent; None where it cannot be told.
+        latent: Where the latent comes from.
+        values: The node's own widgets.
+        positive: The node and the input whose CONDITIONING is sampled.
+        whole: The levels before start and end cut them.
+        sampler_name: The widget that names the update.
+        low_expert: The second model of this pack's guider of two experts, which feeds truncated timesteps.
+        boundary: The level at which that guider changes to it.
     """
 
     node: Node

@@ -26,14 +26,14 @@ class SigmasTrace:
     """What a SIGMAS link carries.
 
     Attributes:
-        levels: noisiest first, or None where they cannot be told.
-        reason: why they cannot.
-        model: the MODEL that the scheduler reads, or None where it reads none.
-        scheduler: the node that made the levels.
-        values: its widgets.
-        nodes: ids of the nodes from the scheduler on.
-        timesteps: what is fed at the levels, where the node that made them decides that.
-        contract: the contract that they were made from.
+        levels: Noisiest first, or None where they cannot be told.
+        reason: Why they cannot.
+        model: The MODEL that the scheduler reads, or None where it reads none.
+        scheduler: The node that made the levels.
+        values: Its widgets.
+        nodes: Ids of the nodes from the scheduler on.
+        timesteps: What is fed at the levels, where the node that made them decides that.
+        contract: The contract that they were made from.
     """
 
     levels: tuple[float, ...] | None = None

@@ -15,12 +15,12 @@ class UpdateRule:
     """How a sampler gets from one level to the next.
 
     Attributes:
-        name: as ComfyUI has it.
-        solver: the same in the words of a sampling contract, where there is one.
-        near: a contract's solver of the same kind that is not the same to the digit.
-        is_stochastic: whether it draws noise of its own between steps.
-        ignores_levels: whether it takes only the ends of the SIGMAS and makes the rest itself.
-        is_single: whether the network is called once a step, at the step's own level.
+        name: As ComfyUI has it.
+        solver: The same in the words of a sampling contract, where there is one.
+        near: A contract's solver of the same kind that is not the same to the digit.
+        is_stochastic: Whether it draws noise of its own between steps.
+        ignores_levels: Whether it takes only the ends of the SIGMAS and makes the rest itself.
+        is_single: Whether the network is called once a step, at the step's own level.
     """
 
     name: str

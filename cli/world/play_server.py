@@ -64,13 +64,13 @@ def serve(game: Game, port: int, ready: Callable[[str], None]) -> None:
     """Serve the page until interrupted.
 
     Args:
-        game: to play.
-        port: on 127.0.0.1; 0 is a free one.
-        ready: called with the page's address once it can be opened.
+        game: To play.
+        port: On 127.0.0.1; 0 is a free one.
+        ready: Called with the page's address once it can be opened.
 
     Raises:
-        ValueError: aiohttp is not installed.
-        OSError: the port is taken.
+        ValueError: Aiohttp is not installed.
+        OSError: The port is taken.
     """
     try:
         import aiohttp  # noqa: F401
@@ -209,7 +209,7 @@ async def _read_message(request: web.Request) -> dict[str, Any]:
     """Return the JSON object that was posted.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: It is not one.
     """
     if request.content_type != "application/json":
         raise ValueError(f"The request has {request.content_type}; send application/json.")

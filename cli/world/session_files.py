@@ -58,7 +58,7 @@ def read_session(path: Path, options: argparse.Namespace) -> SessionRecord:
     """Read a session's record, and set the options that say what was played where none are given.
 
     Raises:
-        ValueError: the file is not a session's.
+        ValueError: The file is not a session's.
     """
     from ...models.world import SessionRecord
 

@@ -22,10 +22,10 @@ class FoundContract:
     """A contract and where it comes from.
 
     Args:
-        contract: the contract, or None where nothing says how to sample or names say several things.
-        origin: where it was found, in words.
-        student: the known student that a name belongs to, where it was recognised by one.
-        candidates: where names say several things, all of them.
+        contract: The contract, or None where nothing says how to sample or names say several things.
+        origin: Where it was found, in words.
+        student: The known student that a name belongs to, where it was recognised by one.
+        candidates: Where names say several things, all of them.
     """
 
     contract: SamplingContract | None = None
@@ -37,7 +37,7 @@ class FoundContract:
         """Return the contract.
 
         Raises:
-            ContractError: there is none, or there are several.
+            ContractError: There is none, or there are several.
         """
         if self.contract is not None:
             return self.contract
@@ -68,13 +68,13 @@ def find_contract(
     Where two of one rank sample differently, all of them are candidates and none is taken.
 
     Args:
-        files: of the model, the checkpoint and every LoRA; a file that does not exist still has a name.
-        connected: what somebody chose.
+        files: Of the model, the checkpoint and every LoRA; a file that does not exist still has a name.
+        connected: What somebody chose.
         headers: (name for messages, metadata) of files that were read already.
-        students: the known students; None loads them with the user's own.
+        students: The known students; None loads them with the user's own.
 
     Raises:
-        ContractError: a contract in a header or a sidecar cannot be read.
+        ContractError: A contract in a header or a sidecar cannot be read.
     """
     if connected is not None:
         return FoundContract(connected, "connected")

@@ -32,7 +32,7 @@ def user_file() -> Path | None:
     """Return the user's own data file where there is one: the environment variable's, else in the config folder.
 
     Raises:
-        KnownStudentsError: the variable names a file that does not exist.
+        KnownStudentsError: The variable names a file that does not exist.
     """
     named = os.environ.get(USER_FILE_VARIABLE)
     if named:
@@ -48,11 +48,11 @@ def load_known_students(own: str | os.PathLike[str] | None = None) -> KnownStude
     """Return the known students, with a user's own entries on top.
 
     Args:
-        own: the user's data file; None looks where :func:`user_file` does. An entry of it with a known ``id`` replaces
+        own: The user's data file; None looks where :func:`user_file` does. An entry of it with a known ``id`` replaces
             the fields that it gives, a new one is added, and ``"off": true`` switches one off.
 
     Raises:
-        KnownStudentsError: a file is not JSON, or an entry is not of the form of ``known_students.json``.
+        KnownStudentsError: A file is not JSON, or an entry is not of the form of ``known_students.json``.
     """
     path = user_file() if own is None else Path(own)
     if path is None:

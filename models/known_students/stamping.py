@@ -23,7 +23,7 @@ def is_lora(path: str | os.PathLike[str]) -> bool:
     """Whether a ``.safetensors`` file holds a LoRA, by the names of its tensors.
 
     Raises:
-        CheckpointError: the file is missing, truncated or of another kind.
+        CheckpointError: The file is missing, truncated or of another kind.
     """
     with open_safetensors(path) as file:
         names = list(file.keys())
@@ -37,14 +37,14 @@ def stamp_published(path: str | os.PathLike[str], contract: SamplingContract) ->
     ``config = {"transformer": {"causal_ar": true}}``, beside what that entry holds already.
 
     Args:
-        path: of a LoRA or a checkpoint.
-        contract: to write.
+        path: Of a LoRA or a checkpoint.
+        contract: To write.
 
     Returns:
         The file that was written.
 
     Raises:
-        ContractError: it is not a ``.safetensors`` file, is damaged, or has a ``config`` that is not JSON.
+        ContractError: It is not a ``.safetensors`` file, is damaged, or has a ``config`` that is not JSON.
     """
     path = Path(path)
     if path.suffix.lower() != ".safetensors":

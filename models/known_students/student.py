@@ -49,13 +49,13 @@ class KnownStudent:
     """One family, or one file of it, as the data file has it.
 
     Args:
-        id: name for contracts, commands and saved workflows; never changes. title: for people.
-        of: the models that it is a student of.
-        fields: the contract's JSON fields, or None where no contract can say it. alternatives: other contracts.
-        names: rules for the names of its files. weights: how they are recognised otherwise.
-        core: sampler, scheduler, steps and shift of ComfyUI's own that are exact. recipes: others in use.
-        cannot_run: why no network in ComfyUI's core can run it, or "".
-        sources, remarks: where it was read; what is disputed or special.
+        id: Name for contracts, commands and saved workflows; never changes. title: for people.
+        of: The models that it is a student of.
+        fields: The contract's JSON fields, or None where no contract can say it. alternatives: other contracts.
+        names: Rules for the names of its files. weights: how they are recognised otherwise.
+        core: Sampler, scheduler, steps and shift of ComfyUI's own that are exact. recipes: others in use.
+        cannot_run: Why no network in ComfyUI's core can run it, or "".
+        sources, remarks: Where it was read; what is disputed or special.
     """
 
     id: str
@@ -78,7 +78,7 @@ class KnownStudent:
             role: "high", "low" or "both", where the file's name says which expert it is.
 
         Raises:
-            KnownStudentsError: the data file's fields are not a contract.
+            KnownStudentsError: The data file's fields are not a contract.
         """
         if self.fields is None:
             return None

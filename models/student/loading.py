@@ -47,12 +47,12 @@ class StudentCheckpoint:
     """A student as it lies on disk, read but not built: what a host needs to build it with its own layers.
 
     Attributes:
-        config: its sizes.
-        tensors: its weights, under the names of :class:`StudentNetwork`.
-        projection: weights of the output projection; empty where the student needs none.
-        contract: how it wants to be sampled, or None.
-        source: the file or folder's name.
-        preview: the colours of its previews, or None where they are those of the published VAE.
+        config: Its sizes.
+        tensors: Its weights, under the names of :class:`StudentNetwork`.
+        projection: Weights of the output projection; empty where the student needs none.
+        contract: How it wants to be sampled, or None.
+        source: The file or folder's name.
+        preview: The colours of its previews, or None where they are those of the published VAE.
     """
 
     config: StudentConfig
@@ -81,14 +81,14 @@ def load_student(
     """Load a student for inference (evaluation mode, no gradients).
 
     Args:
-        path: as for :func:`read_student`.
-        dtype: of the weights; None: see :func:`choose_dtype`. The projection is always in float32, as upstream has it.
-        device: where the weights go.
-        preset: as for :func:`read_student`.
+        path: As for :func:`read_student`.
+        dtype: Of the weights; None: see :func:`choose_dtype`. The projection is always in float32, as upstream has it.
+        device: Where the weights go.
+        preset: As for :func:`read_student`.
 
     Raises:
-        CheckpointError: as for :func:`read_student`; also where a weight is NaN or a tensor does not fit.
-        ValueError: the preset is not known.
+        CheckpointError: As for :func:`read_student`; also where a weight is NaN or a tensor does not fit.
+        ValueError: The preset is not known.
     """
     checkpoint = read_student(path, preset=preset, dtype=lambda stored: choose_dtype(dtype, stored, device))
     network = StudentNetwork(checkpoint.config, device="meta")
@@ -113,16 +113,16 @@ def read_student(
     """Read a student's files without building its network.
 
     Args:
-        path: a folder as WanDistiller saves it (``config.json``, ``diffusion_pytorch_model.safetensors``,
+        path: A folder as WanDistiller saves it (``config.json``, ``diffusion_pytorch_model.safetensors``,
             ``output_proj.safetensors`` where channels differ), its weights file, or the single file of
             :func:`save_student`.
-        preset: the contract to assume where the checkpoint carries none, or its name in ``PRESETS``.
-        dtype: says, from the dtype of the file, in which one to read the weights; None keeps that of the file.
+        preset: The contract to assume where the checkpoint carries none, or its name in ``PRESETS``.
+        dtype: Says, from the dtype of the file, in which one to read the weights; None keeps that of the file.
 
     Raises:
-        CheckpointError: a file is missing, foreign or damaged, or does not fit its sizes; the sentence says which and
+        CheckpointError: A file is missing, foreign or damaged, or does not fit its sizes; the sentence says which and
             what to do.
-        ValueError: the preset is not known.
+        ValueError: The preset is not known.
     """
     path = Path(path)
     if path.is_dir():
@@ -155,10 +155,10 @@ def build_projection(checkpoint: StudentCheckpoint) -> nn.Conv2d | None:
     """Return the 1x1 convolution from the student's channels to the VAE's in float32, or None where there is none.
 
     Args:
-        checkpoint: of the student.
+        checkpoint: Of the student.
 
     Raises:
-        CheckpointError: the projection's tensors are not those of such a convolution, or hold NaN.
+        CheckpointError: The projection's tensors are not those of such a convolution, or hold NaN.
     """
     if not checkpoint.projection:
         return None
@@ -281,16 +281,16 @@ def save_student(
     """Write a student as one ``.safetensors`` file that loads back bit-equal.
 
     Args:
-        student: to save.
-        path: of the file to write.
-        contract: how to sample it; None keeps the student's own. A contract that names no latent gets the student's.
+        student: To save.
+        path: Of the file to write.
+        contract: How to sample it; None keeps the student's own. A contract that names no latent gets the student's.
 
     Returns:
         The metadata that the file was given.
 
     Raises:
-        ValueError: the path does not end in ``.safetensors``, or there is no contract at all.
-        OSError: the file cannot be written; what was there stays.
+        ValueError: The path does not end in ``.safetensors``, or there is no contract at all.
+        OSError: The file cannot be written; what was there stays.
     """
     path = Path(path)
     contract = contract or student.contract

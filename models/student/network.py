@@ -35,7 +35,7 @@ class StudentConfig:
     ``text_max_length`` and ``projection_factor`` are kept for the training code and used by nothing here.
 
     Raises:
-        ValueError: a size is not a whole number in its range (depth to 1024, the others to 65536), or the sizes exclude
+        ValueError: A size is not a whole number in its range (depth to 1024, the others to 65536), or the sizes exclude
             each other.
     """
 
@@ -73,11 +73,11 @@ class StudentConfig:
         """Read a ``config.json``; keys of the training code are ignored.
 
         Args:
-            content: its text, or the mapping that it holds.
-            source: the file's name, for messages.
+            content: Its text, or the mapping that it holds.
+            source: The file's name, for messages.
 
         Raises:
-            CheckpointError: the text is not JSON, a key is missing, or a value is impossible.
+            CheckpointError: The text is not JSON, a key is missing, or a value is impossible.
         """
         try:
             sizes = json.loads(content) if isinstance(content, str) else content
@@ -106,10 +106,10 @@ class StudentNetwork(nn.Module):
     """The student's network: noisy latent, timestep and text in, the teacher's kind of prediction out.
 
     Args:
-        config: the sizes.
-        dtype: of the weights.
-        device: of the weights.
-        operations: namespace that makes ``Linear``, ``Conv2d`` and ``LayerNorm`` (a host's own layers go here).
+        config: The sizes.
+        dtype: Of the weights.
+        device: Of the weights.
+        operations: Namespace that makes ``Linear``, ``Conv2d`` and ``LayerNorm`` (a host's own layers go here).
 
     Source: the training repository's ``WanLiteStudent`` (kat3ri/WanDistiller at bce3055); parity vectors in
     ``tests/vectors/student_4ch`` and ``student_16ch``.
@@ -147,13 +147,13 @@ class StudentNetwork(nn.Module):
         Args:
             latent: (b, C, h, w), any h and w (other sizes than the trained one run, with no promise of quality).
             timestep: (b,) or (1,), 0..999 as training fed it, not divided by 1000.
-            text: token embeddings (b, l, d), a list of (l_i, d), or vectors (b, d) from :func:`pool_text`; b may be 1.
+            text: Token embeddings (b, l, d), a list of (l_i, d), or vectors (b, d) from :func:`pool_text`; b may be 1.
 
         Returns:
             (b, C, h, w) in the latent's dtype.
 
         Raises:
-            ValueError: the latent or the text has another size than the student was trained with.
+            ValueError: The latent or the text has another size than the student was trained with.
         """
         self._check_latent(latent)
         dtype = latent.dtype if self.follows_input_dtype else self.conv_in.weight.dtype
@@ -197,10 +197,10 @@ class Block(nn.Module):
     """One transformer block; text and time are added to the residual stream again in each.
 
     Args:
-        size: width of the residual stream.
-        heads: divides it.
-        operations: namespace that makes the layers.
-        factory_kwargs: dtype and device of their weights.
+        size: Width of the residual stream.
+        heads: Divides it.
+        operations: Namespace that makes the layers.
+        factory_kwargs: Dtype and device of their weights.
     """
 
     def __init__(self, size: int, heads: int, operations: Any, factory_kwargs: dict[str, Any]) -> None:
@@ -250,7 +250,7 @@ def pool_text(text: Text, length: int | None = None) -> Tensor:
 
     Args:
         text: (b, l, d) zero-padded to any length, or a list of (l_i, d).
-        length: the number of tokens, padding included, to average over instead: a contract's ``text_length``. Training
+        length: The number of tokens, padding included, to average over instead: a contract's ``text_length``. Training
             batches and previews of several prompts are padded to their longest and averaged over that.
 
     Returns:
@@ -258,7 +258,7 @@ def pool_text(text: Text, length: int | None = None) -> Tensor:
         that type, because training takes the mean in the type of its embeddings (Wan's encoder works in bfloat16).
 
     Raises:
-        ValueError: the text has another number of dimensions, the list is empty, or a prompt is longer than ``length``.
+        ValueError: The text has another number of dimensions, the list is empty, or a prompt is longer than ``length``.
     """
     if not isinstance(text, Tensor):
         if not text:

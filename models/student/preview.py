@@ -27,8 +27,8 @@ class PreviewColours:
     """A colour in [-1, 1] for each latent cell: ``latent @ factors + bias``.
 
     Attributes:
-        factors: a row of red, green and blue for each channel of the VAE's normalised latent.
-        bias: red, green and blue.
+        factors: A row of red, green and blue for each channel of the VAE's normalised latent.
+        bias: Red, green and blue.
     """
 
     factors: tuple[tuple[float, ...], ...]
@@ -43,12 +43,12 @@ class PreviewColours:
         """Return the record in ``text``.
 
         Args:
-            text: what :meth:`to_json` returned.
-            channels: of the VAE's latent.
-            source: the file's name, for the message.
+            text: What :meth:`to_json` returned.
+            channels: Of the VAE's latent.
+            source: The file's name, for the message.
 
         Raises:
-            CheckpointError: it is something else, or of another number of channels.
+            CheckpointError: It is something else, or of another number of channels.
         """
         try:
             content = json.loads(text)

@@ -23,15 +23,15 @@ class Student:
     """A loaded student.
 
     Attributes:
-        network: predicts from (latent, timestep, text).
-        config: its sizes.
+        network: Predicts from (latent, timestep, text).
+        config: Its sizes.
         output_proj: 1x1 convolution from the student's channels to the VAE's, or None where they are the same.
-        contract: how it wants to be sampled, or None.
-        source: the file or folder's name.
-        preview: the colours of its previews, or None where they are those of the published VAE.
+        contract: How it wants to be sampled, or None.
+        source: The file or folder's name.
+        preview: The colours of its previews, or None where they are those of the published VAE.
 
     Raises:
-        CheckpointError: the student needs a projection and has none.
+        CheckpointError: The student needs a projection and has none.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ def invert_projection(latent: Tensor, weight: Tensor, bias: Tensor | None) -> Te
 
     Args:
         latent: (b, 16, ...), normalised.
-        weight: of the projection, (16, C, 1, 1).
-        bias: of the projection, (16,) or None.
+        weight: Of the projection, (16, C, 1, 1).
+        bias: Of the projection, (16,) or None.
 
     Returns:
         (b, C, ...).
@@ -108,12 +108,12 @@ def check_projection(config: StudentConfig, has_projection: bool, source: str) -
     """Refuse a student that needs an output projection and has none.
 
     Args:
-        config: its sizes.
-        has_projection: whether there is one.
-        source: the file's name, for the message.
+        config: Its sizes.
+        has_projection: Whether there is one.
+        source: The file's name, for the message.
 
     Raises:
-        CheckpointError: its latent is of another width than every VAE's, and nothing projects it.
+        CheckpointError: Its latent is of another width than every VAE's, and nothing projects it.
     """
     if config.num_channels not in VAES and not has_projection:
         raise CheckpointError(
@@ -126,9 +126,9 @@ def fit_contract(contract: SamplingContract, config: StudentConfig, vae_channels
     """Return the contract with what the checkpoint itself shows: latent size, VAE and projection.
 
     Args:
-        contract: how to sample.
-        config: the student's sizes.
-        vae_channels: of the latent that the VAE decodes, 16 or 48.
+        contract: How to sample.
+        config: The student's sizes.
+        vae_channels: Of the latent that the VAE decodes, 16 or 48.
     """
     size = config.latent_size
     return replace(

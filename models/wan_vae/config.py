@@ -42,23 +42,23 @@ class WanVAEConfig:
     """The numbers that define one Wan VAE; the defaults are Wan 2.1's.
 
     Args:
-        dim: channels of the encoder's first resolution stage.
-        dec_dim: channels of the decoder's last resolution stage (0: the same as ``dim``).
-        z_dim: channels of the latent.
-        dim_mult: channels of each stage as a multiple of ``dim``; every stage but the last halves height and width.
-        num_res_blocks: residual blocks of an encoder stage; a decoder stage has one more.
-        temporal_downsample: for each downsampling of the encoder, whether it halves the frames of a video too.
+        dim: Channels of the encoder's first resolution stage.
+        dec_dim: Channels of the decoder's last resolution stage (0: the same as ``dim``).
+        z_dim: Channels of the latent.
+        dim_mult: Channels of each stage as a multiple of ``dim``; every stage but the last halves height and width.
+        num_res_blocks: Residual blocks of an encoder stage; a decoder stage has one more.
+        temporal_downsample: For each downsampling of the encoder, whether it halves the frames of a video too.
         patch_size: 1 (Wan 2.1) or 2 (Wan 2.2, which also has shortcuts around its stages).
-        latents_mean: mean of the raw latent, one for each channel (empty: that of the real VAE with this ``z_dim``, or
+        latents_mean: Mean of the raw latent, one for each channel (empty: that of the real VAE with this ``z_dim``, or
             0 where there is none).
-        latents_std: its standard deviation, in the same way (1 where there is none).
-        in_channels: channels of the images that are encoded, 3 or (with alpha) 4.
-        out_channels: channels of the images that are decoded (0: as many as ``in_channels``).
-        upscale: how many times as high and wide as what was encoded the decoded image is; the decoder then gives
+        latents_std: Its standard deviation, in the same way (1 where there is none).
+        in_channels: Channels of the images that are encoded, 3 or (with alpha) 4.
+        out_channels: Channels of the images that are decoded (0: as many as ``in_channels``).
+        upscale: How many times as high and wide as what was encoded the decoded image is; the decoder then gives
             ``upscale`` x ``upscale`` values for each channel, and takes no videos.
 
     Raises:
-        ValueError: a number is outside its range, a tuple has the wrong length, or the numbers exclude each other.
+        ValueError: A number is outside its range, a tuple has the wrong length, or the numbers exclude each other.
     """
 
     dim: int = 96

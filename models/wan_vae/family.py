@@ -16,8 +16,8 @@ class Member:
     """A member of the family.
 
     Args:
-        name: what it is called.
-        told_by: what shows it; the tensors wherever they can.
+        name: What it is called.
+        told_by: What shows it; the tensors wherever they can.
     """
 
     name: str
@@ -31,9 +31,9 @@ def name_member(config: WanVAEConfig, file: str = "", class_name: str = "") -> M
     These are told apart by the class in a diffusers ``config.json``, or by the file's name.
 
     Args:
-        config: its shape.
-        file: name of the file.
-        class_name: of diffusers, from its ``config.json``.
+        config: Its shape.
+        file: Name of the file.
+        class_name: Of diffusers, from its ``config.json``.
     """
     if config.patch_size == 2:
         return Member("Wan 2.2 VAE (TI2V-5B)", f"stages with shortcuts, patches of 2x2, {config.z_dim} latent channels")

@@ -17,9 +17,9 @@ class FeatureMapSize:
     """How large a feature map is at some layer.
 
     Args:
-        frames: of the video; 1 for an image.
-        height: of one frame.
-        width: of one frame.
+        frames: Of the video; 1 for an image.
+        height: Of one frame.
+        width: Of one frame.
     """
 
     frames: int
@@ -61,8 +61,8 @@ def trace_sizes(layers: Iterable[nn.Module], size: FeatureMapSize) -> Iterator[t
     """Yield each of some consecutive layers with the size of its input.
 
     Args:
-        layers: in the order in which they run.
-        size: of the first layer's input.
+        layers: In the order in which they run.
+        size: Of the first layer's input.
     """
     for layer in layers:
         yield layer, size

@@ -96,10 +96,10 @@ def infer_config(shapes: Mapping[str, Sequence[int]]) -> WanVAEConfig | None:
     Every width, depth and factor shows in the shape of some tensor.
 
     Args:
-        shapes: of all tensors, by official name.
+        shapes: Of all tensors, by official name.
 
     Raises:
-        ValueError: the shapes are not those of a VAE that can be built.
+        ValueError: The shapes are not those of a VAE that can be built.
     """
     needed = ("conv2.weight", "encoder.conv1.weight", "decoder.head.2.weight", "decoder.middle.0.residual.0.gamma")
     if any(name not in shapes for name in needed):

@@ -124,8 +124,8 @@ class Resampler(nn.Module):
     """A change of height and width by one convolution; with ``temporal``, the frames of a video change as well.
 
     Args:
-        conv: the spatial convolution.
-        temporal: whether the frames of a video change.
+        conv: The spatial convolution.
+        temporal: Whether the frames of a video change.
     """
 
     time_factor: ClassVar[int] = 1
@@ -182,10 +182,10 @@ def avg_down(x: Tensor, out_dim: int, frames: int, size: int, is_first: bool = T
 
     Args:
         x: (b, c, t, h, w).
-        out_dim: channels of the result.
-        frames: neighbouring frames in a group; missing frames are zeros in front.
-        size: neighbouring rows, and columns, in a group.
-        is_first: whether the first frame here is the video's; later frames always come in whole groups.
+        out_dim: Channels of the result.
+        frames: Neighbouring frames in a group; missing frames are zeros in front.
+        size: Neighbouring rows, and columns, in a group.
+        is_first: Whether the first frame here is the video's; later frames always come in whole groups.
 
     Shapes:
         (b, c, t, h, w) -> (b, out_dim, ceil(t / frames), h / size, w / size).
@@ -201,10 +201,10 @@ def dup_up(x: Tensor, out_dim: int, frames: int, size: int, is_first: bool = Tru
 
     Args:
         x: (b, c, t, h, w).
-        out_dim: channels of the result.
-        frames: frames that one becomes; the first frame stays one frame.
-        size: rows, and columns, that one becomes.
-        is_first: whether the first frame here is the video's.
+        out_dim: Channels of the result.
+        frames: Frames that one becomes; the first frame stays one frame.
+        size: Rows, and columns, that one becomes.
+        is_first: Whether the first frame here is the video's.
 
     Shapes:
         (b, c, t, h, w) -> (b, out_dim, 1 + (t - 1) * frames, h * size, w * size); t * frames without the first.
@@ -218,10 +218,10 @@ class Stage(nn.Module):
     """One resolution stage of Wan 2.2: residual blocks and a change of size, with a shortcut around them.
 
     Args:
-        name: of the list of layers in the checkpoint.
-        layers: in order, the last of them changes the size.
-        out_dim: channels of the result.
-        resample: the shortcut, :func:`avg_down` or :func:`dup_up`.
+        name: Of the list of layers in the checkpoint.
+        layers: In order, the last of them changes the size.
+        out_dim: Channels of the result.
+        resample: The shortcut, :func:`avg_down` or :func:`dup_up`.
     """
 
     def __init__(self, name: str, layers: list[nn.Module], out_dim: int, resample: Callable[..., Tensor]) -> None:

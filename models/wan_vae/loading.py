@@ -34,11 +34,11 @@ class VAEFile:
     """A Wan VAE on disk, seen through the official names; tensors are read one by one where the format allows.
 
     Args:
-        path: official ``.pth`` or ``.safetensors``, diffusers' single file, or diffusers' folder (itself, or the
+        path: Official ``.pth`` or ``.safetensors``, diffusers' single file, or diffusers' folder (itself, or the
             pipeline's folder that has it as ``vae``).
 
     Raises:
-        CheckpointError: there is no such file, it is damaged, or it is not a Wan VAE.
+        CheckpointError: There is no such file, it is damaged, or it is not a Wan VAE.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -95,8 +95,8 @@ class VAEFile:
         A causal kernel is cut while it is read, so that only the slices that are asked for stay in memory.
 
         Args:
-            names: of the tensors.
-            dtype: to read them in; None keeps that of the file.
+            names: Of the tensors.
+            dtype: To read them in; None keeps that of the file.
         """
         wanted = self._group(names)
         return {
@@ -127,7 +127,7 @@ def _read_sidecar(sidecar: Path) -> dict[str, object]:
     """Return what a diffusers ``config.json`` holds.
 
     Raises:
-        CheckpointError: it is not a JSON object.
+        CheckpointError: It is not a JSON object.
     """
     name, remedy = f"{sidecar.parent.name}/{sidecar.name}", _SIDECAR_REMEDY
     try:
@@ -145,12 +145,12 @@ def _replace_statistics(config: WanVAEConfig, content: Mapping[str, object], nam
     """Return the configuration with the mean and std of a diffusers ``config.json``, where that has them.
 
     Args:
-        config: as the tensors show it.
-        content: of the ``config.json``.
-        name: of that file, for the message.
+        config: As the tensors show it.
+        content: Of the ``config.json``.
+        name: Of that file, for the message.
 
     Raises:
-        CheckpointError: they are not finite numbers, one for each channel.
+        CheckpointError: They are not finite numbers, one for each channel.
     """
     remedy = _SIDECAR_REMEDY
     found: dict[str, Any] = {
@@ -198,9 +198,9 @@ def load_wan_vae(
     """Load a Wan VAE from any layout in circulation.
 
     Args:
-        path: official ``.pth`` or ``.safetensors`` (also ComfyUI's), a diffusers file, or a diffusers folder.
-        dtype: precision of weights and arithmetic; None: see :func:`choose_dtype`.
-        device: where the VAE goes.
+        path: Official ``.pth`` or ``.safetensors`` (also ComfyUI's), a diffusers file, or a diffusers folder.
+        dtype: Precision of weights and arithmetic; None: see :func:`choose_dtype`.
+        device: Where the VAE goes.
         video: True loads the weights that only videos need, too; None loads them when a video is first given; False
             never (a video is then refused).
 
@@ -208,7 +208,7 @@ def load_wan_vae(
         The VAE, without gradients, in evaluation mode.
 
     Raises:
-        CheckpointError: the file is missing, damaged, not a Wan VAE, incomplete, or holds NaN.
+        CheckpointError: The file is missing, damaged, not a Wan VAE, incomplete, or holds NaN.
     """
     file = VAEFile(path)
     with torch.device("meta"):
@@ -227,7 +227,7 @@ def _fill(vae: WanVAE, file: VAEFile, dtype: torch.dtype) -> None:
     """Fill a VAE that lies on the meta device from a file, strictly; that it fits is checked before it is read.
 
     Raises:
-        CheckpointError: a tensor is missing, left over, of another shape, or holds NaN or infinity.
+        CheckpointError: A tensor is missing, left over, of another shape, or holds NaN or infinity.
     """
     names = list(vae.state_dict())
     known = {_find_official(name) for name in names} | {n for n in file.shapes if ".time_conv." in n}
@@ -241,11 +241,11 @@ def _read_video_weights(file: VAEFile, expected: Mapping[str, Tensor]) -> dict[s
     """Read what only videos need (earlier temporal slices, convolutions over frames).
 
     Args:
-        file: where they are.
-        expected: tensors of these names and shapes; their values do not matter.
+        file: Where they are.
+        expected: Tensors of these names and shapes; their values do not matter.
 
     Raises:
-        CheckpointError: a tensor is missing, of another shape, or holds NaN or infinity.
+        CheckpointError: A tensor is missing, of another shape, or holds NaN or infinity.
     """
     tensors = file.read(list(expected))
     for name, value in expected.items():
@@ -305,18 +305,18 @@ def save_wan_vae(
     Each file appears whole or not at all: an interrupted save leaves the old one.
 
     Args:
-        vae: what to write.
+        vae: What to write.
         path: ``.safetensors``, ``.pth`` or ``.pt``; for ``diffusers`` also a folder (no suffix), which gets a
             ``config.json``.
         layout: ``official`` or ``diffusers``.
-        metadata: for the header of a ``.safetensors`` file.
+        metadata: For the header of a ``.safetensors`` file.
 
     Returns:
         The file that holds the weights.
 
     Raises:
         ValueError: ``layout`` is neither of the two, or nothing reads a VAE under a name with this ending.
-        OSError: a file cannot be written; what was there stays.
+        OSError: A file cannot be written; what was there stays.
     """
     if layout not in ("official", "diffusers"):
         raise ValueError(f"layout is {layout!r}; it must be 'official' or 'diffusers'.")

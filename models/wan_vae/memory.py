@@ -54,8 +54,8 @@ class VideoState:
     """Bytes that the layers hold between two chunks.
 
     Args:
-        rows: of rows, where all frames come at once.
-        frames: of frames, where a few come at a time.
+        rows: Of rows, where all frames come at once.
+        frames: Of frames, where a few come at a time.
     """
 
     rows: int
@@ -67,10 +67,10 @@ class MemoryPlan:
     """How an image or video is cut.
 
     Args:
-        chunk_pixels: that a layer takes at a time, whatever its resolution.
-        has_workspace: whether the convolution algorithms of CPUs have room.
-        chunk_frames: frames of the network's input at a time, after the first; None: all at once.
-        is_plain: whether an image that is one chunk runs through the plain network.
+        chunk_pixels: That a layer takes at a time, whatever its resolution.
+        has_workspace: Whether the convolution algorithms of CPUs have room.
+        chunk_frames: Frames of the network's input at a time, after the first; None: all at once.
+        is_plain: Whether an image that is one chunk runs through the plain network.
     """
 
     chunk_pixels: int
@@ -90,11 +90,11 @@ def plan_memory(
     """Choose the chunks of an image or video.
 
     Args:
-        network: the encoder or decoder.
-        config: of the VAE.
-        size: of the network's input, whole.
-        tiling: what the user chose.
-        in_frames: whether the frames of a video must come as they are done.
+        network: The encoder or decoder.
+        config: Of the VAE.
+        size: Of the network's input, whole.
+        tiling: What the user chose.
+        in_frames: Whether the frames of a video must come as they are done.
     """
     weight = network.conv1.weight
     shape = _measure_image(network, config, size)
@@ -164,9 +164,9 @@ def estimate_state(network: Encoder | Decoder, size: FeatureMapSize, itemsize: i
     """Return what the layers hold between two chunks.
 
     Args:
-        network: the encoder or decoder.
-        size: of its input, whole.
-        itemsize: bytes of a number.
+        network: The encoder or decoder.
+        size: Of its input, whole.
+        itemsize: Bytes of a number.
     """
     rows = frames = 0
     for channels, inside, keep in _trace_inputs(network.layers, size):
@@ -204,10 +204,10 @@ def estimate_memory(network: Encoder | Decoder, config: WanVAEConfig, size: Feat
     """Return the bytes that an image or video takes above the weights and beside its result, with tiling ``auto``.
 
     Args:
-        network: the encoder or decoder, in the precision in which it runs.
-        config: of the VAE.
-        size: of the network's input, whole.
-        device_type: where it will run, wherever it is now.
+        network: The encoder or decoder, in the precision in which it runs.
+        config: Of the VAE.
+        size: Of the network's input, whole.
+        device_type: Where it will run, wherever it is now.
     """
     weight, patch = network.conv1.weight, config.patch_size
     height, width = _measure_image(network, config, size)
@@ -229,11 +229,11 @@ def choose_chunk_pixels(
     """Return how many pixels a layer takes at a time, whatever its resolution.
 
     Args:
-        tiling: what the user chose.
-        config: of the VAE.
-        shape: height and width of the image.
-        weight: any weight, for its dtype and device.
-        held: bytes that a video takes whatever the chunks are; 0 for an image.
+        tiling: What the user chose.
+        config: Of the VAE.
+        shape: Height and width of the image.
+        weight: Any weight, for its dtype and device.
+        held: Bytes that a video takes whatever the chunks are; 0 for an image.
     """
     height, width = shape
     if tiling.mode == "off":
@@ -265,11 +265,11 @@ def run_with_smaller_chunks(work: Callable[[int], Result], chunk_pixels: int) ->
     """Return ``work(chunk_pixels)``; when memory runs out, try again with chunks half as large.
 
     Args:
-        work: takes the pixels of a chunk.
-        chunk_pixels: the first ones to try.
+        work: Takes the pixels of a chunk.
+        chunk_pixels: The first ones to try.
 
     Raises:
-        MemoryError: even the smallest chunks do not fit.
+        MemoryError: Even the smallest chunks do not fit.
     """
     while True:
         try:
@@ -282,11 +282,11 @@ def choose_smaller_chunk(error: RuntimeError, chunk_pixels: int) -> int:
     """Return the next size of a chunk to try when memory ran out, with what is cached given back.
 
     Args:
-        error: what happened; raised again where it is anything else.
-        chunk_pixels: that did not fit.
+        error: What happened; raised again where it is anything else.
+        chunk_pixels: That did not fit.
 
     Raises:
-        MemoryError: they were the smallest.
+        MemoryError: They were the smallest.
     """
     if not is_out_of_memory(error):
         raise error

@@ -20,11 +20,11 @@ class Tiling:
     Args:
         mode: ``auto``: chunks that fit into the device's free memory; ``off``: everything at once; ``budget``: chunks
             that keep the memory above the weights within ``budget_mb``.
-        budget_mb: megabytes, for the mode ``budget`` only. The latent's middle block and the image itself are always
+        budget_mb: Megabytes, for the mode ``budget`` only. The latent's middle block and the image itself are always
             held whole; a budget below that gives the smallest chunks and a warning.
 
     Raises:
-        ValueError: unknown mode; a budget that is missing, not positive, or given with another mode.
+        ValueError: Unknown mode; a budget that is missing, not positive, or given with another mode.
     """
 
     mode: str = "auto"

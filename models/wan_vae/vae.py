@@ -31,8 +31,8 @@ class WanVAE(nn.Module):
     """A Wan VAE of any width, trainable; without ``video`` it holds only the 2-D weights that images need.
 
     Args:
-        config: its shape; ``WAN21`` and ``WAN22`` are the real ones.
-        video: also hold the weights that only videos need (2.8 times as many).
+        config: Its shape; ``WAN21`` and ``WAN22`` are the real ones.
+        video: Also hold the weights that only videos need (2.8 times as many).
     """
 
     latents_mean: Tensor
@@ -102,18 +102,18 @@ class WanVAE(nn.Module):
 
         Args:
             pixels: (b, 3, t, H, W) in [-1, 1], H and W multiples of ``config.spatial_factor``.
-            tiling: in which chunks an image is done; it never changes the numbers (None: auto).
-            on_progress: called with (rows done, all rows) after each chunk.
-            pad: what to do with a video whose length is not 4n+1: None refuses it, ``repeat`` repeats its last frame,
+            tiling: In which chunks an image is done; it never changes the numbers (None: auto).
+            on_progress: Called with (rows done, all rows) after each chunk.
+            pad: What to do with a video whose length is not 4n+1: None refuses it, ``repeat`` repeats its last frame,
                 ``reflect`` plays it backwards from there.
 
         Returns:
             (b, c, t', h, w), float32.
 
         Raises:
-            ValueError: wrong shape or dtype, a height or width that the VAE cannot halve as many times as it must, or
+            ValueError: Wrong shape or dtype, a height or width that the VAE cannot halve as many times as it must, or
                 values that are not finite or far outside [-1, 1] (a quarter of the range is left to resampling).
-            NonFiniteError: the latent is NaN or infinite (checked only where no gradient is wanted).
+            NonFiniteError: The latent is NaN or infinite (checked only where no gradient is wanted).
 
         Source:
             Wan-Video/Wan2.2 ``vae2_1.py``, ``vae2_2.py``: ``WanVAE_.encode``.
@@ -132,17 +132,17 @@ class WanVAE(nn.Module):
         """Encode as :meth:`encode` but without the statistics, to raw mu, which is what ComfyUI's LATENT carries.
 
         Args:
-            pixels: as in :meth:`encode`.
-            tiling: as in :meth:`encode`.
-            on_progress: as in :meth:`encode`.
-            pad: as in :meth:`encode`.
+            pixels: As in :meth:`encode`.
+            tiling: As in :meth:`encode`.
+            on_progress: As in :meth:`encode`.
+            pad: As in :meth:`encode`.
 
         Returns:
             (b, c, t', h, w), float32.
 
         Raises:
-            ValueError: as in :meth:`encode`.
-            NonFiniteError: as in :meth:`encode`.
+            ValueError: As in :meth:`encode`.
+            NonFiniteError: As in :meth:`encode`.
         """
         check_pixels(pixels, self.config, pad)
         pixels = pad_frames(pixels, self.config, pad)
@@ -162,16 +162,16 @@ class WanVAE(nn.Module):
 
         Args:
             z: (b, c, t, h, w).
-            tiling: as in :meth:`encode`.
-            clamp: limit the pixels to [-1, 1].
-            on_progress: as in :meth:`encode`.
+            tiling: As in :meth:`encode`.
+            clamp: Limit the pixels to [-1, 1].
+            on_progress: As in :meth:`encode`.
 
         Returns:
             (b, 3, t', H, W), float32.
 
         Raises:
-            ValueError: wrong shape or dtype, or another number of channels than this VAE's latents have.
-            NonFiniteError: a pixel is NaN or infinite (checked only where no gradient is wanted).
+            ValueError: Wrong shape or dtype, or another number of channels than this VAE's latents have.
+            NonFiniteError: A pixel is NaN or infinite (checked only where no gradient is wanted).
 
         Source:
             Wan-Video/Wan2.2 ``vae2_1.py``, ``vae2_2.py``: ``WanVAE_.decode``.
@@ -192,18 +192,18 @@ class WanVAE(nn.Module):
         """Decode as :meth:`decode` but without the statistics, from raw mu, which is what ComfyUI's LATENT carries.
 
         Args:
-            z: as in :meth:`decode`.
-            tiling: as in :meth:`encode`.
-            clamp: as in :meth:`decode`.
-            on_progress: as in :meth:`encode`.
-            out: where the pixels go as they are done, of the result's shape, on any device, in any dtype.
+            z: As in :meth:`decode`.
+            tiling: As in :meth:`encode`.
+            clamp: As in :meth:`decode`.
+            on_progress: As in :meth:`encode`.
+            out: Where the pixels go as they are done, of the result's shape, on any device, in any dtype.
 
         Returns:
             (b, 3, t', H, W), float32, or ``out``.
 
         Raises:
-            ValueError: as in :meth:`decode`.
-            NonFiniteError: as in :meth:`decode`.
+            ValueError: As in :meth:`decode`.
+            NonFiniteError: As in :meth:`decode`.
         """
         check_latent(z, self.config)
         return self._decode(z, tiling or AUTO, clamp, on_progress, out)
@@ -221,17 +221,17 @@ class WanVAE(nn.Module):
 
         Args:
             z: (b, c, t, h, w), normalised as in :meth:`decode`.
-            tiling: as in :meth:`encode`.
-            clamp: as in :meth:`decode`.
-            on_progress: as in :meth:`encode`.
-            raw: take raw mu, as :meth:`decode_raw` does.
+            tiling: As in :meth:`encode`.
+            clamp: As in :meth:`decode`.
+            on_progress: As in :meth:`encode`.
+            raw: Take raw mu, as :meth:`decode_raw` does.
 
         Yields:
             (b, 3, 1, H, W), then some frames at a time, (b, 3, 4k, H, W), float32.
 
         Raises:
-            ValueError: as in :meth:`decode`, before the first frame.
-            NonFiniteError: as in :meth:`decode`.
+            ValueError: As in :meth:`decode`, before the first frame.
+            NonFiniteError: As in :meth:`decode`.
         """
         check_latent(z, self.config)
         mean, std = self._view_statistics()
@@ -259,19 +259,19 @@ class WanVAE(nn.Module):
         """Encode a video that comes in pieces and yield its latents as they are done.
 
         Args:
-            frames: pieces (b, 3, t, H, W) in [-1, 1] of any lengths, in order.
-            tiling: as in :meth:`encode`.
-            pad: what to do with a video whose length is not 4n+1: None refuses it at its end, ``repeat`` repeats its
+            frames: Pieces (b, 3, t, H, W) in [-1, 1] of any lengths, in order.
+            tiling: As in :meth:`encode`.
+            pad: What to do with a video whose length is not 4n+1: None refuses it at its end, ``repeat`` repeats its
                 last frame.
-            raw: yield raw mu, as :meth:`encode_raw` does.
+            raw: Yield raw mu, as :meth:`encode_raw` does.
 
         Yields:
             (b, c, t', h, w), float32: first one latent frame, then some at a time.
 
         Raises:
-            ValueError: as in :meth:`encode`, or a piece of another size than the first; a length that is not 4n+1 is
+            ValueError: As in :meth:`encode`, or a piece of another size than the first; a length that is not 4n+1 is
                 known only at the end.
-            NonFiniteError: as in :meth:`encode`.
+            NonFiniteError: As in :meth:`encode`.
         """
         mean, std = self._view_statistics()
         stream = stream_encoded(self.encoder, self.config, frames, tiling or AUTO, pad, self._prepare_frames)

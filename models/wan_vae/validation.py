@@ -24,11 +24,11 @@ def check_pixels(pixels: Tensor, config: WanVAEConfig, pad: str | None = None) -
 
     Args:
         pixels: (b, 3, t, H, W) in [-1, 1].
-        config: of the VAE.
-        pad: what to do with a video whose length is not 4n+1.
+        config: Of the VAE.
+        pad: What to do with a video whose length is not 4n+1.
 
     Raises:
-        ValueError: wrong shape, dtype or size, a length that ``pad`` does not mend, or values that are not finite or
+        ValueError: Wrong shape, dtype or size, a length that ``pad`` does not mend, or values that are not finite or
             far outside [-1, 1] (see :func:`check_range`).
     """
     _check_tensor(pixels, "pixels", "(b, 3, t, H, W) in [-1, 1]")
@@ -54,7 +54,7 @@ def check_length(frames: int, config: WanVAEConfig) -> None:
     """Check that a video has a length that can be encoded whole.
 
     Raises:
-        ValueError: it is not 4n+1.
+        ValueError: It is not 4n+1.
     """
     step = config.temporal_factor
     if (frames - 1) % step:
@@ -84,14 +84,14 @@ def check_range(x: Tensor, name: str, low: float, high: float, remedy: str) -> N
     """Check that values are finite and in a range; resampling may overshoot it by a quarter.
 
     Args:
-        x: of any shape; one value of it is read from its device.
-        name: what it is, for the message.
-        low: the least value.
-        high: the largest value.
-        remedy: what to do about values outside, for the message.
+        x: Of any shape; one value of it is read from its device.
+        name: What it is, for the message.
+        low: The least value.
+        high: The largest value.
+        remedy: What to do about values outside, for the message.
 
     Raises:
-        ValueError: a value is NaN, infinite or outside.
+        ValueError: A value is NaN, infinite or outside.
     """
     least, most = torch.stack(torch.aminmax(x)).tolist()
     slack = _OVERSHOOT * (high - low)
@@ -112,10 +112,10 @@ def check_latent(z: Tensor, config: WanVAEConfig) -> None:
 
     Args:
         z: (b, c, t, h, w).
-        config: of the VAE.
+        config: Of the VAE.
 
     Raises:
-        ValueError: wrong shape or dtype, or another number of channels than this VAE's latents have.
+        ValueError: Wrong shape or dtype, or another number of channels than this VAE's latents have.
     """
     _check_tensor(z, "latent", f"(b, {config.z_dim}, t, h, w)")
     if z.shape[1] != config.z_dim:
@@ -138,12 +138,12 @@ def check_decoded(pixels: Tensor, z: Tensor, weights: Iterable[tuple[str, Tensor
     """Check that decoded pixels, not yet clamped, are finite; where they are not, say which tensor is to blame.
 
     Args:
-        pixels: what came out; one value of it is read from its device.
-        z: the raw latent that went in.
-        weights: of the decoder, by name.
+        pixels: What came out; one value of it is read from its device.
+        z: The raw latent that went in.
+        weights: Of the decoder, by name.
 
     Raises:
-        NonFiniteError: a pixel is NaN or infinite.
+        NonFiniteError: A pixel is NaN or infinite.
     """
     if is_finite(pixels):
         return

@@ -24,11 +24,11 @@ def check_action_names(names: Sequence[str], n_actions: int) -> tuple[str, ...]:
     """Return the names, one for each id.
 
     Args:
-        names: in the order of the ids.
-        n_actions: how many the world has.
+        names: In the order of the ids.
+        n_actions: How many the world has.
 
     Raises:
-        ValueError: there are too few or too many, two are the same, or one cannot be told from a number or a rule.
+        ValueError: There are too few or too many, two are the same, or one cannot be told from a number or a rule.
     """
     if len(names) != n_actions:
         raise ValueError(f"action names: {len(names)} given, but the world has {n_actions} actions; name each.")
@@ -47,11 +47,11 @@ def parse_action_names(text: str | None, n_actions: int) -> tuple[str, ...]:
     """Return the names in a header entry; none where there is no entry.
 
     Args:
-        text: the entry.
-        n_actions: how many the world has.
+        text: The entry.
+        n_actions: How many the world has.
 
     Raises:
-        ValueError: the entry is not a list of as many names.
+        ValueError: The entry is not a list of as many names.
     """
     if text is None:
         return ()
@@ -73,13 +73,13 @@ def write_action_names(path: str | os.PathLike[str], names: Sequence[str], n_act
     """Write the names into the header of a world's single file; the tensors' bytes stay as they are.
 
     Args:
-        path: of the file.
-        names: in the order of the ids.
-        n_actions: how many the world has.
+        path: Of the file.
+        names: In the order of the ids.
+        n_actions: How many the world has.
 
     Raises:
-        CheckpointError: the file is not safetensors, or damaged.
-        ValueError: the names cannot be these.
+        CheckpointError: The file is not safetensors, or damaged.
+        ValueError: The names cannot be these.
     """
     checked = check_action_names(names, n_actions)
     path = Path(path)

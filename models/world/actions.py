@@ -30,11 +30,11 @@ def choose_action(
     ``action_diversity`` one of the least used of the last five, else any; any while fewer than two were chosen.
 
     Args:
-        policy: the rule.
-        history: the actions chosen so far.
-        n_actions: how many the world has.
-        generator: its only source of random numbers.
-        action_diversity: a probability, for the rule of that name.
+        policy: The rule.
+        history: The actions chosen so far.
+        n_actions: How many the world has.
+        generator: Its only source of random numbers.
+        action_diversity: A probability, for the rule of that name.
 
     Source:
         parity: TinyWorlds 6a44975 ``sample_action_with_diversity``, its order of random numbers included
@@ -53,14 +53,14 @@ def infer_actions(world: World, frames: Tensor) -> Tensor:
     """Return the actions that the latent action model infers between neighbouring frames of a video.
 
     Args:
-        world: with a latent action model.
-        frames: of its size, at least two.
+        world: With a latent action model.
+        frames: Of its size, at least two.
 
     Shapes:
         frames (b, t, 3, S, S) in [-1, 1], t >= 2 -> (b, t - 1) int64.
 
     Raises:
-        ValueError: the world was opened without a latent action model, or there is only one frame.
+        ValueError: The world was opened without a latent action model, or there is only one frame.
     """
     model = require_action_model(world.latent_actions)
     with torch.no_grad():
@@ -73,11 +73,11 @@ def parse_actions(text: str, names: Sequence[str] = ()) -> ActionPolicy | list[i
     Where the world's actions have names, these may be written as well: ``left x3, stay``.
 
     Args:
-        text: what was written.
-        names: of the world's actions, in the order of their ids.
+        text: What was written.
+        names: Of the world's actions, in the order of their ids.
 
     Raises:
-        ValueError: a word is not an id, a name or a rule; or there are more than 100000 ids.
+        ValueError: A word is not an id, a name or a rule; or there are more than 100000 ids.
     """
     word = text.strip().lower()
     if word in get_args(ActionPolicy):
@@ -112,7 +112,7 @@ def list_explicit_actions(actions: Actions, n_actions: int) -> list[list[int]] |
     """Return explicit actions as lists, one for all rollouts of a batch or one for each; None for a rule or no actions.
 
     Raises:
-        ValueError: an unknown rule, an empty list, or an id that the world does not have.
+        ValueError: An unknown rule, an empty list, or an id that the world does not have.
     """
     if actions is None:
         return None

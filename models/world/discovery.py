@@ -37,9 +37,9 @@ class Run:
     """One run of training.
 
     Attributes:
-        folder: where it lies.
-        checkpoints: by network, the one with the most steps.
-        time: when it began, as its name says, else when its newest file was written: ``2025_09_17_06_20_26``.
+        folder: Where it lies.
+        checkpoints: By network, the one with the most steps.
+        time: When it began, as its name says, else when its newest file was written: ``2025_09_17_06_20_26``.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ def find_runs(folder: str | os.PathLike[str]) -> list[Run]:
     ``dynamics``); of equal steps the last name in alphabetical order wins, which is the newest time stamp.
 
     Args:
-        folder: to search.
+        folder: To search.
 
     Source:
         TinyWorlds a99f3a8 ``utils/utils.py``: the newest folder, then the most steps in it. It goes by the time at
@@ -75,7 +75,7 @@ def find_checkpoints(folder: str | os.PathLike[str]) -> dict[str, Path]:
     """Return the checkpoints of the newest run in a folder, by network; see :func:`find_runs`.
 
     Args:
-        folder: to search.
+        folder: To search.
     """
     runs = find_runs(folder)
     return dict(runs[-1].checkpoints) if runs else {}

@@ -25,9 +25,9 @@ class NetworkFormat:
     """How one network of one generation is recognised, sized and built.
 
     Attributes:
-        marker: a tensor that only this network has (among the formats that are asked after this one).
-        infer_config: the sizes that tensors and stored settings show, and the tensors that the network takes.
-        build: makes the network from its sizes.
+        marker: A tensor that only this network has (among the formats that are asked after this one).
+        infer_config: The sizes that tensors and stored settings show, and the tensors that the network takes.
+        build: Makes the network from its sizes.
     """
 
     marker: str

@@ -17,8 +17,8 @@ def fit_frames(frames: Tensor, size: int) -> Tensor:
     """Crop frames to a square from the middle and resize them to the world's frame size.
 
     Args:
-        frames: with values in any range.
-        size: side of the square in pixels.
+        frames: With values in any range.
+        size: Side of the square in pixels.
 
     Shapes:
         (..., 3, H, W) -> (..., 3, size, size), values kept in their range. Sides shrink by averaging, as the data
@@ -38,13 +38,13 @@ def check_context(world: World, frames: Tensor, config: RolloutConfig, steps: in
     """Return context frames as (b, t, 3, S, S).
 
     Args:
-        world: that will be rolled out.
+        world: That will be rolled out.
         frames: (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1].
-        config: of the rollout.
-        steps: predictions to come, for which teacher forcing needs true frames.
+        config: Of the rollout.
+        steps: Predictions to come, for which teacher forcing needs true frames.
 
     Raises:
-        ValueError: they do not fit the world, are too few, or hold values far outside [-1, 1] or NaN.
+        ValueError: They do not fit the world, are too few, or hold values far outside [-1, 1] or NaN.
     """
     frames = frames.unsqueeze(0) if frames.ndim == 4 else frames
     size, window = world.frame_size, config.context_window

@@ -70,18 +70,18 @@ def load_world(
     """Open a world from one file or folder, or from its three checkpoints.
 
     Args:
-        world: our single ``.safetensors`` file, or a folder of which the newest training run is taken, and of each
+        world: Our single ``.safetensors`` file, or a folder of which the newest training run is taken, and of each
             network the checkpoint with the most steps.
-        tokenizer: the video tokenizer's checkpoint: a ``.pth`` file (legacy, or as published since September 2025) or
+        tokenizer: The video tokenizer's checkpoint: a ``.pth`` file (legacy, or as published since September 2025) or
             a ``<stage>_step_<n>`` folder.
-        actions: the latent action model's checkpoint; may be left out where all actions are given explicitly.
-        dynamics: the dynamics model's checkpoint.
-        dtype: of the weights; None is float32, whatever the files hold.
-        device: where the weights go.
+        actions: The latent action model's checkpoint; may be left out where all actions are given explicitly.
+        dynamics: The dynamics model's checkpoint.
+        dtype: Of the weights; None is float32, whatever the files hold.
+        device: Where the weights go.
 
     Raises:
-        CheckpointError: a file is damaged, would run code, is of another kind, or does not fit its configuration.
-        ValueError: the networks do not belong together.
+        CheckpointError: A file is damaged, would run code, is of another kind, or does not fit its configuration.
+        ValueError: The networks do not belong together.
     """
     if world is not None and (tokenizer, actions, dynamics) != (None, None, None):
         raise ValueError("load_world: both a whole world and single networks are given; give one or the other.")
@@ -109,20 +109,20 @@ def convert_world(
     """Open a world as :func:`load_world` does and write it to ``target`` as one safetensors file.
 
     Args:
-        target: the file to write.
-        world: as for :func:`load_world`.
-        tokenizer: as for :func:`load_world`.
-        actions: as for :func:`load_world`.
-        dynamics: as for :func:`load_world`.
-        dtype: as for :func:`load_world`.
+        target: The file to write.
+        world: As for :func:`load_world`.
+        tokenizer: As for :func:`load_world`.
+        actions: As for :func:`load_world`.
+        dynamics: As for :func:`load_world`.
+        dtype: As for :func:`load_world`.
 
     Returns:
         The world as it was opened.
 
     Raises:
-        CheckpointError: as for :func:`load_world`.
-        ValueError: as for :func:`load_world`.
-        OSError: the file cannot be written; what was there stays.
+        CheckpointError: As for :func:`load_world`.
+        ValueError: As for :func:`load_world`.
+        OSError: The file cannot be written; what was there stays.
     """
     opened = load_world(world, tokenizer=tokenizer, actions=actions, dynamics=dynamics, dtype=dtype)
     save_world(opened, target)

@@ -27,12 +27,12 @@ class MaskgitConfig:
     """How the tokens of the next frames are chosen.
 
     Attributes:
-        horizon: new frames decoded together.
-        maskgit_steps: decoding steps.
+        horizon: New frames decoded together.
+        maskgit_steps: Decoding steps.
         schedule_k: > 0, steepness of the unmasking schedule.
-        temperature: softmax temperature, 0 = always the likeliest token.
-        top_k: sample among the k likeliest tokens only (0 = all).
-        top_p: sample among the likeliest tokens that together reach p only (1 = all).
+        temperature: Softmax temperature, 0 = always the likeliest token.
+        top_k: Sample among the k likeliest tokens only (0 = all).
+        top_p: Sample among the likeliest tokens that together reach p only (1 = all).
         action_guidance: 1 = as predicted; above, away from the prediction without actions (classifier-free guidance).
         draw: ``masked`` draws random numbers for masked positions only; ``all`` for every position of the window, as
             the original program did, and so reproduces its samples for a seed.
@@ -62,10 +62,10 @@ def count_tokens_to_unmask(step: int, steps: int, total: int, unmasked: int, sch
     Differs from the MaskGIT paper: with ten steps the floor decides all steps but the last, as in TinyWorlds.
 
     Args:
-        step: from 0.
-        steps: of the whole decoding.
-        total: tokens to decode.
-        unmasked: tokens that earlier steps unmasked.
+        step: From 0.
+        steps: Of the whole decoding.
+        total: Tokens to decode.
+        unmasked: Tokens that earlier steps unmasked.
         schedule_k: > 0, steepness of the schedule.
     """
     # float32 as the original computes it: the rounding decides where the ceiling falls.
@@ -88,13 +88,13 @@ def decode(
     """Choose the tokens of the ``horizon`` frames that follow a context.
 
     Args:
-        dynamics: scores the tokens.
-        context: quantised latents (b, t, p, l).
-        actions: vectors (b, t + horizon - 1, a), or None.
-        config: how tokens are chosen.
-        to_latents: the tokenizer's codebook, (...) -> (..., l).
-        generators: one for each item, on the CPU; not used at temperature 0.
-        on_step: called before each step with its number; what it raises ends the decoding.
+        dynamics: Scores the tokens.
+        context: Quantised latents (b, t, p, l).
+        actions: Vectors (b, t + horizon - 1, a), or None.
+        config: How tokens are chosen.
+        to_latents: The tokenizer's codebook, (...) -> (..., l).
+        generators: One for each item, on the CPU; not used at temperature 0.
+        on_step: Called before each step with its number; what it raises ends the decoding.
 
     Source:
         parity: TinyWorlds a99f3a8 ``DynamicsModel.forward_inference``, tests/vectors/tinyworlds.

@@ -24,7 +24,7 @@ class Window:
 
     Attributes:
         frames: (b, w, 3, S, S) in [-1, 1].
-        cached: with token feedback, what the frames are in latent space, so that they are not encoded again: tokens
+        cached: With token feedback, what the frames are in latent space, so that they are not encoded again: tokens
             (b, w, p), or latents (b, w, p, l) in the legacy format. Else None.
     """
 
@@ -82,10 +82,10 @@ class Predictor(Protocol):
         """Predict the next frames.
 
         Args:
-            window: the context.
+            window: The context.
             history: (b, n) all actions chosen so far, those of the new frames last, or None.
-            generators: one for each item, for sampling.
-            on_step: called before each decoding step with its number.
+            generators: One for each item, for sampling.
+            on_step: Called before each decoding step with its number.
             masked_frames: (b, w) bool, frames of the window whose content the dynamics model is not given.
         """
 

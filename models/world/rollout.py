@@ -29,11 +29,11 @@ class RolloutProgress:
     """What a rollout is doing.
 
     Attributes:
-        step: prediction, from 0.
-        steps: predictions of the whole rollout.
-        maskgit_step: decoding step within the prediction, from 0; equal to maskgit_steps when its frames are decoded.
-        maskgit_steps: decoding steps of a prediction.
-        finished: the newest frames (b, horizon, 3, S, S) once they are decoded.
+        step: Prediction, from 0.
+        steps: Predictions of the whole rollout.
+        maskgit_step: Decoding step within the prediction, from 0; equal to maskgit_steps when its frames are decoded.
+        maskgit_steps: Decoding steps of a prediction.
+        finished: The newest frames (b, horizon, 3, S, S) once they are decoded.
     """
 
     step: int
@@ -49,10 +49,10 @@ class Rollout:
 
     Attributes:
         frames: (b, context + n, 3, S, S) in [-1, 1] (unless clamp is off), context first, float32 on the CPU.
-        context_frames: how many of them are context.
+        context_frames: How many of them are context.
         actions: (b, n) int64, or None for a rollout without actions.
         tokens: (b, n, p) int64 of the new frames; digits (b, n, p, l) in the legacy format.
-        state: give it to :func:`rollout` in place of the context to resume.
+        state: Give it to :func:`rollout` in place of the context to resume.
     """
 
     frames: Tensor
@@ -82,21 +82,21 @@ def rollout(  # noqa: PLR0913 - what a caller changes from call to call; the res
     """Predict ``steps * horizon`` frames, each from the window that ends in the last.
 
     Args:
-        world: to roll out.
-        context: frames (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1], at least ``context_window`` of them; or the state
+        world: To roll out.
+        context: Frames (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1], at least ``context_window`` of them; or the state
             of an earlier rollout, which is resumed as if it had never stopped.
-        steps: predictions.
+        steps: Predictions.
         actions: ids, for all rollouts or a row for each (a list that is too short repeats its last id); a rule of
             :func:`choose_action`; or None for a world without actions.
-        seed: item i of a batch uses seed + i, or the i-th of a list. Nothing else is random, and no other random
+        seed: Item i of a batch uses seed + i, or the i-th of a list. Nothing else is random, and no other random
             number generator of the process is touched. Item i does not depend on the size of the batch.
-        batch: run that many rollouts of one context.
-        on_progress: called before every decoding step and after every prediction; what it raises ends the rollout.
-        config: the settings.
-        **settings: fields of :class:`RolloutConfig`, which replace those of ``config``.
+        batch: Run that many rollouts of one context.
+        on_progress: Called before every decoding step and after every prediction; what it raises ends the rollout.
+        config: The settings.
+        **settings: Fields of :class:`RolloutConfig`, which replace those of ``config``.
 
     Raises:
-        ValueError: input that does not fit the world, in one sentence that says what to change.
+        ValueError: Input that does not fit the world, in one sentence that says what to change.
     """
     config = override_config(config or RolloutConfig(), settings)
     check_range("steps", steps, 1, _MOST_STEPS)

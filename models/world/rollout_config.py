@@ -20,18 +20,18 @@ class RolloutConfig(MaskgitConfig):
     """How a world is rolled out; the decoding of single frames is described in :class:`MaskgitConfig`.
 
     Attributes:
-        context_window: context frames of a prediction. 0 = all so far (what the legacy program really did).
+        context_window: Context frames of a prediction. 0 = all so far (what the legacy program really did).
         feedback: ``pixels`` decodes each new frame and tokenises it again, as the original; ``tokens`` keeps tokens.
-        clamp: limit new frames to [-1, 1] before they are kept and fed back (the original does not).
-        action_diversity: for ``actions="diversity"``, the probability of a least-used action.
-        context_actions: the actions between frames of the window: ``history`` = those chosen, inferred only for frames
+        clamp: Limit new frames to [-1, 1] before they are kept and fed back (the original does not).
+        action_diversity: For ``actions="diversity"``, the probability of a least-used action.
+        context_actions: The actions between frames of the window: ``history`` = those chosen, inferred only for frames
             before the first chosen one; ``inferred`` = inferred anew from the window's frames each time.
-        teacher_forced: the context holds the true frames, and every prediction starts from them.
-        latent_noise: legacy format only: standard deviation of noise added to predicted latents; that program's
+        teacher_forced: The context holds the true frames, and every prediction starts from them.
+        latent_noise: Legacy format only: standard deviation of noise added to predicted latents; that program's
             "temperature" T is (T - 1) * 0.1.
 
     Raises:
-        ValueError: a setting is outside its range.
+        ValueError: A setting is outside its range.
     """
 
     context_window: int = 2

@@ -25,9 +25,9 @@ class RolloutState:
     """Where a rollout stopped, to resume it from.
 
     Attributes:
-        window: the last frames.
-        history: for each rollout, its actions so far.
-        generators: for each rollout, the states of the generators for actions and for tokens.
+        window: The last frames.
+        history: For each rollout, its actions so far.
+        generators: For each rollout, the states of the generators for actions and for tokens.
     """
 
     window: Window
@@ -67,9 +67,9 @@ class FrameStepper:
     """A world on its way from frame to frame: its window, the actions so far, its random numbers.
 
     Attributes:
-        window: the context of the next prediction.
-        history: for each rollout, its actions so far; the caller appends those of the next frames.
-        generators: of each rollout.
+        window: The context of the next prediction.
+        history: For each rollout, its actions so far; the caller appends those of the next frames.
+        generators: Of each rollout.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class FrameStepper:
         """Begin at a window.
 
         Args:
-            world: to step.
-            window: frames, with their tokens where they are known.
-            config: how frames are predicted.
-            history: for each rollout, its actions so far.
-            generators: of each rollout.
+            world: To step.
+            window: Frames, with their tokens where they are known.
+            config: How frames are predicted.
+            history: For each rollout, its actions so far.
+            generators: Of each rollout.
         """
         self.world, self.history, self.generators = world, history, generators
         self._predictor, window = world.make_predictor(config), window.to(world.device)
@@ -93,7 +93,7 @@ class FrameStepper:
         """Continue where an earlier rollout stopped, perhaps with other settings.
 
         Raises:
-            ValueError: the settings need more frames than the earlier rollout kept.
+            ValueError: The settings need more frames than the earlier rollout kept.
         """
         available = state.window.frames.shape[1]
         if config.context_window > available and not world.grows_window:
@@ -116,7 +116,7 @@ class FrameStepper:
 
         Args:
             history: (b, n) the last actions, those of the new frames at the end; or None without actions.
-            on_step: called before every decoding step with its number.
+            on_step: Called before every decoding step with its number.
         """
         history = None if history is None else history.to(self.world.device)
         with torch.no_grad():

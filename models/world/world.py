@@ -31,18 +31,18 @@ class World(nn.Module):
     """Tokenizer, latent action model and dynamics model of one world.
 
     Attributes:
-        tokenizer: frames to tokens and back.
-        latent_actions: infers actions; None when no file was given: explicit actions still work.
-        dynamics: predicts the next tokens.
-        source: where it was loaded from, for messages and file names.
-        action_names: a name for each id, or none.
-        generation: of the checkpoint format: "current" or "legacy".
-        title: the format in words.
-        saved_generation: how files name the format.
-        grows_window: whether a rollout may start from fewer frames than its window.
+        tokenizer: Frames to tokens and back.
+        latent_actions: Infers actions; None when no file was given: explicit actions still work.
+        dynamics: Predicts the next tokens.
+        source: Where it was loaded from, for messages and file names.
+        action_names: A name for each id, or none.
+        generation: Of the checkpoint format: "current" or "legacy".
+        title: The format in words.
+        saved_generation: How files name the format.
+        grows_window: Whether a rollout may start from fewer frames than its window.
 
     Raises:
-        ValueError: the networks do not belong together; the sentence says which sizes differ.
+        ValueError: The networks do not belong together; the sentence says which sizes differ.
     """
 
     tokenizer: VideoTokenizer
@@ -111,7 +111,7 @@ class World(nn.Module):
         """Refuse settings in ``config`` that the world's format does not have.
 
         Raises:
-            ValueError: there is such a setting.
+            ValueError: There is such a setting.
         """
         if config.latent_noise:
             raise ValueError(
@@ -131,12 +131,12 @@ def save_world(world: World, path: str | os.PathLike[str], metadata: Mapping[str
     """Write one safetensors file with all networks of a world and their sizes in its header.
 
     Args:
-        world: to save.
-        path: of the file to write.
-        metadata: more header entries, for example a title (``modelspec.title``) or a licence.
+        world: To save.
+        path: Of the file to write.
+        metadata: More header entries, for example a title (``modelspec.title``) or a licence.
 
     Raises:
-        OSError: the file cannot be written; what was there stays.
+        OSError: The file cannot be written; what was there stays.
     """
     parts = {"tokenizer": world.tokenizer, "latent_actions": world.latent_actions, "dynamics": world.dynamics}
     sizes = {name: asdict(part.config) for name, part in parts.items() if part is not None}
@@ -158,14 +158,14 @@ def check_same_sizes(left: str, a: object, right: str, b: object, names: list[st
     """Refuse two networks whose configurations differ in a size that they share.
 
     Args:
-        left: what the first network is, for the message.
-        a: its configuration.
-        right: what the second network is.
-        b: its configuration.
-        names: of the sizes.
+        left: What the first network is, for the message.
+        a: Its configuration.
+        right: What the second network is.
+        b: Its configuration.
+        names: Of the sizes.
 
     Raises:
-        ValueError: a size differs.
+        ValueError: A size differs.
     """
     for name in names:
         mine, other = getattr(a, name), getattr(b, name)

@@ -93,7 +93,7 @@ def find_model(kind: str, name: str, what: str) -> Path:
         what: The input's name, for the message.
 
     Raises:
-        ValueError: the name leaves the model folder (``..``, an absolute path) or is not there.
+        ValueError: The name leaves the model folder (``..``, an absolute path) or is not there.
     """
     check_name(name, what)
     if not name or os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):

@@ -281,8 +281,8 @@ def build_model(checkpoint: StudentCheckpoint, on_mismatch: str = "error") -> An
         on_mismatch: What its guard does where a sampler of core's deviates from its contract.
 
     Raises:
-        CheckpointError: tensors are missing, left over, of another shape, or NaN.
-        ValueError: nothing says how to sample it.
+        CheckpointError: Tensors are missing, left over, of another shape, or NaN.
+        ValueError: Nothing says how to sample it.
     """
     # The host's own loading only warns about a wrong file: check on a network without memory first.
     network = StudentNetwork(checkpoint.config, device="meta")

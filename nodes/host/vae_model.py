@@ -106,14 +106,14 @@ class HostVAE(comfy.sd.VAE):
 
         Args:
             latent: (b, c, t, h, w) or (b, c, h, w).
-            tiling: the chunks.
+            tiling: The chunks.
 
         Returns:
             (b, t', H, W, 3) in [0, 1].
 
         Raises:
-            ValueError: the latent belongs to another VAE.
-            NonFiniteError: a pixel is NaN or infinite.
+            ValueError: The latent belongs to another VAE.
+            NonFiniteError: A pixel is NaN or infinite.
         """
         latent = latent.unsqueeze(2) if latent.ndim == 4 else latent
         check_latent(latent, self.first_stage_model.config)  # before the weights are loaded for it
@@ -137,11 +137,11 @@ class HostVAE(comfy.sd.VAE):
 
         Args:
             latent: (b, c, t, h, w) or (b, c, h, w).
-            tiling: the chunks.
+            tiling: The chunks.
 
         Raises:
-            ValueError: the latent belongs to another VAE.
-            NonFiniteError: a pixel is NaN or infinite.
+            ValueError: The latent belongs to another VAE.
+            NonFiniteError: A pixel is NaN or infinite.
         """
         latent = latent.unsqueeze(2) if latent.ndim == 4 else latent
         check_latent(latent, self.first_stage_model.config)
@@ -157,13 +157,13 @@ class HostVAE(comfy.sd.VAE):
 
         Args:
             pixels: (b, 3, t, H, W) in [-1, 1].
-            tiling: the chunks.
+            tiling: The chunks.
 
         Returns:
             (b, c, t', h, w).
 
         Raises:
-            ValueError: a side is not a multiple of the compression factor, or a video's length is not 4n+1.
+            ValueError: A side is not a multiple of the compression factor, or a video's length is not 4n+1.
         """
         self._load_weights(pixels.shape[2] > 1, self.memory_used_encode(pixels.shape, self.vae_dtype))
         width, (frames, *sides) = self.first_stage_model.config.dim, pixels.shape[2:]
@@ -230,11 +230,11 @@ def check_image(image: Tensor, factor: int, *, dimensions: tuple[int, ...] = (4,
 
     Args:
         image: (b, H, W, 3 or 4) in [0, 1]; with five dimensions (b, t, H, W, 3 or 4).
-        factor: the VAE's spatial compression factor, below which no side may be.
-        dimensions: how many are allowed.
+        factor: The VAE's spatial compression factor, below which no side may be.
+        dimensions: How many are allowed.
 
     Raises:
-        ValueError: wrong shape or dtype, or values that are not finite or far outside [0, 1].
+        ValueError: Wrong shape or dtype, or values that are not finite or far outside [0, 1].
     """
     if not isinstance(image, Tensor) or not image.is_floating_point():
         found = image.dtype if isinstance(image, Tensor) else type(image).__name__
@@ -255,10 +255,10 @@ def check_image_size(image: Tensor, factor: int) -> None:
 
     Args:
         image: IMAGE (b, H, W, c).
-        factor: the VAE's spatial compression factor.
+        factor: The VAE's spatial compression factor.
 
     Raises:
-        ValueError: a side is not a multiple of it.
+        ValueError: A side is not a multiple of it.
     """
     height, width = image.shape[1:3]
     if height % factor or width % factor:
@@ -273,15 +273,15 @@ def encode_images(vae: Any, image: Tensor, tiling: Tiling) -> Tensor:
     """Encode each image of a batch by itself with a VAE of ours or of the host's.
 
     Args:
-        vae: the host's object.
+        vae: The host's object.
         image: IMAGE (b, H, W, 3 or 4).
-        tiling: the chunks; for a VAE of ours.
+        tiling: The chunks; for a VAE of ours.
 
     Returns:
         LATENT (b, c, 1, h, w), or as the host's VAE gives it.
 
     Raises:
-        ValueError: the image cannot be encoded.
+        ValueError: The image cannot be encoded.
     """
     factor = vae.spacial_compression_encode()
     check_image(image, factor)
@@ -295,13 +295,13 @@ def decode_video(vae: Any, latent: Tensor, tiling: Tiling) -> Iterator[Tensor]:
     """Decode one video and yield frames (t, H, W, 3) in [0, 1] as they are done.
 
     Args:
-        vae: the host's object; only one of ours decodes a few frames at a time.
+        vae: The host's object; only one of ours decodes a few frames at a time.
         latent: (1, c, t, h, w).
-        tiling: the chunks; for a VAE of ours.
+        tiling: The chunks; for a VAE of ours.
 
     Raises:
-        ValueError: the latent cannot be decoded, or is of several videos.
-        NonFiniteError: the images are NaN.
+        ValueError: The latent cannot be decoded, or is of several videos.
+        NonFiniteError: The images are NaN.
     """
     if not isinstance(latent, Tensor) or latent.ndim != 5 or len(latent) != 1 or 0 in latent.shape:
         found = f"shape {list(latent.shape)}" if isinstance(latent, Tensor) else type(latent).__name__
@@ -319,16 +319,16 @@ def decode_latents(vae: Any, latent: Tensor, tiling: Tiling) -> Tensor:
     """Decode a LATENT with a VAE of ours or of the host's.
 
     Args:
-        vae: the host's object.
+        vae: The host's object.
         latent: (b, c, t, h, w) or (b, c, h, w).
-        tiling: the chunks; for a VAE of ours.
+        tiling: The chunks; for a VAE of ours.
 
     Returns:
         Frames (b, H, W, 3) in [0, 1], those of a video one after the other.
 
     Raises:
-        ValueError: the latent cannot be decoded.
-        NonFiniteError: the images are NaN.
+        ValueError: The latent cannot be decoded.
+        NonFiniteError: The images are NaN.
     """
     if not isinstance(latent, Tensor) or latent.ndim not in (4, 5) or 0 in latent.shape:
         found = f"shape {list(latent.shape)}" if isinstance(latent, Tensor) else type(latent).__name__

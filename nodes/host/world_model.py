@@ -60,8 +60,8 @@ class ActionChoice:
 
     Attributes:
         actions: ids (a row for each rollout), a rule's name, or None for a world without actions.
-        state: of the rollout that made these actions, to resume from; None where they were written down.
-        text: as it was written, with names of actions, which are known where the world is; then ``actions`` is None.
+        state: Of the rollout that made these actions, to resume from; None where they were written down.
+        text: As it was written, with names of actions, which are known where the world is; then ``actions`` is None.
     """
 
     actions: list[list[int]] | ActionPolicy | None

@@ -44,7 +44,7 @@ def check_open_graph(workflow: Mapping[str, Any]) -> dict[str, Any]:
     """Return the report on a graph as plain data, with explanations, and with the place of each change in the graph.
 
     Raises:
-        WorkflowError: it is not a workflow.
+        WorkflowError: It is not a workflow.
     """
     return _describe(check_graph(workflow, Knowledge(load_students(), find=find_local)))
 

@@ -22,9 +22,9 @@ def answer_play(call: str, message: dict[str, Any]) -> dict[str, Any]:
     """Answer one call: ``open`` with the id of a ``node``, ``close``, or one of an open session.
 
     Raises:
-        UnknownSession: the node has not run, or the session is not open any more.
-        Busy: a workflow runs.
-        ValueError: the message is not allowed.
+        UnknownSession: The node has not run, or the session is not open any more.
+        Busy: A workflow runs.
+        ValueError: The message is not allowed.
     """
     if call == "close":
         return SESSIONS.close(message)

@@ -17,7 +17,7 @@ async def read_json(request: web.Request, largest: int = LARGEST_BODY) -> dict[s
     """Return the JSON object of a request.
 
     Raises:
-        web.HTTPException: it is of another type, too large, or not a JSON object; the answer says so in one sentence.
+        web.HTTPException: It is of another type, too large, or not a JSON object; the answer says so in one sentence.
     """
     if request.content_type != "application/json":
         raise refuse(web.HTTPUnsupportedMediaType, f"The request has {request.content_type}; send application/json.")

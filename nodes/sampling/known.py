@@ -49,7 +49,7 @@ def find_student(family: str) -> KnownStudent:
     """Return a known student by its id.
 
     Raises:
-        ValueError: there is none, or no contract can say how it is sampled.
+        ValueError: There is none, or no contract can say how it is sampled.
     """
     if family not in list_families():
         raise ValueError(f"family is {family!r}; known are {', '.join(list_families())}.")
@@ -177,7 +177,7 @@ def make_few_step_schedule(family: str, denoising_steps: str, shift: float, warp
     """Return a known student's schedule, or that of a list of denoising steps.
 
     Raises:
-        ValueError: the family is not known, or the list is not one.
+        ValueError: The family is not known, or the list is not one.
     """
     if family == BY_HAND:
         cast = "float" if warp else "table"

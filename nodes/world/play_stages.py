@@ -43,11 +43,11 @@ def offer_stage(node: str | None, world: HostedWorld, context: Tensor, config: R
     """Let the page play a node's world from its context, and return where it does.
 
     Args:
-        node: its id in the running workflow; None offers nothing.
-        world: that is played; it is kept only as long as the host keeps it.
+        node: Its id in the running workflow; None offers nothing.
+        world: That is played; it is kept only as long as the host keeps it.
         context: IMAGE (t, H, W, 3) in [0, 1].
-        config: the settings to begin with.
-        resize: what to do with images of another size.
+        config: The settings to begin with.
+        resize: What to do with images of another size.
     """
     frames = to_frames(context, world.sizes, resize)
     stage = Stage(_lend(weakref.ref(world)), frames[:, -max(config.context_window, 1) :], config)
@@ -82,7 +82,7 @@ def replay_session(world: HostedWorld, stage: Stage, session: str, seed: int) ->
     """Make the frames of a session again, the last of the context first; without one, only that.
 
     Raises:
-        ValueError: the session is not one, or does not fit the world.
+        ValueError: The session is not one, or does not fit the world.
     """
     record = SessionRecord.from_json(session) if session.strip() else SessionRecord(seed, ((),), ((0, stage.config),))
     config = record.settings[-1][1]

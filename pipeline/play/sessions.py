@@ -35,9 +35,9 @@ class Stage:
     """Where sessions are played.
 
     Attributes:
-        acquire: returns the world, ready to run; what it raises refuses the call.
-        context: frames (1, t, 3, S, S) in [-1, 1] to start from.
-        config: the settings to begin with.
+        acquire: Returns the world, ready to run; what it raises refuses the call.
+        context: Frames (1, t, 3, S, S) in [-1, 1] to start from.
+        config: The settings to begin with.
     """
 
     acquire: Callable[[], World]
@@ -70,7 +70,7 @@ class WorldSessions:
         """Begin a session, or continue the one of a ``record``, and answer with all that a page needs.
 
         Raises:
-            ValueError: the message is not allowed, or too many sessions are open.
+            ValueError: The message is not allowed, or too many sessions are open.
         """
         self.free_idle()
         if len(self._entries) >= MOST_SESSIONS:
@@ -94,12 +94,12 @@ class WorldSessions:
         """Answer one call of a page.
 
         Args:
-            call: one of :data:`CALLS`.
-            message: its content, with the key of a ``session``.
+            call: One of :data:`CALLS`.
+            message: Its content, with the key of a ``session``.
 
         Raises:
-            UnknownSession: the key is not one of an open session.
-            ValueError: the message is not allowed; the session has not changed.
+            UnknownSession: The key is not one of an open session.
+            ValueError: The message is not allowed; the session has not changed.
         """
         entry = self._find(message.get("session"))
         with entry.lock:

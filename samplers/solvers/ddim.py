@@ -26,7 +26,7 @@ class Churn:
     s_tmin and s_tmax are sigmas of the schedule in use (0 to 1 for flow and vp).
 
     Raises:
-        ValueError: s_churn negative, or s_tmin above s_tmax.
+        ValueError: S_churn negative, or s_tmin above s_tmax.
 
     Source: arXiv 2206.00364, algorithm 2, with the noise ratio sigma / alpha as its sigma.
     """
@@ -57,11 +57,11 @@ class DDIM:
     """First-order step that keeps the predicted noise; in the flow process it is Euler's method.
 
     Args:
-        eta: share of DDPM's noise that each step puts back, 0 (deterministic) to 1 (DDPM).
-        clip_x0: clamp the predicted x0 to [-clip_x0, clip_x0]; None leaves it. The noise follows from the clamped x0.
-        s_noise: factor on the noise that eta and churn add.
-        churn: off when None.
-        seed: of the added noise, item i using seed + i.
+        eta: Share of DDPM's noise that each step puts back, 0 (deterministic) to 1 (DDPM).
+        clip_x0: Clamp the predicted x0 to [-clip_x0, clip_x0]; None leaves it. The noise follows from the clamped x0.
+        s_noise: Factor on the noise that eta and churn add.
+        churn: Off when None.
+        seed: Of the added noise, item i using seed + i.
 
     Raises:
         ValueError: eta outside [0, 1], clip_x0 not above 0, s_noise negative.

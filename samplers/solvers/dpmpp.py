@@ -25,7 +25,7 @@ class FlowDPMpp:
         order: 1 or 2.
 
     Raises:
-        ValueError: order is not 1 or 2.
+        ValueError: Order is not 1 or 2.
 
     Source: arXiv 2211.01095, algorithm 2; parity with Wan2.2 at 42bf4cf, tests/vectors/samplers.
     """

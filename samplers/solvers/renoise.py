@@ -26,9 +26,9 @@ class Renoise:
     two is the uncut one, and two stages of one run share no noise.
 
     Args:
-        noise: called as ``noise(x, i)`` for the fresh noise of step i, like ``x`` (b, ...), i counted in the whole
+        noise: Called as ``noise(x, i)`` for the fresh noise of step i, like ``x`` (b, ...), i counted in the whole
             schedule where that is known; None draws it from the seed.
-        seed: of the noise, item k using seed + k, or the k-th of several.
+        seed: Of the noise, item k using seed + k, or the k-th of several.
 
     Source: guandeh17/Self-Forcing at 33593df, pipeline/causal_inference.py; tests/vectors/few_step.
     """

@@ -25,12 +25,12 @@ class FlowUniPC:
     Args:
         order: 1, 2 or 3.
         kind: "bh2" or "bh1", the paper's two choices of B(h).
-        disable_corrector: steps whose result is not corrected afterwards.
+        disable_corrector: Steps whose result is not corrected afterwards.
 
     The last step to sigma 0 returns x0 itself, for every order and kind (Wan's bh1 yields NaN there).
 
     Raises:
-        ValueError: order or kind is not one of those.
+        ValueError: Order or kind is not one of those.
 
     Source: UniPC, arXiv 2302.04867, algorithms 1 and 2; parity with Wan2.2 at 42bf4cf, tests/vectors/samplers.
     """

@@ -51,11 +51,11 @@ class ConvAlgorithm(Protocol):
 
         Args:
             window: (t, c, m a + 2, m b + 2), channels_last, with m the block.
-            filters: that of the frame itself, then (for a causal convolution) those of the frame before and the frame
+            filters: That of the frame itself, then (for a causal convolution) those of the frame before and the frame
                 before that, all transformed.
             bias: (o,).
-            workspace: for intermediate values.
-            earlier: how many frames at the front of the window are only looked back at.
+            workspace: For intermediate values.
+            earlier: How many frames at the front of the window are only looked back at.
 
         Returns:
             (t - earlier, o, m a, m b), channels_last, each side times ``scale``.
@@ -67,8 +67,8 @@ def select_algorithm(layer: CausalConv | Upsample, size: FeatureMapSize) -> Conv
     """Return the algorithm that is worthwhile for a layer, or None for torch's direct convolution.
 
     Args:
-        layer: a causal convolution, or an upsampling with its convolution.
-        size: of the layer's input, whole. On a small one the transformed filters would take more memory than the
+        layer: A causal convolution, or an upsampling with its convolution.
+        size: Of the layer's input, whole. On a small one the transformed filters would take more memory than the
             activations, and the time to make them would not be won back.
     """
     if isinstance(layer, CausalConv):
@@ -123,8 +123,8 @@ def estimate_workspace(network: Encoder | Decoder, size: FeatureMapSize) -> int:
     """Return how many bytes transformed filters and buffers take at most.
 
     Args:
-        network: the encoder or decoder.
-        size: of its input.
+        network: The encoder or decoder.
+        size: Of its input.
     """
     total, widest = 0, 0
     for layer, inside in trace_sizes(network.layers, size):

@@ -39,7 +39,7 @@ class _Winograd2d:
     """Winograd along both sides, F(m x m, 3x3); the products are matrix products, in bands that stay in the cache.
 
     Args:
-        block: outputs along a side, m.
+        block: Outputs along a side, m.
         filter_matrix: G, (m + 2, 3).
         transform_input: B^T along one side: m + 2 neighbours to m + 2 values, written to the second argument.
         transform_output: A^T along one side: m + 2 products to m outputs; the products are overwritten.

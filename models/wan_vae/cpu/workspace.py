@@ -20,9 +20,9 @@ class Workspace:
         """Return an uninitialised tensor of this shape on the CPU.
 
         Args:
-            name: which buffer; the tensor is valid until the same name and dtype are taken again.
-            *shape: of the tensor.
-            dtype: of the tensor.
+            name: Which buffer; the tensor is valid until the same name and dtype are taken again.
+            *shape: Of the tensor.
+            dtype: Of the tensor.
         """
         size = math.prod(shape)
         buffer = self._buffers.get((name, dtype))

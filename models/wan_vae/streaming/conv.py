@@ -23,9 +23,9 @@ class RowCounts:
     """The rows of the window over which a 3x3 convolution runs when the next rows have come.
 
     Args:
-        carried: rows kept from the chunks before, at first the row of zeros above the image.
-        done: rows of the result that are complete.
-        fill: rows of zeros below the window that complete the last block.
+        carried: Rows kept from the chunks before, at first the row of zeros above the image.
+        done: Rows of the result that are complete.
+        fill: Rows of zeros below the window that complete the last block.
     """
 
     carried: int

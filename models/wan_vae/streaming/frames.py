@@ -30,11 +30,11 @@ def stream_decoded(
     """Decode a batch of videos side by side, from after the first 1x1 convolution.
 
     Args:
-        decoder: the network.
-        config: of the VAE.
+        decoder: The network.
+        config: Of the VAE.
         z: (b, z, t, h, w) in the network's dtype.
-        tiling: the chunks.
-        on_progress: called after each chunk of rows.
+        tiling: The chunks.
+        on_progress: Called after each chunk of rows.
 
     Yields:
         (b, 3, 1, H, W), then (b, 3, 4k, H, W), float32, not clamped.
@@ -74,19 +74,19 @@ def stream_encoded(
     """Encode a batch of videos side by side, up to the last 1x1 convolution.
 
     Args:
-        encoder: the network.
-        config: of the VAE.
-        frames: pieces (b, 3, t, H, W), of any lengths.
-        tiling: the chunks.
-        pad: how the video is lengthened at its end.
-        prepare: called with the first frames of a video, before any is encoded.
+        encoder: The network.
+        config: Of the VAE.
+        frames: Pieces (b, 3, t, H, W), of any lengths.
+        tiling: The chunks.
+        pad: How the video is lengthened at its end.
+        prepare: Called with the first frames of a video, before any is encoded.
 
     Yields:
         Mean and log-variance (b, 2 z, t', h, w).
 
     Raises:
-        ValueError: a piece cannot be encoded, or is of another size than the first.
-        MemoryError: memory ran out; what was given cannot be done again in smaller chunks.
+        ValueError: A piece cannot be encoded, or is of another size than the first.
+        MemoryError: Memory ran out; what was given cannot be done again in smaller chunks.
     """
     pieces = _check_pieces(frames, config)
     start = next(pieces, None)
@@ -121,7 +121,7 @@ def _check_pieces(frames: Iterable[Tensor], config: WanVAEConfig) -> Iterator[Te
     """Yield the pieces of a video, each checked.
 
     Raises:
-        ValueError: one cannot be encoded, or is of another size than the first.
+        ValueError: One cannot be encoded, or is of another size than the first.
     """
     first: list[int] | None = None
     for piece in frames:
@@ -137,7 +137,7 @@ def _group_frames(pieces: Iterable[Tensor], config: WanVAEConfig, pad: str | Non
     """Yield the first frame, then ``step`` at a time; the end is lengthened by its last frame where ``pad`` says so.
 
     Raises:
-        ValueError: the video's length is not 4n+1, and ``pad`` is None.
+        ValueError: The video's length is not 4n+1, and ``pad`` is None.
     """
     held: Tensor | None = None
     count, wanted = 0, 1

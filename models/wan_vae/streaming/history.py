@@ -21,8 +21,8 @@ class FrameCache:
     Each row is read once and then overwritten, so that one buffer is enough.
 
     Args:
-        keep: how many frames the layer looks back.
-        rows: height of its input.
+        keep: How many frames the layer looks back.
+        rows: Height of its input.
     """
 
     def __init__(self, keep: int, rows: int) -> None:
@@ -60,7 +60,7 @@ class History:
     """The caches of all layers of a video, and what else outlives a chunk of frames.
 
     Args:
-        is_first: whether the video's first frame, which is a chunk of its own, is being done.
+        is_first: Whether the video's first frame, which is a chunk of its own, is being done.
     """
 
     is_first: bool = True
@@ -79,8 +79,8 @@ class Resources:
     """What the layers of one run share.
 
     Args:
-        workspace: for the convolution algorithms of CPUs; None takes direct convolutions.
-        history: of a video that comes a few frames at a time; None where all of it comes at once.
+        workspace: For the convolution algorithms of CPUs; None takes direct convolutions.
+        history: Of a video that comes a few frames at a time; None where all of it comes at once.
     """
 
     workspace: Workspace | None = None

@@ -51,9 +51,9 @@ def norm_into(x: Tensor, norm: PixelNorm, out: Tensor, silu: bool = False) -> No
 
     Args:
         x: (t, c, n, w).
-        norm: the layer.
-        out: where the result goes, of the same shape and dtype.
-        silu: apply SiLU after the norm.
+        norm: The layer.
+        out: Where the result goes, of the same shape and dtype.
+        silu: Apply SiLU after the norm.
     """
     if has_fused_norm(x):
         y = norm(x)

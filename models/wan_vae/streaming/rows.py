@@ -49,9 +49,9 @@ def make_streaming(layers: Iterable[nn.Module], size: FeatureMapSize, shared: Re
     """Make the streaming counterparts of some consecutive layers, at the top of an image, video or chunk of frames.
 
     Args:
-        layers: in the order in which they run.
-        size: of the first one's input, whole, with all frames of the video.
-        shared: what the layers share.
+        layers: In the order in which they run.
+        size: Of the first one's input, whole, with all frames of the video.
+        shared: What the layers share.
     """
     kinds: dict[type[nn.Module], Callable[..., StreamingLayer]] = {
         CausalConv: StreamingConv, Head: _make_head, Residual: StreamingResidual, Downsample: StreamingDownsample,
@@ -64,10 +64,10 @@ def run_streaming(layers: Sequence[StreamingLayer], x: Tensor, last: bool, chunk
     """Send rows through some layers and yield the result's rows as they are complete.
 
     Args:
-        layers: in the order in which they run.
-        x: the next rows, (t, c, n, w).
-        last: whether no more rows follow.
-        chunk_pixels: about how many pixels a layer takes at a time.
+        layers: In the order in which they run.
+        x: The next rows, (t, c, n, w).
+        last: Whether no more rows follow.
+        chunk_pixels: About how many pixels a layer takes at a time.
     """
     for i, layer in enumerate(layers):
         rows = max(1, chunk_pixels // (x.shape[0] * x.shape[3] * layer.growth))

@@ -32,10 +32,10 @@ class Run:
     """An encoder or decoder that is about to run on an image or video.
 
     Args:
-        network: the encoder or decoder.
-        config: of the VAE.
-        size: of the network's input, of as many frames as come at once.
-        plan: the chunks.
+        network: The encoder or decoder.
+        config: Of the VAE.
+        size: Of the network's input, of as many frames as come at once.
+        plan: The chunks.
     """
 
     network: Encoder | Decoder
@@ -76,8 +76,8 @@ class Part:
     """Pixels that are done.
 
     Args:
-        frame: of the first of them.
-        row: of the first of them.
+        frame: Of the first of them.
+        row: Of the first of them.
         pixels: (t, c, rows, W).
     """
 
@@ -93,11 +93,11 @@ def encode_batch(
     """Encode images or videos one at a time, up to the last 1x1 convolution.
 
     Args:
-        encoder: the network.
-        config: of the VAE.
-        pixels: in [-1, 1], on any device.
-        tiling: the chunks.
-        on_progress: called after each chunk.
+        encoder: The network.
+        config: Of the VAE.
+        pixels: In [-1, 1], on any device.
+        tiling: The chunks.
+        on_progress: Called after each chunk.
 
     Shapes:
         (b, 3, t, H, W) -> mean and log-variance (b, 2 z, t', h, w).
@@ -121,11 +121,11 @@ def encode_chunk(run: Run, pixels: Tensor, chunk_pixels: int, shared: Resources,
     """Encode the frames that come at once.
 
     Args:
-        run: the encoder and its chunks.
-        pixels: all frames, or the next ones.
-        chunk_pixels: about how many pixels a layer takes at a time.
-        shared: what the layers share.
-        report: called after each chunk of rows.
+        run: The encoder and its chunks.
+        pixels: All frames, or the next ones.
+        chunk_pixels: About how many pixels a layer takes at a time.
+        shared: What the layers share.
+        report: Called after each chunk of rows.
 
     Shapes:
         (3, t, H, W) -> (t', 2 z, h, w).
@@ -155,12 +155,12 @@ def decode_batch(
     """Decode latents one at a time, from after the first 1x1 convolution.
 
     Args:
-        decoder: the network.
-        config: of the VAE.
-        z: latents in the network's dtype.
-        tiling: the chunks.
-        on_progress: called after each chunk.
-        out: where the result goes, on any device, in any dtype; None makes it in float32 beside ``z``.
+        decoder: The network.
+        config: Of the VAE.
+        z: Latents in the network's dtype.
+        tiling: The chunks.
+        on_progress: Called after each chunk.
+        out: Where the result goes, on any device, in any dtype; None makes it in float32 beside ``z``.
 
     Shapes:
         (b, z, t, h, w) -> (b, 3, t', H, W), not clamped.
@@ -190,9 +190,9 @@ def decode_parts(run: Run, z: Tensor, chunk_pixels: int) -> Iterator[tuple[int, 
     """Decode a latent (z, t, h, w); yield which chunk of frames is being done, and its pixels as they are done.
 
     Args:
-        run: the decoder and its chunks.
-        z: the whole latent.
-        chunk_pixels: about how many pixels a layer takes at a time.
+        run: The decoder and its chunks.
+        z: The whole latent.
+        chunk_pixels: About how many pixels a layer takes at a time.
     """
     shared, frame = run.make_resources(), 0
     for j, chunk in enumerate(run.split_frames(z)):

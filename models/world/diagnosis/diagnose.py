@@ -47,17 +47,17 @@ def diagnose(
     """Predict a true video in four ways and compare.
 
     Args:
-        world: to diagnose.
+        world: To diagnose.
         frames: (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1], more than ``context_window`` of them; several videos give
             steadier figures. Their actions are inferred by the latent action model (without one: no actions).
-        config: as for :func:`rollout`; one frame is predicted at a time, and the arms set the feedback.
-        seed: of sampling and of the frames that the masking test masks.
-        metrics: measures of likeness besides PSNR, by their names; each takes predicted and true frames
+        config: As for :func:`rollout`; one frame is predicted at a time, and the arms set the feedback.
+        seed: Of sampling and of the frames that the masking test masks.
+        metrics: Measures of likeness besides PSNR, by their names; each takes predicted and true frames
             (b, n, 3, S, S) in [-1, 1] and returns (b, n).
-        on_progress: as for :func:`rollout`.
+        on_progress: As for :func:`rollout`.
 
     Raises:
-        ValueError: the video does not fit the world or is too short.
+        ValueError: The video does not fit the world or is too short.
     """
     config = replace(config or RolloutConfig(), horizon=1, teacher_forced=False, context_actions="history")
     videos = check_context(world, frames, config, steps=1)

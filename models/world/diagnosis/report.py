@@ -24,8 +24,8 @@ class ActionEffect:
 
     Attributes:
         between_actions: RMS difference in [0, 1] between the next frames of two actions.
-        between_frames: the same between neighbouring true frames, as a measure.
-        gain: dB by which the true action predicts better than another.
+        between_frames: The same between neighbouring true frames, as a measure.
+        gain: DB by which the true action predicts better than another.
     """
 
     between_actions: float
@@ -43,13 +43,13 @@ class Diagnosis:
     """What :func:`diagnose` found.
 
     Attributes:
-        mse: per arm of :data:`ARMS`, (n,) mean squared error of each predicted frame in [0, 1], over all videos.
-        first_frame: number (from 0) in the video of the first predicted frame.
-        frames: per arm, the first video's frames (n, 3, S, S) in [-1, 1]; under ``truth`` the true ones.
-        flip_rate: share of a predicted frame's tokens that change when its pixels are tokenised again.
-        masked_loss: dB that a step loses when a quarter of its context frames is masked.
-        actions: their effect, or None for a world without an action model.
-        scores: per measure (PSNR, and those that were asked for) and arm, (b, n): each frame of each video.
+        mse: Per arm of :data:`ARMS`, (n,) mean squared error of each predicted frame in [0, 1], over all videos.
+        first_frame: Number (from 0) in the video of the first predicted frame.
+        frames: Per arm, the first video's frames (n, 3, S, S) in [-1, 1]; under ``truth`` the true ones.
+        flip_rate: Share of a predicted frame's tokens that change when its pixels are tokenised again.
+        masked_loss: DB that a step loses when a quarter of its context frames is masked.
+        actions: Their effect, or None for a world without an action model.
+        scores: Per measure (PSNR, and those that were asked for) and arm, (b, n): each frame of each video.
     """
 
     mse: dict[str, Tensor]

@@ -195,7 +195,7 @@ class LegacyActionModel(nn.Module):
         """Return the ids of the codebook vectors nearest to the transitions.
 
         Raises:
-            ValueError: there is only one frame.
+            ValueError: There is only one frame.
         """
         if frames.shape[1] < 2:
             raise ValueError(f"frames: {frames.shape[1]} given, but an action lies between two; give at least 2.")

@@ -42,7 +42,7 @@ class LegacyWorld(World):
         """Refuse settings that only the current format has.
 
         Raises:
-            ValueError: there is such a setting.
+            ValueError: There is such a setting.
         """
         if config.temperature:
             raise ValueError(

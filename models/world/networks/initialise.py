@@ -17,8 +17,8 @@ def initialise(tensor: Tensor, fill: Callable[[Tensor], object]) -> Tensor:
     fill nothing.
 
     Args:
-        tensor: any tensor that autograd does not track yet.
-        fill: writes into the tensor that it is given.
+        tensor: Any tensor that autograd does not track yet.
+        fill: Writes into the tensor that it is given.
     """
     if not tensor.is_meta:
         with torch.no_grad():

@@ -45,7 +45,7 @@ def require_action_model(model: Model | None) -> Model:
     """Return the latent action model of a world.
 
     Raises:
-        ValueError: the world was opened without one.
+        ValueError: The world was opened without one.
     """
     if model is None:
         raise ValueError(
@@ -121,7 +121,7 @@ class LatentActionModel(nn.Module):
         """Return the action ids between neighbouring frames: (b, t, 3, S, S) -> (b, t - 1).
 
         Raises:
-            ValueError: there is only one frame.
+            ValueError: There is only one frame.
         """
         if frames.shape[1] < 2:
             raise ValueError(

@@ -56,10 +56,10 @@ def temporal_position_embedding(start: int, frames: int, embed_dim: int, like: T
     """Return the embedding (frames, 1, embed_dim) of the window's positions start, start + 1, ..., zeros in front.
 
     Args:
-        start: position of the first frame in the window.
-        frames: how many positions.
-        embed_dim: width of a patch's embedding.
-        like: gives device and dtype.
+        start: Position of the first frame in the window.
+        frames: How many positions.
+        embed_dim: Width of a patch's embedding.
+        like: Gives device and dtype.
     """
     _, _, time = split_embedding(embed_dim)
     table = _interleave_sin_cos(torch.arange(start, start + frames, device=like.device), time).to(like.dtype)

@@ -12,12 +12,12 @@ class NetworkSizes:
     """What the networks have in common: square frames, cut into square patches, for a transformer of blocks.
 
     Args:
-        frame_size: side in pixels.
-        patch_size: side in pixels; it divides frame_size.
-        embed_dim: width of a patch's embedding.
-        num_heads: of the attention; they divide embed_dim.
-        hidden_dim: nominal width of the feed-forward layers.
-        num_blocks: of the transformer.
+        frame_size: Side in pixels.
+        patch_size: Side in pixels; it divides frame_size.
+        embed_dim: Width of a patch's embedding.
+        num_heads: Of the attention; they divide embed_dim.
+        hidden_dim: Nominal width of the feed-forward layers.
+        num_blocks: Of the transformer.
     """
 
     frame_size: int

@@ -29,13 +29,13 @@ class TransformerConfig:
     """Sizes of one transformer.
 
     Attributes:
-        embed_dim: width of a patch's embedding (even).
-        num_heads: divides embed_dim.
-        hidden_dim: nominal width of the feed-forward layer, two thirds of which are built (SwiGLU).
-        num_blocks: depth.
-        action_dim: width of the action vector, or None for a transformer without actions (RMSNorm instead of FiLM).
-        num_experts: of the mixture of experts; 0 is the plain feed-forward layer.
-        top_k_experts: how many experts each patch is sent to.
+        embed_dim: Width of a patch's embedding (even).
+        num_heads: Divides embed_dim.
+        hidden_dim: Nominal width of the feed-forward layer, two thirds of which are built (SwiGLU).
+        num_blocks: Depth.
+        action_dim: Width of the action vector, or None for a transformer without actions (RMSNorm instead of FiLM).
+        num_experts: Of the mixture of experts; 0 is the plain feed-forward layer.
+        top_k_experts: How many experts each patch is sent to.
     """
 
     embed_dim: int
@@ -67,9 +67,9 @@ class KVCache:
     """What decoding needs of the context.
 
     Attributes:
-        frames: how many context frames are cached.
-        keys_values: per block, the temporal keys and values of the context, (b, t, p, e) each.
-        modulations: per block, what the actions do to the frames to come.
+        frames: How many context frames are cached.
+        keys_values: Per block, the temporal keys and values of the context, (b, t, p, e) each.
+        modulations: Per block, what the actions do to the frames to come.
     """
 
     frames: int
@@ -164,9 +164,9 @@ class TemporalAttention(_Attention):
         """Attend, add, normalise, and return the frames' own keys and values too.
 
         Args:
-            x: frames (b, n, p, e).
-            modulation: what the actions do to them.
-            cached: keys and values of the frames before them, or None.
+            x: Frames (b, n, p, e).
+            modulation: What the actions do to them.
+            cached: Keys and values of the frames before them, or None.
         """
         k, v = own = self.project_keys_values(x)
         if cached is not None:

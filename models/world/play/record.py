@@ -27,9 +27,9 @@ class SessionRecord:
     """A played session.
 
     Attributes:
-        seed: item i of a batch has seed + i.
-        actions: for each item its actions, all of one length.
-        settings: the settings and the step (from 0) from which on each holds; the first at step 0.
+        seed: Item i of a batch has seed + i.
+        actions: For each item its actions, all of one length.
+        settings: The settings and the step (from 0) from which on each holds; the first at step 0.
     """
 
     seed: int
@@ -57,7 +57,7 @@ class SessionRecord:
         """Read a record from its ``text``.
 
         Raises:
-            ValueError: it is not a record, or an entry is not allowed.
+            ValueError: It is not a record, or an entry is not allowed.
         """
         try:
             found = json.loads(text)
@@ -113,7 +113,7 @@ def read_settings(config: RolloutConfig, values: dict[str, Any]) -> RolloutConfi
     """Return settings with some replaced by values from outside, whose types are checked.
 
     Raises:
-        ValueError: a name, a type or a value is not allowed.
+        ValueError: A name, a type or a value is not allowed.
     """
     for name, value in values.items():
         expected = type(getattr(config, name, value))
@@ -133,13 +133,13 @@ def replay(
     """Make the frames of a session again, with :func:`rollout`.
 
     Args:
-        world: that was played.
-        context: the frames that the session began with.
-        record: of the session.
-        on_progress: as :func:`rollout` calls it, over all steps.
+        world: That was played.
+        context: The frames that the session began with.
+        record: Of the session.
+        on_progress: As :func:`rollout` calls it, over all steps.
 
     Raises:
-        ValueError: the record holds no steps, or does not fit the world or the context.
+        ValueError: The record holds no steps, or does not fit the world or the context.
     """
     if not record.steps:
         raise ValueError("session: no step was played; play at least one.")

@@ -27,9 +27,9 @@ class _Moment:
     """Where a session stands after a number of steps.
 
     Attributes:
-        step: how many steps were taken.
-        window: the last frames, on the world's device.
-        generators: the states of the generators of each item.
+        step: How many steps were taken.
+        window: The last frames, on the world's device.
+        generators: The states of the generators of each item.
         frame: (b, 3, S, S) on the CPU, what is seen.
     """
 
@@ -45,22 +45,22 @@ class WorldSession:
     The same seed, actions and settings make the same bytes, here and in :func:`replay`, which uses :func:`rollout`.
 
     Attributes:
-        world: that is played.
-        config: the settings of the next step.
-        seed: of item 0; item i has seed + i.
+        world: That is played.
+        config: The settings of the next step.
+        seed: Of item 0; item i has seed + i.
     """
 
     def __init__(self, world: World, context: Tensor, config: RolloutConfig | None = None, seed: int = 0) -> None:
         """Begin at the end of a video.
 
         Args:
-            world: to play.
-            context: frames (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1], at least ``context_window`` of them.
-            config: the settings; ``horizon`` must be 1 and ``teacher_forced`` off.
-            seed: of drawn tokens.
+            world: To play.
+            context: Frames (b, t, 3, S, S) or (t, 3, S, S) in [-1, 1], at least ``context_window`` of them.
+            config: The settings; ``horizon`` must be 1 and ``teacher_forced`` off.
+            seed: Of drawn tokens.
 
         Raises:
-            ValueError: context or settings do not fit the world.
+            ValueError: Context or settings do not fit the world.
         """
         self.world, self.seed, self.config = world, seed, config or RolloutConfig()
         _check_config(world, self.config)
@@ -100,10 +100,10 @@ class WorldSession:
         """Change settings from the next step on.
 
         Args:
-            **settings: fields of :class:`RolloutConfig`.
+            **settings: Fields of :class:`RolloutConfig`.
 
         Raises:
-            ValueError: a setting is not allowed; nothing changes.
+            ValueError: A setting is not allowed; nothing changes.
         """
         config = override_config(self.config, settings)
         _check_config(self.world, config)
@@ -114,15 +114,15 @@ class WorldSession:
         """Play one frame.
 
         Args:
-            action: id for all items, or one for each.
-            on_step: called before every decoding step with its number; what it raises ends the step, and nothing has
+            action: Id for all items, or one for each.
+            on_step: Called before every decoding step with its number; what it raises ends the step, and nothing has
                 changed.
 
         Returns:
             The next frame, (b, 3, S, S) in [-1, 1] (unless clamp is off), float32 on the CPU.
 
         Raises:
-            ValueError: the world does not have the action.
+            ValueError: The world does not have the action.
         """
         now = self._kept[-1]
         actions = self._check_action(action)
@@ -145,7 +145,7 @@ class WorldSession:
         """Take back ``count`` steps, as if never played, and return the frame (b, 3, S, S) that is seen then.
 
         Raises:
-            ValueError: fewer steps than that were played.
+            ValueError: Fewer steps than that were played.
         """
         check_minimum("undo", count, 0)
         if count > self.steps:
@@ -182,7 +182,7 @@ class WorldSession:
         """Play what a record says from the start, with its settings, and return this session.
 
         Raises:
-            ValueError: the record does not fit this session or its world.
+            ValueError: The record does not fit this session or its world.
         """
         if record.seed != self.seed or len(record.actions) != len(self._actions):
             raise ValueError(
@@ -205,7 +205,7 @@ class WorldSession:
         Those that are no longer held are played again.
 
         Args:
-            first: number of the first frame; 0 is the last of the context.
+            first: Number of the first frame; 0 is the last of the context.
         """
         if first >= self._kept[0].step:
             return torch.stack([moment.frame for moment in self._kept if moment.step >= first], dim=1)
@@ -257,7 +257,7 @@ def _check_config(world: World, config: RolloutConfig) -> None:
     """Refuse settings that cannot be played.
 
     Raises:
-        ValueError: the horizon is not 1, teacher forcing is on, or the world's format lacks a setting.
+        ValueError: The horizon is not 1, teacher forcing is on, or the world's format lacks a setting.
     """
     if config.horizon != 1 or config.teacher_forced:
         raise ValueError("horizon, teacher_forced: a session plays one frame for each action; use 1 and off.")
