@@ -75,7 +75,7 @@ def _play_headless(options: argparse.Namespace) -> None:
     check_video_name(out, options.fps)
     check_folder(out.parent)
     world, config, context = _open(options)
-    actions = parse_actions(options.actions or "")
+    actions = parse_actions(options.actions or "", world.action_names)
     if not isinstance(actions, list):
         raise ValueError("--headless plays what --actions lists; write ids such as '0, 3, 3x4'.")
     session = WorldSession(world, context, config, options.seed)

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from wan_lite.cli import main
-from wan_lite.cli.arguments import split_name
+from wan_lite.file_parts import split_name
 from wan_lite.models.text_embeds import save_text_embeds
 from wan_lite.pipeline import generation
 
