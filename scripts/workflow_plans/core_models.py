@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from build_workflows import Box, Group, Plan
 
-from workflow_plans.parts import MODELS, PROMPT, WAN_NEGATIVE, decode_and_save, encode, load_model, load_umt5, load_vae
+from workflow_plans.parts import (
+    MODELS,
+    PROMPT,
+    WAN_NEGATIVE,
+    decode_and_save,
+    encode,
+    load_model,
+    load_qwen_words,
+    load_umt5,
+    load_vae,
+)
 
 
 def plan_wan_still(name: str, note: str, model: str, vae: str, shift: float, size: tuple[int, int]) -> Plan:
@@ -102,9 +112,7 @@ Everything else is core's own graph: shift 3.1 on the model, **euler**, **simple
         ],
         [
             Group("Words", [
-                Box("clip", "CLIPLoader", "Text encoder: Qwen 2.5 VL", {
-                    "clip_name": "qwen_2.5_vl_7b_fp8_scaled.safetensors", "type": "qwen_image",
-                }, models={"qwen_2.5_vl_7b_fp8_scaled.safetensors": MODELS["qwen_2.5_vl_7b_fp8_scaled.safetensors"]}),
+                load_qwen_words(),
                 encode("positive", "Prompt", PROMPT),
                 encode("negative", "Negative", ""),
             ]),

@@ -6,7 +6,7 @@ from build_workflows import Box, Group, Plan
 
 from wan_lite.models.known_students import load_known_students
 from wan_lite.samplers.formatting import format_timesteps
-from workflow_plans.parts import DEMO, MODELS, PROMPT, encode, load_model, load_umt5, load_vae
+from workflow_plans.parts import DEMO, MODELS, PROMPT, encode, load_model, load_qwen_words, load_umt5, load_vae
 
 STUDENTS = load_known_students().students
 VIDEO = {"width": 832, "height": 480, "length": 81}
@@ -194,9 +194,7 @@ The 8-step file is recognised as well: change the name in *Load LoRA*.""",
         ],
         [
             Group("Words", [
-                Box("clip", "CLIPLoader", "Text encoder: Qwen 2.5 VL", {
-                    "clip_name": "qwen_2.5_vl_7b_fp8_scaled.safetensors", "type": "qwen_image",
-                }, models={"qwen_2.5_vl_7b_fp8_scaled.safetensors": MODELS["qwen_2.5_vl_7b_fp8_scaled.safetensors"]}),
+                load_qwen_words(),
                 encode("positive", "Prompt", PROMPT),
             ]),
         ],

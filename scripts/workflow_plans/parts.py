@@ -98,6 +98,13 @@ def load_umt5(title: str = "Text encoder: umT5, type wan") -> Box:
     return Box("clip", "CLIPLoader", title, {"clip_name": UMT5, "type": "wan"}, models={UMT5: MODELS[UMT5]})
 
 
+def load_qwen_words() -> Box:
+    """Return core's loader of Qwen-Image's text encoder."""
+    name = "qwen_2.5_vl_7b_fp8_scaled.safetensors"
+    values = {"clip_name": name, "type": "qwen_image"}
+    return Box("clip", "CLIPLoader", "Text encoder: Qwen 2.5 VL", values, models={name: MODELS[name]})
+
+
 def load_model(name: str, title: str = "Model") -> Box:
     """A diffusion model in core's loader."""
     return Box("model", "UNETLoader", title, {"unet_name": name}, models={name: MODELS[name]})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from host.client import Client
 from host.comfyui import ComfyUI
@@ -25,6 +26,7 @@ def later(comfyui: ComfyUI, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     place = base / "custom_nodes" / PACK_NAME
     place.unlink()
     place.symlink_to(Path(__file__).parent / "grown_pack", target_is_directory=True)
+    Image.new("RGB", (64, 64)).save(base / "input" / "example.png")  # every ComfyUI comes with an image of this name
     with Server(comfyui, base, environment={"WAN_LITE_PACK": str(PACK)}) as server:
         yield Client(server)
 

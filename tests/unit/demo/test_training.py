@@ -246,7 +246,6 @@ def test_one_command_trains_in_an_order_that_can_work(monkeypatch: pytest.Monkey
         "vae",
         "vae --decoder",
         "world",
-        "world --keep",
     ]
     assert done.index("students flow ddim") < done.index("few_step")
     assert all(
