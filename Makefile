@@ -59,7 +59,7 @@ docs: $(VENV)/.ready-docs
 	$(PY) scripts/docs.py $(ARGS)
 
 bench: $(VENV)/.ready-test
-	@for script in $(filter-out timing,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do \
+	@for script in $(filter-out timing counting,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do \
 		echo "== wan_lite.benchmarks.$$script"; $(PY) -m wan_lite.benchmarks.$$script $(ARGS) || exit 1; \
 	done
 

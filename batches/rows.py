@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..printable import SentenceError
+from ..printable import SentenceError, make_file_name
 
 __all__ = ["NAME", "Row", "RowFile", "RowsError", "make_key"]
 
@@ -80,7 +80,7 @@ class RowFile:
         for row in self:
             count += 1
             if NAME in row.values:
-                names.append(_hash(row.name))
+                names.append(_hash(make_file_name(row.name)))
         if not count:
             raise RowsError(f"{self.path.name}: holds no row; write the columns first, then one run a line.")
         self._check_names(names)
@@ -154,12 +154,13 @@ class RowFile:
             return
         seen: dict[str, int] = {}
         for row in self:
-            if NAME in row.values and _hash(row.name) in doubled:
-                if row.name in seen:
+            file = make_file_name(row.name)
+            if NAME in row.values and _hash(file) in doubled:
+                if file in seen:
                     raise self._refuse(
-                        row.line, f"is named {row.name!r} like line {seen[row.name]}; give each row a name of its own"
+                        row.line, f"is named {row.name!r} like line {seen[file]}; give each row a name of its own"
                     )
-                seen[row.name] = row.line
+                seen[file] = row.line
 
 
 def make_key(*parts: object) -> str:

@@ -97,7 +97,7 @@ class Validation:
     def run(self, step: int) -> list[Path]:
         """Sample every prompt now; return the files that were written."""
         network, contract = self.student.network, self.contract or self.student.contract
-        was_training = network.training
+        modes = {module: module.training for module in network.modules()}
         network.eval()
         try:
             images = generate(
@@ -109,7 +109,8 @@ class Validation:
                 batch=len(self.prompts),
             )
         finally:
-            network.train(was_training)
+            for module, mode in modes.items():
+                module.training = mode
         assert contract is not None  # generate has refused it
         return [
             self._save(step, index, caption, image, contract)

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,11 @@ def encode_prompts(
     """
     if not prompts:
         raise ValueError("prompts is empty; give at least one prompt.")
-    tokenize, encoder = open_text_encoder(Path(source), dtype)
+    return encode_with(*open_text_encoder(Path(source), dtype), prompts, device=device)
+
+
+def encode_with(tokenize: Any, encoder: Any, prompts: Sequence[str], *, device: str = "cpu") -> list[Tensor]:
+    """Encode prompts as :func:`encode_prompts` does, with an encoder that :func:`open_text_encoder` has opened."""
     encoder = encoder.to(device)
     embeddings = []
     for prompt in prompts:

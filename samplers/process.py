@@ -85,7 +85,7 @@ class NoiseProcess:
         Shapes: x0 and noise (b, ...); sigma a number or (b,), one for each item. Result like x0.
 
         Raises:
-            ValueError: X0 and noise differ in shape.
+            ValueError: Noise differs from x0 in shape.
         """
         if x0.shape != noise.shape:
             raise ValueError(

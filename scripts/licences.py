@@ -13,7 +13,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 
 OWN = "wan-lite"
-EXTRAS = ("text", "video", "check", "world", "completion")
+EXTRAS = ("text", "video", "check", "world", "completion", "queue", "ray", "play")
 """Extras that users install; those for developers are not passed on."""
 ALLOWED = re.compile(
     r"apache|\bmit\b|mit-cmu|bsd|\bisc\b|\bpsf|python software foundation|hpnd|mozilla|mpl|unlicense|zlib|0bsd|cc0"

@@ -95,13 +95,15 @@ def run_on_ray(groups: Iterator[Group], place: Workplace) -> Iterator[list[Recor
         import ray
     except ImportError as error:
         raise ValueError("--engine ray needs Ray; install it with pip install 'wan-lite[ray]'.") from error
+    blocks = [pyarrow.table({"group": [pickle.dumps(group)]}) for group in groups]
+    if not blocks:
+        return
     # one more than the workers need: Ray Data has tasks of its own, which would wait for ever
     ray.init(
         address=place.address, num_cpus=None if place.address else len(place.devices) + 1, logging_level=logging.ERROR
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    blocks = [pyarrow.table({"group": [pickle.dumps(group)]}) for group in groups]
     try:
         found = ray.data.from_arrow(blocks).map_batches(
             type(
@@ -146,7 +148,12 @@ class _Pool:
         if self._executor is None:
             arguments = (self.place.folder, self.device, self.place.threads)
             self._executor = ProcessPoolExecutor(1, get_context("spawn"), _start_worker, arguments)
-        self.running[self._executor.submit(_run_group, group)] = group
+        try:
+            future = self._executor.submit(_run_group, group)
+        except BrokenProcessPool as error:  # it has died since; collect finds it
+            future = Future()
+            future.set_exception(error)
+        self.running[future] = group
 
     def collect(self) -> tuple[list[list[Record]], list[Group]]:
         """Return what is finished, and the groups of a process that died."""

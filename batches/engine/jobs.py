@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
+from ...file_parts import split_name
 from ...models.world import RolloutConfig
 from ...pipeline.contracts import Overrides
 from ..rows import NAME, Row, RowsError
@@ -73,7 +74,8 @@ class ImageJob:
         """The files that must be there."""
         models = self.models
         named = (models.student, models.vae, models.text_encoder, models.lora)
-        return [path for path in named if path is not None]
+        texts = [self.embeds, self.negative] if self.embeds is not None else []
+        return [path for path in named if path is not None] + [str(split_name(t)[0]) for t in texts if t is not None]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class WorldJob:
     @property
     def files(self) -> list[str]:
         """The files that must be there."""
-        return [self.world]
+        return [self.world, str(split_name(self.clip)[0])]
 
 
 Job: TypeAlias = ImageJob | WorldJob

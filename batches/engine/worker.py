@@ -23,7 +23,7 @@ from ...models.world import World, fit_frames, parse_actions, rollout
 from ...pipeline.contracts import resolve_contract
 from ...pipeline.generation import Prompts, check_vae, choose_rounding, decode_images, sample_latents, save_png
 from ...pipeline.pictures.convert import to_unit
-from ...pipeline.text_encoder import encode_prompts
+from ...pipeline.text_encoder import encode_with, open_text_encoder
 from ...pipeline.videos.reading import Excerpt, open_video, read_frames
 from ...pipeline.videos.writing import write_video
 from ...printable import make_file_name, make_line
@@ -56,6 +56,7 @@ class Worker:
     threads: int = 1
     _loaded: dict[object, Any] = field(default_factory=dict)
     _texts: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    _encoder: tuple[str, Any, Any] | None = None
 
     def run(self, group: Group) -> list[Record]:
         """Run a group, write its files, and say what became of each row: a failure is a record, too."""
@@ -70,6 +71,10 @@ class Worker:
         try:
             results = list(work(group))
         except (ValueError, NonFiniteError, FileNotFoundError) as error:
+            if len(group.rows) > 1:  # one of them is to blame, and the others do not fail with it
+                for item in group.rows:
+                    yield from self._run_rows(replace(group, rows=(item,)))
+                return
             for row, _, key in group.rows:
                 yield Record(row.index, key, FAILED, (), dict(row.values), make_line(str(error)))
             return
@@ -114,8 +119,15 @@ class Worker:
         if key not in self._texts:
             if len(self._texts) >= MOST_TEXTS:
                 self._texts.clear()
-            self._texts[key] = _select_text(text) if source is None else encode_prompts(source, [text])[0]
+            self._texts[key] = _select_text(text) if source is None else self._encode(source, text)
         return self._texts[key].to(self.device)
+
+    def _encode(self, source: str, text: str) -> Tensor:
+        """Encode words with the encoder that stays open, on the CPU."""
+        if self._encoder is None or self._encoder[0] != source:
+            self._encoder = (source, *open_text_encoder(Path(source), torch.bfloat16))
+        _, tokenize, encoder = self._encoder
+        return encode_with(tokenize, encoder, [text])[0]
 
     def _roll_out(self, group: Group) -> Iterator[tuple[str, dict[str, Any]]]:
         """Write a video for each row; yield the names of the files and what is worth keeping."""

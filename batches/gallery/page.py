@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -61,7 +62,8 @@ def _list_items(folder: Path, path: Path) -> Iterator[dict[str, Any]]:
         if record.files:
             file = (folder / record.files[0]["path"]).resolve()
             item["file"] = quote(_make_relative(file, start))
-            item["image"] = _make_thumbnail(file)
+            with contextlib.suppress(ManifestError):  # a video is linked, not shown
+                item["image"] = _make_thumbnail(file)
         yield item
 
 

@@ -59,7 +59,8 @@ def make_sheets(folder: Path, rows_by: str, columns_by: str, *, cell: int = 256)
 def find_value(record: Record, name: str) -> Any:
     """Return a record's column, what is known about it, or a field of its contract; None where there is none."""
     contract = record.about.get("contract") or {}
-    return next((place[name] for place in (record.values, record.about, contract) if name in place), None)
+    found = next((place[name] for place in (record.values, record.about, contract) if name in place), None)
+    return str(found) if isinstance(found, list | dict) else found
 
 
 def open_image(path: Path) -> Image.Image:

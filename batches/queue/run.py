@@ -243,12 +243,15 @@ async def _wait_for(state: _State, server: Server) -> None:
     Raises:
         QueueError: No server has answered for too long.
     """
+    state.last_answer = time.monotonic()  # it was there until now
     while not state.is_over:
         await asyncio.sleep(PAUSE)
         with contextlib.suppress(ServerLostError, ServerError):
-            await server.check(())
+            await server.check({node["class_type"] for node in state.prompt.values()})
             state.last_answer = time.monotonic()
             return
+        if state.running:  # another server is at work
+            state.last_answer = time.monotonic()
         if time.monotonic() - state.last_answer > state.plan.patience:
             raise QueueError(
                 f"no server has answered for {state.plan.patience:.0f} s; what is done is kept in {state.plan.folder}: "

@@ -186,7 +186,9 @@ class Server:
             async with self._http.request(method, self.url + path, timeout=timeout, **about) as answer:
                 content = await answer.read()
                 if answer.status >= 500:
-                    raise ServerLostError(f"{self.url} answered with {answer.status}")
+                    lost = ServerLostError(f"{self.url} answered with {answer.status}")
+                    lost.is_running = answer.status == 500  # it took the request, and failed at it
+                    raise lost
                 if answer.status >= 400:
                     raise RefusedError(_explain_refusal(answer.status, content))
                 return content

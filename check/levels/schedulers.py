@@ -71,7 +71,7 @@ def beta_levels(model: ModelSampling, steps: int, alpha: float = 0.6, beta: floa
     """Return the table's entries at the quantiles of a beta distribution; equal neighbours count once.
 
     Raises:
-        UnknownLevels: Scipy is not installed, or the distribution has no quantile here.
+        UnknownLevels: The package scipy is not installed, or the distribution has no quantile here.
     """
     try:
         from scipy.special import betaincinv

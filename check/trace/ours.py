@@ -112,6 +112,8 @@ class ContractTracer:
         if family != BY_HAND:
             known = self.contracts.family(family)
             return CannotTell(f"the family {family!r} is not known") if known is None else known
+        if re.search(r"\d{5}", str(values["denoising_steps"].value)):
+            return CannotTell("denoising_steps holds a number above 1000")
         steps = [int(word) for word in re.findall(r"\d+", str(values["denoising_steps"].value))]
         warp, shift = bool(values["warp"].value), float(values["shift"].value)
         cast = "float" if warp else "table"
@@ -125,7 +127,9 @@ class ContractTracer:
         if isinstance(number, CannotTell) or not number:
             return number if isinstance(number, CannotTell) else fields
         others = fields.get("alternatives", [])
-        return others[int(number) - 1] if number <= len(others) else CannotTell(f"there is no alternative {number:g}")
+        return (
+            others[int(number) - 1] if 1 <= number <= len(others) else CannotTell(f"there is no alternative {number:g}")
+        )
 
     def _find_of_model(self, node: Node) -> Fields | CannotTell:
         return self._find_of_files(self.models.of_input(node).files)

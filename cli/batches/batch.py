@@ -66,6 +66,8 @@ def _make_plan(options: argparse.Namespace) -> BatchPlan:
     wrong = [text for text in options.constants if "=" not in text]
     if wrong:
         raise ValueError(f"--set is {wrong[0]!r}; give COLUMN=VALUE, such as student=FILE.")
+    if any(text.partition("=")[0] == "name" for text in options.constants):
+        raise ValueError("--set name=... gives all rows one file; name each row in a column of the file.")
     devices = [name.strip() for name in options.devices.split(",")]
     if options.engine == "local":
         for name in dict.fromkeys(devices):

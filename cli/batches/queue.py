@@ -64,6 +64,10 @@ def run_queue(options: argparse.Namespace) -> int:
 
 
 def _make_plan(options: argparse.Namespace) -> QueuePlan:
+    try:
+        import aiohttp  # noqa: F401
+    except ImportError as error:
+        raise ValueError("queue needs aiohttp; install it (pip install wan-lite[queue]).") from error
     from ...batches.queue.run import QueuePlan
     from ...batches.rows import RowFile
 

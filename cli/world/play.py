@@ -41,6 +41,8 @@ def run_play(options: argparse.Namespace) -> None:
     """Open the page and wait, or play without one."""
     if not 0.1 <= options.fps <= 240 or not 1 <= options.scale <= 64:
         raise ValueError(f"--fps {options.fps}, --scale {options.scale}; allowed are 0.1 to 240, and 1 to 64.")
+    if not 0 <= options.port <= 65535:
+        raise ValueError(f"--port is {options.port}; allowed are 0 (a free one) to 65535.")
     if options.headless:
         _play_headless(options)
         return

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from ...check import Finding, Report, check_graph
 from ...check.explanations import EXPLANATIONS
-from ...check.graph.graph import WorkflowError
 from ...check.knowledge import ENDINGS, Knowledge
 from ...models.contract_files import list_contract_files
 from ..host.contracts import load_students
@@ -34,7 +33,7 @@ async def answer_check(request: web.Request) -> web.Response:
         raise refuse(web.HTTPBadRequest, f"workflow is {type(workflow).__name__}; send the graph as an object.")
     try:
         return web.json_response(await asyncio.to_thread(check_open_graph, workflow))
-    except WorkflowError as error:
+    except ValueError as error:  # of the graph, or of the user's own file of known students
         raise refuse(web.HTTPBadRequest, f"The graph cannot be checked: {error}") from None
     except RecursionError:
         raise refuse(web.HTTPBadRequest, "The graph cannot be checked: its nodes follow each other too far.") from None
@@ -66,9 +65,12 @@ def _bases(kind: str) -> list[str]:
 
 
 def _may_be_read(path: Path, base: Path) -> bool:
-    is_model = (path.suffix in ENDINGS and path.is_file()) or (path / "config.json").is_file()
-    root = base.resolve()
-    return is_model and all(file.resolve().is_relative_to(root) for file in list_contract_files(path))
+    try:
+        is_model = (path.suffix in ENDINGS and path.is_file()) or (path / "config.json").is_file()
+        root = base.resolve()
+        return is_model and all(file.resolve().is_relative_to(root) for file in list_contract_files(path))
+    except OSError:  # no disk has a name like this
+        return False
 
 
 def _describe(report: Report) -> dict[str, Any]:

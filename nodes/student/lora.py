@@ -51,7 +51,9 @@ class WanLiteLoadLoRA(Node):
     @classmethod
     def execute(cls, model: Any, lora_name: str, strength: float = 1.0, on_mismatch: str = "error") -> io.NodeOutput:
         applied = apply_lora(model, find_model(KIND, lora_name, "lora_name"), strength, on_mismatch)
-        show_text(cls.hidden, describe_lora(applied, lora_name))
+        show_text(
+            cls.hidden, describe_lora(applied, lora_name) if strength else f"{lora_name} is left out (strength 0)."
+        )
         report_problems(applied.problems, on_mismatch)
         return io.NodeOutput(applied.model)
 

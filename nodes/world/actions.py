@@ -39,7 +39,9 @@ class WanLiteWorldActions(Node):
                     "that is too short repeats its last one. Several lines are several rollouts.",
                     multiline=True,
                 ),
-                WorldModel.Input("world", optional=True, tooltip="For 'infer from frames' only."),
+                WorldModel.Input(
+                    "world", optional=True, tooltip="For 'infer from frames', and for the names of actions in text."
+                ),
                 io.Image.Input(
                     "frames",
                     optional=True,

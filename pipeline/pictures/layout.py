@@ -211,10 +211,10 @@ def draw_batches(batches: Sequence[Tensor], labels: str, grid: Grid) -> Tensor:
     texts = iter([line.strip() for line in lines] + [""] * (images - len(lines)))
     rows = [[(next(texts), to_pil(image[..., :3])) for image in batch] for batch in batches]
     columns = grid.columns
-    if len(rows) > 1 and not columns:
-        columns = max(map(len, rows))
+    if len(rows) > 1:
+        columns = columns or max(map(len, rows))
         paper = ("", Image.new("RGB", (1, 1), _PAPER))
-        rows = [[*row, *[paper] * (columns - len(row))] for row in rows]
+        rows = [[*row, *[paper] * (-len(row) % columns)] for row in rows]
     cells = [cell for row in rows for cell in row]
     return from_pil(draw_image_grid(cells, columns=columns, title=grid.title, cell=grid.cell))
 

@@ -81,6 +81,9 @@ class WorldSessions:
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._entries[key] = _Entry(stage, session, self._clock())
+            is_first = len(self._entries) == 1
+        if is_first:
+            self._sweep()
         return {
             "session": key,
             "world": world.describe(),
@@ -126,8 +129,16 @@ class WorldSessions:
         """Free the sessions that nobody has called for a while."""
         oldest = self._clock() - IDLE_SECONDS
         with self._lock:
-            for key in [key for key, entry in self._entries.items() if entry.used < oldest]:
+            for key in [key for key, entry in self._entries.items() if entry.used < oldest and not entry.lock.locked()]:
                 del self._entries[key]
+
+    def _sweep(self) -> None:
+        """Free idle sessions as long as there are any, also when nobody calls any more."""
+        self.free_idle()
+        if self._entries:
+            timer = threading.Timer(IDLE_SECONDS, self._sweep)
+            timer.daemon = True
+            timer.start()
 
     def _find(self, key: object) -> _Entry:
         self.free_idle()
@@ -208,7 +219,7 @@ _CALLS: dict[str, Callable[[WorldSession, Mapping[str, Any]], dict[str, Any]]] =
     "record": _record,
     "ping": _ping,
 }
-_RUNNING = ("step", "undo")
+_RUNNING = ("step", "undo", "configure")
 CALLS = tuple(_CALLS)
 """What a page may ask of an open session."""
 

@@ -26,7 +26,7 @@ class Churn:
     s_tmin and s_tmax are sigmas of the schedule in use (0 to 1 for flow and vp).
 
     Raises:
-        ValueError: S_churn negative, or s_tmin above s_tmax.
+        ValueError: A negative s_churn, or s_tmin above s_tmax.
 
     Source: arXiv 2206.00364, algorithm 2, with the noise ratio sigma / alpha as its sigma.
     """

@@ -182,13 +182,18 @@ def kill_at_size(size: int) -> Callable[[Path], None]:
 
 def read_folder(folder: Path) -> dict[str, Any]:
     """What lies in a folder by name, as it can be compared; parts of files are left out."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".part"]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_part(path)]
     return {path.relative_to(folder).as_posix(): _read(path) for path in files}
 
 
 def list_parts(folder: Path) -> list[str]:
     """Names of parts of files that were left."""
     return [path.name for path in folder.rglob("*.part")]
+
+
+def _is_part(path: Path) -> bool:
+    """Whether this is a part of a file: ours, or one of safetensors, which writes beside what it is told to write."""
+    return path.suffix == ".part" or (path.name.startswith(".tmp") and not path.suffix)
 
 
 def _read(path: Path) -> Any:

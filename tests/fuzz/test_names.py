@@ -57,13 +57,23 @@ def limits() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def is_nothing(found: object) -> bool:
+    """Whether a loader has found nothing, or reports what is wrong."""
+    return not found or bool(getattr(found, "error", "")) or getattr(found, "contract", found) is None
+
+
 @pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_a_name_without_a_file_is_refused(load: Callable[[Path], object], name: str, folder: Path) -> None:
+def test_a_name_without_a_file_is_refused(
+    load: Callable[[Path], object], name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # which the empty name means
     path = Path(name.replace("{}", str(folder)))
     try:
-        load(path)
+        found = load(path)
     except OSError as error:  # of the system, which names the file; the command line makes a sentence of it
         assert error.errno and error.filename is not None
     except Exception as error:
         assert child.classify(error) == "refused", repr(error)
+    else:
+        assert is_nothing(found), found

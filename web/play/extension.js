@@ -46,7 +46,7 @@ class NodePlayer {
         this.clocked = make("input", { type: "checkbox", checked: true });
         this.clocked.onchange = () => this.player.setClocked(this.clocked.checked);
         const undo = make("button", { textContent: text("undo"), onclick: () => this.run(() => this.player.undo()) });
-        const reset = make("button", { textContent: text("reset"), onclick: () => this.run(() => this.restart()) });
+        const reset = make("button", { textContent: text("reset"), onclick: () => this.restart() });
         const buttons = make("div", {}, this.playButton, undo, reset, make("label", { title: text("clockedTooltip") }, this.clocked, ` ${text("clocked")}`));
         const style = make("style", { textContent: STYLE });
         this.root = make("div", { className: "wl-play" }, style, this.canvas, this.status, buttons, this.actions);
@@ -65,6 +65,8 @@ class NodePlayer {
         this.canvas.addEventListener("keyup", (event) => this.player.keyUp(event) && this.keep(event));
         this.canvas.addEventListener("blur", () => this.player.pause());
         this.root.addEventListener("pointerdown", (event) => event.stopPropagation());
+        // A button leaves the focus where it is: without the focus, the player pauses.
+        this.root.addEventListener("mousedown", (event) => event.target.closest("button") && event.preventDefault());
         this.canvas.addEventListener("pointerdown", () => this.canvas.focus());
     }
 
@@ -77,11 +79,9 @@ class NodePlayer {
     async call(name, message) {
         for (;;) {
             try {
-                this.waiting = false;
                 return await post(name, name === "open" ? { node: String(this.node.id), ...message } : message);
             } catch (error) {
                 if (error.status !== BUSY) throw error;
-                this.waiting = true;
                 this.status.textContent = error.message;
                 await wait(300);
             }
@@ -95,13 +95,15 @@ class NodePlayer {
     async open() {
         const message = this.value.value ? { record: this.value.value } : { seed: Number(this.read("seed")) || 0 };
         await this.player.open(message);
+        if (!message.record) {
+            const names = ["temperature", "maskgit_steps", "feedback"];
+            await this.player.configure(Object.fromEntries(names.map((name) => [name, this.read(name)])));
+            this.stored = undefined;
+        }
         this.actions.replaceChildren(
             ...makeLegend(this.player.actions).map(({ action, name, keys }) => {
                 const button = make("button", { textContent: `${name} ${keys.join(" ")}` });
-                button.onpointerdown = (event) => {
-                    event.preventDefault();
-                    this.player.press(action);
-                };
+                button.onpointerdown = () => this.player.press(action);
                 for (const end of ["pointerup", "pointerleave", "pointercancel"])
                     button.addEventListener(end, () => this.player.release(action));
                 return button;
@@ -117,19 +119,23 @@ class NodePlayer {
         } catch (error) {
             if (error.status !== GONE) throw error;
             this.status.textContent = text("running");
-            const executed = new Promise((done, fail) => {
-                const over = (event) => {
-                    api.removeEventListener("execution_success", over);
-                    api.removeEventListener("execution_error", over);
-                    if (event.type === "execution_success") done();
-                    else fail(new Error(text("failed")));
-                };
-                api.addEventListener("execution_success", over);
-                api.addEventListener("execution_error", over);
-            });
-            await app.queuePrompt(0, 1);
-            await executed;
+            await this.runWorkflow();
             await this.open();
+        }
+    }
+
+    async runWorkflow() {
+        const ends = ["execution_success", "execution_error", "execution_interrupted"];
+        let over;
+        const executed = new Promise((done, fail) => {
+            over = (event) => (event.type === ends[0] ? done() : fail(new Error(text("failed"))));
+            for (const name of ends) api.addEventListener(name, over);
+        });
+        try {
+            if ((await app.queuePrompt(0, 1)) === false) throw new Error(text("failed"));
+            await executed;
+        } finally {
+            for (const name of ends) api.removeEventListener(name, over);
         }
     }
 
@@ -156,8 +162,9 @@ class NodePlayer {
 
     async restart() {
         this.value.value = "";
+        this.stored = undefined;
         await this.player.close();
-        await this.open();
+        await this.run(() => {});
     }
 
     fail(error) {

@@ -147,7 +147,8 @@ export class Player {
         if (!this.session || !this.paused) return;
         Object.assign(this, { paused: false, frameTimes: [] });
         this.due = performance.now();
-        this.tick();
+        this.round = (this.round ?? 0) + 1;
+        this.tick(this.round);
         this.onChange(this);
     }
 
@@ -158,13 +159,15 @@ export class Player {
         this.onChange(this);
     }
 
-    async tick() {
-        if (this.paused || !this.clocked) return;
+    // A round is what lies between play and pause: a slow step of the last one must not start a second clock.
+    async tick(round) {
+        if (this.paused || !this.clocked || round !== this.round) return;
         const action = this.pending ?? this.held.at(-1) ?? restingAction(this.actions);
         this.pending = undefined;
         await this.act(action).catch(() => {});
+        if (this.paused || round !== this.round) return;
         this.due = Math.max(this.due + 1000 / this.fps, performance.now());
-        if (!this.paused) this.timer = setTimeout(() => this.tick(), this.due - performance.now());
+        this.timer = setTimeout(() => this.tick(round), this.due - performance.now());
     }
 
     setClocked(clocked) {

@@ -189,6 +189,8 @@ class WorldSession:
                 f"session: the record has seed {record.seed} for {len(record.actions)} sessions, this one {self.seed} "
                 f"for {len(self._actions)}; begin with those of the record."
             )
+        for _, config in record.settings:
+            _check_config(self.world, config)
         self._actions, self._settings = [list(row) for row in record.actions], list(record.settings)
         self._play_again(record.steps)
         self._set_config(record.settings[-1][1])

@@ -99,12 +99,12 @@ def find_wrong_size(patch: tuple[Any, ...], own: Tensor) -> str | None:
     if middle is not None or reshape is not None:
         return None
     rows, columns = up.shape[0], down[0].numel()
-    fits = rows == own.shape[0] and columns == own[0].numel()
+    fits = rows == own.shape[0] and columns == own.shape[1:].numel()
     return None if fits else f"{rows}x{columns}"
 
 
 def _size(weight: Tensor) -> str:
-    return f"{weight.shape[0]}x{weight[0].numel()}"
+    return f"{weight.shape[0]}x{weight.shape[1:].numel()}"
 
 
 def check_beside(model: Any, found: FoundContract, path: Path, strength: float) -> Iterator[str | None]:

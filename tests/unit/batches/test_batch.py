@@ -201,6 +201,23 @@ def test_a_row_that_fails_does_not_end_the_run(
     assert "2 rows done, 1 failed" in said.out and "bad.safetensors" in said.err
 
 
+def test_one_wrong_row_of_a_batch_fails_alone(tmp_path: Path, constants: dict[str, str]) -> None:
+    plan = make_plan(tmp_path, constants, 2)
+    with plan.rows.path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"seed": 9, "embeds": f"{tmp_path / 'text.safetensors'}:no such caption"}) + "\n")
+    summary = run_batch(plan)
+    assert (summary.done, summary.failed) == (2, 1)
+    assert "no such caption" in next(record.error for record in read_records(tmp_path / "out") if record.error)
+
+
+def test_names_that_give_one_file_are_refused(tmp_path: Path, constants: dict[str, str]) -> None:
+    plan = make_plan(tmp_path, constants, 1)
+    rows = [{"name": name, "embeds": f"{tmp_path / 'text.safetensors'}:long"} for name in ("a/b", "a:b")]
+    plan.rows.path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    with pytest.raises(ValueError, match="like line 1"):
+        run_batch(plan)
+
+
 def test_seeds_of_a_batch_are_those_of_single_images() -> None:
     from wan_lite.samplers import per_item_noise
 

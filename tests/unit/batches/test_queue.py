@@ -126,6 +126,15 @@ def _start_when_gone(server: FakeComfyUI) -> None:
     server.start()
 
 
+def test_a_server_at_work_is_waited_for_whatever_another_does(tmp_path: Path) -> None:
+    rows = [{"3.text": f"t{i}"} for i in range(2)]
+    with FakeComfyUI(seconds=4.0) as slow, FakeComfyUI(seconds=4.0) as gone:
+        killer = threading.Timer(0.5, gone.stop)
+        killer.start()
+        summary = run_queue(make_plan(tmp_path, [slow, gone], rows, depth=1, patience=1.0))
+    assert (summary.done, summary.failed) == (2, 0)
+
+
 def test_servers_that_stay_away_end_the_run_with_what_is_done(tmp_path: Path, server: FakeComfyUI) -> None:
     rows = [{"3.text": "ok"}, {"3.text": "die"}, {"3.text": "ok"}]
     with pytest.raises(QueueError, match="run the same command again"):
