@@ -99,7 +99,8 @@ def is_raised_by_us(trace: TracebackType | None) -> bool:
     """Whether the innermost frame is in this package and stands at a ``raise``, not at a call that failed."""
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(f"{PACKAGE}/"):
+    place = "" if trace is None else trace.tb_frame.f_code.co_filename
+    if trace is None or not place.startswith(f"{PACKAGE}/") or place.startswith((f"{PACKAGE}/tests/", f"{PACKAGE}/.")):
         return False
     at = trace.tb_lasti
     return any(i.offset == at and i.opname == "RAISE_VARARGS" for i in dis.get_instructions(trace.tb_frame.f_code))

@@ -134,7 +134,7 @@ def replay(
 
     Args:
         world: That was played.
-        context: The frames that the session began with.
+        context: The frames (b, t, 3, S, S) in [-1, 1] that the session began with.
         record: Of the session.
         on_progress: As :func:`rollout` calls it, over all steps.
 
