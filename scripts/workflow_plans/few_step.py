@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from build_workflows import Box, Group, Plan
 
 from wan_lite.models.known_students import load_known_students
@@ -274,8 +276,8 @@ Choose your own image in *First frame*.""",
         [
             Group("Words and image", [
                 load_umt5(), encode("positive", "Prompt", MOTION),
-                Box("image", "LoadImage", "First frame", {"image": "example.png"}, height=290),
-                load_vae("wan_2.1_vae.safetensors", "Wan 2.1 VAE"),
+                Box("image", "LoadImage", "First frame", {"image": "example.png"}, height=340),
+                replace(load_vae("wan_2.1_vae.safetensors", "Wan 2.1 VAE"), folded=True),
             ]),
         ],
         [
@@ -311,7 +313,7 @@ Choose your own image in *First frame*. **alternative** 1 steps by Euler.""",
         [
             Group("Words and image", [
                 load_umt5(), encode("positive", "Prompt", MOTION),
-                Box("image", "LoadImage", "First frame", {"image": "example.png"}, height=290),
+                Box("image", "LoadImage", "First frame", {"image": "example.png"}, height=340),
                 Box("clip_vision", "CLIPVisionLoader", "Image encoder", {"clip_name": "clip_vision_h.safetensors"},
                     models={"clip_vision_h.safetensors": MODELS["clip_vision_h.safetensors"]}, folded=True),
                 Box("seen", "CLIPVisionEncode", "What is in the image", {"crop": "none"}, {

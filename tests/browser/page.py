@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response, Route, sync_playwright
 
 from browser.chromium import find_chromium
 from host.server import PACK_NAME
@@ -54,6 +54,9 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 
 class RunFailed(Exception):
     """A graph that was started from the page did not end in success."""
+
+
+ANY_TEMPLATE = re.compile("^template-workflow-")
 
 
 @dataclass
@@ -105,8 +108,19 @@ class ComfyPage:
         self.page.get_by_role("button", name="Templates").first.click()
         self.page.get_by_role("button", name=re.compile(PACK_NAME, re.IGNORECASE)).first.click()
         self.page.evaluate(WATCH_LOADING)
-        self.page.get_by_test_id(f"template-workflow-{name}").click()
+        self._scroll_to_template(name).click()
         self._wait_for_workflow(name)
+
+    def _scroll_to_template(self, name: str) -> Locator:
+        """The card of a workflow; the browser draws the further ones when its list is scrolled."""
+        wanted, cards = (self.page.get_by_test_id(which) for which in (f"template-workflow-{name}", ANY_TEMPLATE))
+        cards.first.wait_for()
+        for _ in range(20):
+            if wanted.count():
+                break
+            cards.last.scroll_into_view_if_needed()
+            self.page.wait_for_timeout(200)
+        return wanted
 
     def nodes(self) -> list[dict[str, Any]]:
         """The open graph's nodes: id, type, title, has_errors, known, pictures (sizes of the images they show)."""

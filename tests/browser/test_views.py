@@ -117,9 +117,10 @@ def test_no_node_is_mostly_empty(viewer: tuple[ComfyPage, bool], workflow: Path)
     sizes = {node["id"]: node["size"] for node in json.loads(workflow.read_text("utf-8"))["nodes"]}
     page.page.evaluate(LOAD, json.loads(workflow.read_text("utf-8")))
     least = page.page.evaluate(
-        "() => Object.fromEntries(app.graph.nodes.map(n => [n.id, [n.type, n.computeSize()[1]]]))"
+        "() => Object.fromEntries(app.graph.nodes.filter(n => !n.flags.collapsed)"
+        ".map(n => [n.id, [n.type, n.computeSize()[1]]]))"
     )
-    shows = ("SaveImage", "PreviewImage", "PreviewAny", "SaveAnimatedWEBP", "MarkdownNote")
+    shows = ("LoadImage", "SaveImage", "PreviewImage", "PreviewAny", "SaveAnimatedWEBP", "MarkdownNote")
     empty = [
         (kind, sizes[int(node)][1], needed)
         for node, (kind, needed) in least.items()

@@ -88,7 +88,8 @@ def check_conditioning():
                     refused(said, node_id, "negative", model=model, positive=good, negative=given, cfg=2.0, **base)
         experts = {"model_high_noise": wan, "model_low_noise": wan}
         refused(said, "WanLiteExpertsGuider", "positive", positive=given, negative=good, **experts)
-        refused(said, "WanLiteExpertsGuider", "negative", positive=good, negative=given, **experts)
+        wanted = "nothing is connected" if given is None else said  # it may be left out at cfg 1
+        refused(wanted, "WanLiteExpertsGuider", "negative", positive=good, negative=given, **experts)
         refused(said, "WanLiteSamplingProbe", "positive", model=student, positive=given, vae=vae, pictures=1)
         refused(said, "WanLiteTextEmbedsSave", "conditioning", conditioning=given)
 
