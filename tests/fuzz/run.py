@@ -32,6 +32,7 @@ MOST_SECONDS = 5.0
 MOST_BYTES = 200 * 10**6
 """Beyond the files, in memory."""
 _BATCH = 500  # mutants of one process
+_SECONDS_TO_START = 60  # of processor time, for all that a child imports
 _DEAD_SECONDS = 300  # without a sign of life, with hardly any processor time: something waits for ever
 
 
@@ -109,20 +110,20 @@ def _run_batch(report: Report, seed: int, first: int, count: int) -> int:
 
 def _listen(process: subprocess.Popen[bytes], output: IO[bytes]) -> Iterator[dict[str, Any]]:
     """Give a child's lines; kill it where it works on one mutant for too long."""
-    since, waited = _count_seconds(process.pid), 0
+    since, waited, most = _count_seconds(process.pid), 0, _SECONDS_TO_START
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
         while True:
             if not selector.select(1.0):
                 waited += 1
-                if _count_seconds(process.pid) - since > 3 * MOST_SECONDS or waited > _DEAD_SECONDS:
+                if _count_seconds(process.pid) - since > most or waited > _DEAD_SECONDS:
                     process.kill()
                     return
                 continue
             line = output.readline()
             if not line:
                 return
-            since, waited = _count_seconds(process.pid), 0
+            since, waited, most = _count_seconds(process.pid), 0, 3 * MOST_SECONDS
             yield json.loads(line)
 
 
