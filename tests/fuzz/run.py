@@ -102,7 +102,7 @@ def _run_batch(report: Report, seed: int, first: int, count: int) -> int:
         if code == 0:
             return first + count
         if last == done:
-            raise RuntimeError(_read_end(log))
+            raise RuntimeError(f"a child ended with {code}: {_read_end(log)}")
         ending = "hung" if code == -9 else f"ended with {code}"
         report.add(seed, {"end": last, "kind": f"the process {ending}", "message": _read_end(log)})
         return last + 1
