@@ -296,7 +296,7 @@ def read_actions(text: str, world: HostedWorld | None) -> ActionChoice:
         ValueError: The text holds no list.
     """
     names = world.sizes.action_names if world else ()
-    has_names = re.search(r"(?:^|[\s,;\[\]])(?!x\d+\b)[^\W\d_]", text) is not None
+    has_names = re.search(r"[^\W\d_]{2}", text) is not None
     return ActionChoice(None, text=text) if has_names and not names else ActionChoice(parse_action_lists(text, names))
 
 
