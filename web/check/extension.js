@@ -1,8 +1,8 @@
 // "Wan Lite: check sampling": what the open graph will sample, beside what its models were trained for.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { addStyleSheet, element } from "../shared/dom.js";
-import { loadTexts } from "../shared/texts.js";
+import { addStyleSheet, element } from "../common/dom.js";
+import { loadTexts } from "../common/texts.js";
 import { addBadge, showBadges, watched } from "./badges.js";
 import { fillPanel } from "./panel.js";
 import { checkGraph, graphChanged, session } from "./session.js";

@@ -1,6 +1,6 @@
 // The open graph: what is posted of it, its nodes by the ids that a check gives, and values put into their widgets.
 import { app } from "../../../scripts/app.js";
-import { nextFrames } from "../shared/dom.js";
+import { nextFrames } from "../common/dom.js";
 
 const SQUASHED = 120; // ms after which the page no longer adds changes to the step before
 

@@ -1,5 +1,5 @@
 // What a check found, as the page's own panels show things.
-import { element } from "../shared/dom.js";
+import { element } from "../common/dom.js";
 import { showNode, titleOf, valueAt } from "./graph.js";
 import { applyRemedies, checkGraph, session, undoRemedies } from "./session.js";
 

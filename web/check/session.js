@@ -1,5 +1,5 @@
 // The last check of the open graph, kept true while the graph changes.
-import { postJson } from "../shared/server.js";
+import { postJson } from "../common/server.js";
 import { applyChanges, graphSettled, openWorkflow, serializeGraph } from "./graph.js";
 
 const SETTLED = 400; // ms without a change before a graph is checked again

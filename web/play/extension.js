@@ -1,7 +1,7 @@
 // Wan Lite Play World: a player on the node. What was played is the value of the node's widget "session".
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { loadTexts } from "../shared/texts.js";
+import { loadTexts } from "../common/texts.js";
 import { makeLegend, Player } from "./player.js";
 
 const NODE = "WanLiteWorldPlay";
