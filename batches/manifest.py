@@ -23,6 +23,7 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "Record",
+    "RunSummary",
     "describe_file",
     "read_records",
     "save_file",
@@ -30,6 +31,7 @@ __all__ = [
 
 MANIFEST = "manifest.jsonl"
 DONE, FAILED = "done", "failed"
+MOST_ERRORS = 5  # that a summary keeps
 
 
 class ManifestError(SentenceError):
@@ -57,6 +59,23 @@ class Record:
     values: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RunSummary:
+    """How a run went: rows done now, failed now, and done or failed before; with the first few reasons."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def note(self, record: Record) -> None:
+        """Count a row."""
+        self.done += record.status == DONE
+        self.failed += record.status == FAILED
+        if record.error and len(self.errors) < MOST_ERRORS:
+            self.errors.append(f"row {record.row}: {record.error}")
 
 
 class Manifest:
@@ -115,6 +134,11 @@ class Manifest:
                 f"{self.path}: row {row} was run with other values or another workflow; name another --out folder."
             )
         return status
+
+    def is_settled(self, row: int, key: str, *, retry: bool) -> bool:
+        """Whether a row is done, or has failed and is not to be run again; see :meth:`find_status`."""
+        status = self.find_status(row, key)
+        return status == DONE or (status == FAILED and not retry)
 
     def count_status(self, status: str) -> int:
         """Return how many rows are ``done`` or ``failed``."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..manifest import DONE, FAILED, Manifest, Record
+from ..manifest import Manifest, Record, RunSummary
 from ..rows import RowFile, RowsError
 from .engines import Workplace, run_here, run_in_processes, run_on_ray
 from .groups import Group, Rows, list_groups
 
-__all__ = ["BatchPlan", "BatchSummary", "Engine", "run_batch"]
+__all__ = ["BatchPlan", "Engine", "run_batch"]
 
 Engine = Literal["local", "ray"]
 
@@ -38,24 +38,7 @@ class BatchPlan:
     retry: bool = False
 
 
-@dataclass
-class BatchSummary:
-    """How a run went: rows done now, failed now, and done or failed before; with the first few reasons."""
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    errors: list[str] = field(default_factory=list)
-
-    def note(self, record: Record) -> None:
-        """Count a row."""
-        self.done += record.status == DONE
-        self.failed += record.status == FAILED
-        if record.error and len(self.errors) < 5:
-            self.errors.append(f"row {record.row}: {record.error}")
-
-
-def run_batch(plan: BatchPlan, on_row: Callable[[Record], None] = lambda _: None) -> BatchSummary:
+def run_batch(plan: BatchPlan, on_row: Callable[[Record], None] = lambda _: None) -> RunSummary:
     """Run every row that its manifest does not yet know, and write results and manifest.
 
     Args:
@@ -69,12 +52,12 @@ def run_batch(plan: BatchPlan, on_row: Callable[[Record], None] = lambda _: None
     """
     rows = Rows(plan.rows, plan.constants, plan.batch)
     _check_rows(rows)
-    summary = BatchSummary()
+    summary = RunSummary()
     engine = run_on_ray if plan.engine == "ray" else run_here if len(plan.place.devices) == 1 else run_in_processes
     with Manifest(plan.place.folder, plan.rows.count) as manifest:
         for records in engine(_list_open(rows, manifest, plan, summary), plan.place):
             for record in records:
-                if not _is_settled(manifest, plan, record.row, record.key):
+                if not manifest.is_settled(record.row, record.key, retry=plan.retry):
                     manifest.add(record)
                     summary.note(record)
                     on_row(record)
@@ -92,15 +75,10 @@ def _check_rows(rows: Rows) -> None:
             looked.update(job.files)
 
 
-def _list_open(rows: Rows, manifest: Manifest, plan: BatchPlan, summary: BatchSummary) -> Iterator[Group]:
+def _list_open(rows: Rows, manifest: Manifest, plan: BatchPlan, summary: RunSummary) -> Iterator[Group]:
     """Yield the groups with a row that is still to be run: whole, so that its batch is the same as ever."""
     for group in list_groups(rows):
-        settled = sum(_is_settled(manifest, plan, row.index, key) for row, _, key in group.rows)
+        settled = sum(manifest.is_settled(row.index, key, retry=plan.retry) for row, _, key in group.rows)
         summary.skipped += settled
         if settled < len(group.rows):
             yield group
-
-
-def _is_settled(manifest: Manifest, plan: BatchPlan, row: int, key: str) -> bool:
-    status = manifest.find_status(row, key)
-    return status == DONE or (status == FAILED and not plan.retry)

@@ -16,12 +16,12 @@ import aiohttp
 
 from ...check.graph.node_table import NodeType
 from ...printable import make_file_name
-from ..manifest import DONE, FAILED, Manifest, Record, save_file
+from ..manifest import DONE, FAILED, Manifest, Record, RunSummary, save_file
 from ..rows import Row, RowFile, make_key
 from .binding import Binding, Prompt, bind, fill, load_prompt
 from .server import Output, RefusedError, Server, ServerError, ServerLostError
 
-__all__ = ["QueueError", "QueuePlan", "QueueSummary", "run_queue"]
+__all__ = ["QueueError", "QueuePlan", "run_queue"]
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +62,6 @@ class QueuePlan:
 
 
 @dataclass
-class QueueSummary:
-    """How a run went: rows done now, failed now, and done or failed before; with the first few reasons."""
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    errors: list[str] = field(default_factory=list)
-
-
-@dataclass
 class _State:
     """What the workers of all servers share."""
 
@@ -82,7 +72,7 @@ class _State:
     rows: Iterator[tuple[Row, str]]
     on_row: OnRow
     on_progress: OnRowProgress
-    summary: QueueSummary = field(default_factory=QueueSummary)
+    summary: RunSummary = field(default_factory=RunSummary)
     again: deque[tuple[Row, str]] = field(default_factory=deque)
     losses: dict[int, int] = field(default_factory=dict)
     running: int = 0
@@ -105,7 +95,7 @@ class _State:
 
 def run_queue(
     plan: QueuePlan, on_row: OnRow = lambda *_: None, on_progress: OnRowProgress = lambda *_: None
-) -> QueueSummary:
+) -> RunSummary:
     """Run every row that its manifest does not yet know, and write results and manifest.
 
     Args:
@@ -120,7 +110,7 @@ def run_queue(
     return asyncio.run(_run(plan, on_row, on_progress))
 
 
-async def _run(plan: QueuePlan, on_row: OnRow, on_progress: OnRowProgress) -> QueueSummary:
+async def _run(plan: QueuePlan, on_row: OnRow, on_progress: OnRowProgress) -> RunSummary:
     async with aiohttp.ClientSession() as http:
         servers = [Server(url, http) for url in plan.servers]
         types = await _check_servers(servers, {node["class_type"] for node in load_prompt(plan.workflow).values()})
@@ -165,8 +155,7 @@ def _list_rows(state: _State) -> Iterator[tuple[Row, str]]:
     workflow = make_key(state.prompt, list(state.plan.settings))
     for row in state.plan.rows:
         key = make_key(workflow, row.values)
-        status = state.manifest.find_status(row.index, key)
-        if status == DONE or (status == FAILED and not state.plan.retry):
+        if state.manifest.is_settled(row.index, key, retry=state.plan.retry):
             state.summary.skipped += 1
         else:
             yield row, key
@@ -218,12 +207,7 @@ def _save(folder: Path, row: Row, outputs: Sequence[Output]) -> Iterator[dict[st
 
 def _finish(state: _State, record: Record, row: Row) -> None:
     state.manifest.add(record)
-    if record.status == DONE:
-        state.summary.done += 1
-    else:
-        state.summary.failed += 1
-        if len(state.summary.errors) < 5:
-            state.summary.errors.append(f"row {row.index} (line {row.line}): {record.error}")
+    state.summary.note(record)
     state.on_row(row, record.status)
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import check_folder, torch_device
-from ..terminal import make_bar, say
+from ..terminal import make_bar
+from .summary import say_summary
 
 if TYPE_CHECKING:
     from ...batches.engine.run import BatchPlan
 
 __all__ = ["add_batch", "run_batch"]
-
-FAILED = 1
-"""Exit code where a row failed."""
 
 
 def add_batch(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +44,7 @@ def run_batch(options: argparse.Namespace) -> int:
     plan = _make_plan(options)
     with make_bar(options, plan.rows.count, "row") as bar:
         summary = run_plan(plan, lambda _: bar.update() and None)
-    for error in summary.errors:
-        say(error, sys.stderr)
-    before = f", {summary.skipped} were there already" if summary.skipped else ""
-    failed = f", {summary.failed} failed" if summary.failed else ""
-    say(f"{options.out}: {summary.done} rows done{failed}{before}")
-    return FAILED if summary.failed else 0
+    return say_summary(summary, options.out)
 
 
 def _make_plan(options: argparse.Namespace) -> BatchPlan:

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from ..arguments import check_folder
 from ..terminal import make_bar, say
+from .summary import FAILED, say_summary
 
 if TYPE_CHECKING:
-    from ...batches.queue.run import QueuePlan, QueueSummary
+    from ...batches.queue.run import QueuePlan
 
 __all__ = ["add_queue", "run_queue"]
-
-FAILED = 1
-"""Exit code where a row failed, or the check found something wrong."""
 
 DEFAULT_SERVER = "http://127.0.0.1:8188"
 
@@ -59,8 +57,7 @@ def run_queue(options: argparse.Namespace) -> int:
             lambda *_: bar.update() and None,
             lambda row, share: bar.set_postfix_str(f"row {row.index}: {share:.0%}"),
         )
-    _say_summary(summary, plan)
-    return FAILED if summary.failed else 0
+    return say_summary(summary, plan.folder)
 
 
 def _make_plan(options: argparse.Namespace) -> QueuePlan:
@@ -103,11 +100,3 @@ def _judge(plan: QueuePlan) -> bool:
             f"{finding.severity}: node {finding.node} ({finding.title}): {finding.message} {finding.remedy}", sys.stderr
         )
     return not any(finding.severity == "wrong" for finding in findings)
-
-
-def _say_summary(summary: QueueSummary, plan: QueuePlan) -> None:
-    for error in summary.errors:
-        say(error, sys.stderr)
-    before = f", {summary.skipped} were there already" if summary.skipped else ""
-    failed = f", {summary.failed} failed" if summary.failed else ""
-    say(f"{plan.folder}: {summary.done} rows done{failed}{before}; {plan.folder / 'manifest.jsonl'} says how each went")

@@ -18,8 +18,8 @@ import pytest
 from host.client import Client
 from host.comfyui import ComfyUI
 from host.server import Server, make_base
-from wan_lite.batches.manifest import read_records
-from wan_lite.batches.queue.run import QueuePlan, QueueSummary, run_queue
+from wan_lite.batches.manifest import RunSummary, read_records
+from wan_lite.batches.queue.run import QueuePlan, run_queue
 from wan_lite.batches.rows import RowFile
 
 
@@ -67,9 +67,9 @@ def hashes(folder: Path) -> list[str]:
 
 def test_rows_on_one_server(tmp_path: Path, comfy: Client) -> None:
     plan = make_plan(tmp_path, "out", write_rows(tmp_path, 6), [comfy.url])
-    assert run_queue(plan) == QueueSummary(done=6)
+    assert run_queue(plan) == RunSummary(done=6)
     assert len(set(hashes(plan.folder))) == 6
-    assert run_queue(plan) == QueueSummary(skipped=6)
+    assert run_queue(plan) == RunSummary(skipped=6)
 
 
 def test_the_servers_sentence_for_a_row_that_fails(tmp_path: Path, comfy: Client) -> None:
@@ -104,7 +104,7 @@ def test_a_server_killed_and_started_again_loses_nothing(
         summary = run_queue(plan, on_row)
         watcher.join()
     third.stop()
-    assert summary == QueueSummary(done=count)
+    assert summary == RunSummary(done=count)
     assert hashes(plan.folder) == hashes(alone.folder)
     assert {record.about["server"] for record in read_records(plan.folder)} == {comfy.url, second.url}
     assert len(list(plan.folder.glob("*.png"))) == count

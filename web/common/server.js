@@ -1,7 +1,7 @@
 // Asking the pack's own routes on the server.
 import { api } from "../../../scripts/api.js";
 
-// Posts JSON to a route; an Error's message is the sentence that the server gave.
+// Posts JSON to a route; an Error's message is the sentence that the server gave, its status the answer's.
 export async function postJson(path, content) {
     const answer = await api.fetchApi(path, {
         method: "POST",
@@ -9,6 +9,9 @@ export async function postJson(path, content) {
         body: JSON.stringify(content),
     });
     const said = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(said.error ?? `${answer.status} ${answer.statusText}`);
+    if (!answer.ok) {
+        const sentence = said.error ?? `${answer.status} ${answer.statusText}`;
+        throw Object.assign(new Error(sentence), { status: answer.status });
+    }
     return said;
 }

@@ -1,6 +1,8 @@
 // Wan Lite Play World: a player on the node. What was played is the value of the node's widget "session".
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { element } from "../common/dom.js";
+import { postJson } from "../common/server.js";
 import { loadTexts } from "../common/texts.js";
 import { makeLegend, Player } from "./player.js";
 
@@ -12,23 +14,6 @@ const text = await loadTexts("play");
 
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-function make(tag, properties = {}, ...children) {
-    const made = Object.assign(document.createElement(tag), properties);
-    made.append(...children);
-    return made;
-}
-
-async function post(name, message) {
-    const answer = await api.fetchApi(`/wan-lite/play/${name}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(message),
-    });
-    const said = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw Object.assign(new Error(said.error ?? answer.statusText), { status: answer.status });
-    return said;
-}
-
 const STYLE =
     ".wl-play{display:flex;flex-direction:column;gap:4px;height:100%;font:12px sans-serif;color:#ddd;align-items:center}" +
     ".wl-play canvas{flex:1;min-height:64px;max-width:100%;aspect-ratio:1;image-rendering:pixelated;border:2px solid #444;outline:none}" +
@@ -39,17 +24,17 @@ class NodePlayer {
     constructor(node) {
         this.node = node;
         this.value = node.widgets.find(({ name }) => name === "session");
-        this.canvas = make("canvas", { width: 32, height: 32, tabIndex: 0 });
-        this.status = make("span", { textContent: text("start") });
-        this.actions = make("div");
-        this.playButton = make("button", { textContent: text("play"), onclick: () => this.toggle() });
-        this.clocked = make("input", { type: "checkbox", checked: true });
+        this.canvas = element("canvas", { width: 32, height: 32, tabIndex: 0 });
+        this.status = element("span", { textContent: text("start") });
+        this.actions = element("div");
+        this.playButton = element("button", { textContent: text("play"), onclick: () => this.toggle() });
+        this.clocked = element("input", { type: "checkbox", checked: true });
         this.clocked.onchange = () => this.player.setClocked(this.clocked.checked);
-        const undo = make("button", { textContent: text("undo"), onclick: () => this.run(() => this.player.undo()) });
-        const reset = make("button", { textContent: text("reset"), onclick: () => this.restart() });
-        const buttons = make("div", {}, this.playButton, undo, reset, make("label", { title: text("clockedTooltip") }, this.clocked, ` ${text("clocked")}`));
-        const style = make("style", { textContent: STYLE });
-        this.root = make("div", { className: "wl-play" }, style, this.canvas, this.status, buttons, this.actions);
+        const undo = element("button", { textContent: text("undo"), onclick: () => this.run(() => this.player.undo()) });
+        const reset = element("button", { textContent: text("reset"), onclick: () => this.restart() });
+        const buttons = element("div", {}, this.playButton, undo, reset, element("label", { title: text("clockedTooltip") }, this.clocked, ` ${text("clocked")}`));
+        const style = element("style", { textContent: STYLE });
+        this.root = element("div", { class: "wl-play" }, style, this.canvas, this.status, buttons, this.actions);
         this.player = new Player({
             canvas: this.canvas,
             call: (name, message) => this.call(name, message),
@@ -79,7 +64,7 @@ class NodePlayer {
     async call(name, message) {
         for (;;) {
             try {
-                return await post(name, name === "open" ? { node: String(this.node.id), ...message } : message);
+                return await postJson(`/wan-lite/play/${name}`, name === "open" ? { node: String(this.node.id), ...message } : message);
             } catch (error) {
                 if (error.status !== BUSY) throw error;
                 this.status.textContent = error.message;
@@ -102,7 +87,7 @@ class NodePlayer {
         }
         this.actions.replaceChildren(
             ...makeLegend(this.player.actions).map(({ action, name, keys }) => {
-                const button = make("button", { textContent: `${name} ${keys.join(" ")}` });
+                const button = element("button", { textContent: `${name} ${keys.join(" ")}` });
                 button.onpointerdown = () => this.player.press(action);
                 for (const end of ["pointerup", "pointerleave", "pointercancel"])
                     button.addEventListener(end, () => this.player.release(action));

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from wan_lite.batches.engine.engines import Workplace
 from wan_lite.batches.engine.groups import Rows, list_groups
-from wan_lite.batches.engine.run import BatchPlan, BatchSummary, run_batch
-from wan_lite.batches.manifest import read_records
+from wan_lite.batches.engine.run import BatchPlan, run_batch
+from wan_lite.batches.manifest import RunSummary, read_records
 from wan_lite.batches.rows import RowFile
 from wan_lite.cli import main
 from wan_lite.models.text_embeds import save_text_embeds
@@ -53,7 +53,7 @@ def digests(folder: Path) -> list[str]:
 
 
 def test_rows_become_images_with_their_seed_and_contract(tmp_path: Path, constants: dict[str, str]) -> None:
-    assert run_batch(make_plan(tmp_path, constants, 5)) == BatchSummary(done=5)
+    assert run_batch(make_plan(tmp_path, constants, 5)) == RunSummary(done=5)
     assert len(set(digests(tmp_path / "out"))) == 5
     with Image.open(tmp_path / "out" / "000003.png") as image:
         assert json.loads(image.info["wan_lite.seed"]) == 3
@@ -85,7 +85,7 @@ def test_a_resumed_run_gives_the_bytes_of_an_uncut_one(tmp_path: Path, constants
 
     with pytest.raises(Enough):
         run_batch(cut, stop_after_two)
-    assert run_batch(cut) == BatchSummary(done=5, skipped=2)
+    assert run_batch(cut) == RunSummary(done=5, skipped=2)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
 
@@ -95,7 +95,7 @@ def test_processes_give_the_same_bytes_and_survive_a_killed_worker(tmp_path: Pat
     two = make_plan(tmp_path, constants, 12, batch=2, place=Workplace(tmp_path / "two", ["cpu", "cpu"]))
     killer = Killer("multiprocessing.spawn", tmp_path / "two")
     with killer:
-        assert run_batch(two) == BatchSummary(done=12)
+        assert run_batch(two) == RunSummary(done=12)
     assert killer.killed
     assert digests(tmp_path / "two") == digests(tmp_path / "alone")
 
@@ -107,9 +107,7 @@ def test_ray_gives_the_same_bytes_and_survives_a_killed_worker(tmp_path: Path, c
     place = Workplace(tmp_path / "ray", ["cpu", "cpu"])
     killer = Killer("ray::MapWorker", tmp_path / "ray")
     with killer:
-        assert run_batch(make_plan(tmp_path, constants, 24, batch=2, place=place, engine="ray")) == BatchSummary(
-            done=24
-        )
+        assert run_batch(make_plan(tmp_path, constants, 24, batch=2, place=place, engine="ray")) == RunSummary(done=24)
     assert killer.killed
     assert digests(tmp_path / "ray") == digests(tmp_path / "alone")
     assert len(list(place.folder.glob("*.png"))) == 24

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from unit.batches.fake_comfyui import FakeComfyUI
-from wan_lite.batches.manifest import read_records
-from wan_lite.batches.queue.run import QueueError, QueuePlan, QueueSummary, run_queue
+from wan_lite.batches.manifest import RunSummary, read_records
+from wan_lite.batches.queue.run import QueueError, QueuePlan, run_queue
 from wan_lite.batches.queue.server import ServerError
 from wan_lite.batches.rows import RowFile
 from wan_lite.cli import main
@@ -55,7 +55,7 @@ def texts_of(folder: Path) -> list[str]:
 def test_each_row_is_run_once_and_kept(tmp_path: Path, server: FakeComfyUI) -> None:
     rows = [{"seed": i, "3.text": f"t{i}"} for i in range(20)]
     summary = run_queue(make_plan(tmp_path, [server], rows))
-    assert summary == QueueSummary(done=20)
+    assert summary == RunSummary(done=20)
     assert texts_of(tmp_path / "out") == [f"t{i}" for i in range(20)]
     assert sorted(prompt["3"]["inputs"]["seed"] for prompt in server.ran) == list(range(20))
     assert len([path for path in (tmp_path / "out").iterdir() if path.suffix == ".txt"]) == 20
