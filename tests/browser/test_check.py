@@ -54,6 +54,14 @@ def check(page: ComfyPage) -> None:
         page.page.keyboard.press(KEYS)
 
 
+def settle(page: ComfyPage) -> int:
+    """Let the page keep the sizes that it gave to the nodes as a step of their own; return the number of its steps."""
+    for _ in range(2):
+        page.page.evaluate(CAPTURE)
+        page.page.wait_for_timeout(300)
+    return int(page.page.evaluate(UNDO_STEPS))
+
+
 def found(page: ComfyPage) -> list[str]:
     return list(page.page.eval_on_selector_all(".wl-finding", "cards => cards.map(card => card.dataset.finding)"))
 
@@ -103,8 +111,10 @@ def test_a_remedy_is_one_step_to_undo(checked: ComfyPage) -> None:
 
 
 def test_all_remedies_at_once_and_the_page_undoes_them(checked: ComfyPage) -> None:
+    steps = settle(checked)
     checked.page.locator(".wl-apply-all").click()
     checked.page.locator(".wl-undo").wait_for()
+    assert checked.page.evaluate(UNDO_STEPS) == steps + 1
     assert found(checked) == []
     assert checked.page.evaluate(BADGES, 7) == checked.page.evaluate(BADGES, 6)
     assert (widget(checked, 7, "steps"), widget(checked, 7, "cfg")) == (4, 1)
@@ -129,9 +139,7 @@ def test_nodes_drawn_as_elements_have_badges_too(checked: ComfyPage, screenshots
     try:
         badge = checked.page.locator("[data-node-id='7']").get_by_text("Wrong · 2")
         badge.wait_for(timeout=20_000)
-        checked.page.evaluate(CAPTURE)  # the sizes that nodes have as elements
-        checked.page.wait_for_timeout(300)
-        steps = checked.page.evaluate(UNDO_STEPS)
+        steps = settle(checked)
         checked.page.locator(".wl-apply-all").click()
         badge.wait_for(state="detached", timeout=20_000)
         checked.page.locator(".wl-undo").wait_for()
