@@ -7,6 +7,7 @@ are counted as one. Views are no kernels. A memory-bound kernel reads each input
 from __future__ import annotations
 
 import math
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -24,7 +24,15 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["Counts", "count_calls"]
 
 _aten = torch.ops.aten
-_READS = {_aten._local_scalar_dense.default, _aten.nonzero.default, _aten.equal.default, _aten.is_nonzero.default}
+_READS = {
+    _aten.item.default,
+    _aten._local_scalar_dense.default,
+    _aten.nonzero.default,
+    _aten.equal.default,
+    _aten.is_nonzero.default,
+    _aten.masked_select.default,
+}
+_INDEXING = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default, _aten._index_put_impl_.default}
 _ALLOCATIONS = {"empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided"}
 _OVERWRITES = {"copy", "fill", "zero"}
 _CONVOLUTIONS = {"convolution", "_convolution", "convolution_overrideable"}
@@ -39,6 +47,7 @@ class Counts:
         bytes: Bytes read and written by kernel.
         peak: Most bytes of tensors that the call made and that were alive together.
         host_reads: Values that the host waited for.
+        copies_to_host: Results that the host waited for: copies of more than a few values.
         mixed: Kernels whose tensors lay on different devices, by name.
     """
 
@@ -46,6 +55,7 @@ class Counts:
     bytes: Counter[str] = field(default_factory=Counter)
     peak: int = 0
     host_reads: int = 0
+    copies_to_host: int = 0
     mixed: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -60,10 +70,14 @@ class Counts:
 
 
 @contextmanager
-def count_calls() -> Iterator[Counts]:
-    """Count what runs inside, on tensors of the meta device (or of any other, whose kernels then really run)."""
+def count_calls(device: str = "meta") -> Iterator[Counts]:
+    """Count what runs inside on tensors of a device; what lies on others is the host's, and is not counted.
+
+    Args:
+        device: By its type. On any but ``meta`` the kernels really run.
+    """
     counts = Counts()
-    dispatch = _Dispatch(counts)
+    dispatch = _Dispatch(counts, device)
     with _Fused(dispatch), dispatch:
         yield counts
 
@@ -71,17 +85,18 @@ def count_calls() -> Iterator[Counts]:
 class _Dispatch(TorchDispatchMode):
     """Counts each operation as it reaches a device."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, device: str) -> None:
         super().__init__()
-        self.counts, self.live = counts, dict[int, tuple[StorageWeakRef, int]]()
+        self.counts, self.device = counts, device
+        self.live, self.alive = dict[int, int](), 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         name = func._schema.name.removeprefix("aten::").rstrip("_")
-        if func in _READS:
+        if self._is_read(func, args, inputs):
             self.counts.host_reads += 1
-            if inputs[0].is_meta:
+            if inputs[0].is_meta and func not in _INDEXING:
                 return True if inputs[0].dtype == torch.bool else 0.0
         if _copies_to_host(func, args, kwargs):
             return self._copy_to_host(func, args)
@@ -89,16 +104,29 @@ class _Dispatch(TorchDispatchMode):
         self.count(name, inputs, result, is_view=func.is_view)
         return result
 
+    def _is_read(self, func: Any, args: Any, inputs: list[Tensor]) -> bool:
+        if func in _INDEXING:  # by a mask: how many there are is asked of the device first
+            return any(index is not None and index.dtype == torch.bool and self._owns(index) for index in args[1])
+        return func in _READS and self._owns(inputs[0])
+
+    def _owns(self, tensor: Tensor) -> bool:
+        return tensor.device.type == self.device
+
     def _copy_to_host(self, func: Any, args: Any) -> Tensor:
         """Take a copy from the meta device to the host for done: its values would be read there."""
         source = args[1] if func is _aten.copy_.default else args[0]
         self.counts.launches["copy_to_host"] += 1
-        self.counts.host_reads += source.numel() <= 16
+        if source.numel() <= 16:
+            self.counts.host_reads += 1
+        else:
+            self.counts.copies_to_host += 1
         return args[0] if func is _aten.copy_.default else torch.zeros(source.shape, dtype=source.dtype)
 
     def count(self, name: str, inputs: list[Tensor], result: Any, is_view: bool = False) -> None:
         """Count one operation with its inputs and its result or results."""
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if not any(map(self._owns, (*inputs, *outputs))):
+            return
         self._track(outputs, {tensor.untyped_storage()._cdata for tensor in inputs})
         if is_view or name in _ALLOCATIONS or name in ("detach", "_unsafe_view", "lift_fresh", "alias"):
             return
@@ -108,16 +136,21 @@ class _Dispatch(TorchDispatchMode):
         self.counts.launches[name] += 1
         self.counts.bytes[name] += sum(_measure(tensor) for tensor in moved)
         devices = {tensor.device.type for tensor in moved if tensor.ndim}
-        self.counts.mixed[name] += len(devices) > 1
+        if len(devices) > 1:
+            self.counts.mixed[name] += 1
 
     def _track(self, outputs: list[Tensor], known: set[int]) -> None:
-        self.live = {key: value for key, value in self.live.items() if not value[0].expired()}
         for tensor in outputs:
             storage = tensor.untyped_storage()
             key = storage._cdata
             if key not in self.live and key not in known and not _is_cpu_number(tensor):
-                self.live[key] = StorageWeakRef(storage), storage.nbytes()
-        self.counts.peak = max(self.counts.peak, sum(size for _, size in self.live.values()))
+                self.live[key] = storage.nbytes()
+                self.alive += storage.nbytes()
+                weakref.finalize(storage, self._forget, key)
+        self.counts.peak = max(self.counts.peak, self.alive)
+
+    def _forget(self, key: int) -> None:
+        self.alive -= self.live.pop(key, 0)
 
 
 class _Fused(TorchFunctionMode):

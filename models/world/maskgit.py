@@ -160,11 +160,13 @@ def _sample_tokens(
     probs = _keep_likeliest(probs, config.top_k, config.top_p)
     probs = probs / probs.sum(-1, keepdim=True)
     positions = context + total if config.draw == "all" else masked.shape[1]
-    arrivals = []
-    for item, generator in enumerate(generators):
-        arrival = torch.empty(positions, probs.shape[-1]).exponential_(generator=generator)
-        arrivals.append(arrival[context + masked[item].cpu()] if config.draw == "all" else arrival)
-    return (probs / torch.stack(arrivals).to(probs.device)).argmax(-1)
+    drawn = [torch.empty(positions, probs.shape[-1]).exponential_(generator=generator) for generator in generators]
+    if config.draw == "all":
+        new = torch.stack([arrival[context:] for arrival in drawn]).to(probs.device)
+        arrivals = new.gather(1, masked.unsqueeze(-1).expand(-1, -1, new.shape[-1]))
+    else:
+        arrivals = torch.stack(drawn).to(probs.device)
+    return (probs / arrivals).argmax(-1)
 
 
 def _keep_likeliest(probs: Tensor, top_k: int, top_p: float) -> Tensor:
@@ -181,6 +183,9 @@ def _keep_likeliest(probs: Tensor, top_k: int, top_p: float) -> Tensor:
 
 
 def _drop(masked: Tensor, unmasked: Tensor) -> Tensor:
-    """Return the positions that stay masked, in order: (b, n) and (b, k) indices into it -> (b, n - k)."""
-    stay = torch.ones_like(masked, dtype=torch.bool).scatter(1, unmasked, False)
-    return masked[stay].view(masked.shape[0], -1)
+    """Return the positions that stay masked, in order: rising (b, n) and (b, k) indices into it -> (b, n - k).
+
+    Those that go are made the largest and sorted to the end: how many stay is known without asking the device.
+    """
+    gone = masked.scatter(1, unmasked, torch.iinfo(masked.dtype).max)
+    return gone.sort(dim=1).values[:, : masked.shape[1] - unmasked.shape[1]]

@@ -169,7 +169,7 @@ def _roll(start: _Start, policy: _Policy, steps: int, on_progress: Callable[[Rol
         report = None if on_progress is None else _make_reporter(on_progress, step, steps, decoding_steps)
         prediction = stepper.step(history, report)
         newest = frames[:, first + new.start : first + new.stop].copy_(prediction.frames)
-        tokens.append(prediction.tokens.cpu())
+        tokens.append(prediction.tokens)  # fetched together at the end: a step waits for its frames only
         if on_progress is not None:
             on_progress(RolloutProgress(step, steps, decoding_steps, decoding_steps, newest))
     chosen = [own[-steps * horizon :] for own in stepper.history]
@@ -177,7 +177,7 @@ def _roll(start: _Start, policy: _Policy, steps: int, on_progress: Callable[[Rol
         frames=frames,
         context_frames=first,
         actions=None if policy.actions is None else torch.tensor(chosen),
-        tokens=torch.cat(tokens, dim=1),
+        tokens=torch.cat(tokens, dim=1).cpu(),
         state=stepper.save(),
     )
 

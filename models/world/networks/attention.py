@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -53,7 +55,7 @@ def attend_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     n, t = q.shape[1], k.shape[1]
     if t == 1:
         return v
-    if t > _ELEMENTWISE_FRAMES:
+    if t > _ELEMENTWISE_FRAMES or q.device.type != "cpu":  # on a card one kernel, not six for each frame
         return _attend_fused_over_time(q, k, v, heads)
     frames = ((q[:, i], slice(t - n + i + 1)) for i in range(n))
     return torch.cat([_attend_from_one_frame(own, k[:, past], v[:, past], heads) for own, past in frames], 1)
@@ -62,9 +64,17 @@ def attend_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 def _attend_fused_over_time(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     b, n, t = q.shape[0], q.shape[1], k.shape[1]
     q, k, v = (rearrange(x, "b t p (h d) -> (b p) h t d", h=heads) for x in (q, k, v))
-    causal = torch.ones(n, t, dtype=torch.bool, device=q.device).tril(t - n)
+    # the last frame alone sees the whole window
+    causal = _make_causal_mask(n, t, q.device) if n > 1 else None
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=causal)
     return rearrange(out, "(b p) h t d -> b t p (h d)", b=b)
+
+
+@lru_cache(maxsize=64)
+def _make_causal_mask(n: int, t: int, device: torch.device) -> Tensor:
+    """Return what the last n of t frames may look at, (n, t) bool; it is kept, so do not write to it."""
+    with torch.inference_mode(False):
+        return torch.ones(n, t, dtype=torch.bool, device=device).tril(t - n)
 
 
 def _attend_from_one_frame(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from einops import repeat
 from torch import Tensor, nn
@@ -55,19 +57,28 @@ class SpatialPositions(nn.Module):
 def temporal_position_embedding(start: int, frames: int, embed_dim: int, like: Tensor) -> Tensor:
     """Return the embedding (frames, 1, embed_dim) of the window's positions start, start + 1, ..., zeros in front.
 
+    It is kept: every pass of a rollout asks for the same few. Do not write to it.
+
     Args:
         start: Position of the first frame in the window.
         frames: How many positions.
         embed_dim: Width of a patch's embedding.
         like: Gives device and dtype.
     """
+    return _make_temporal_table(start, frames, embed_dim, like.device, like.dtype)
+
+
+@lru_cache(maxsize=256)
+def _make_temporal_table(start: int, frames: int, embed_dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     _, _, time = split_embedding(embed_dim)
-    table = _interleave_sin_cos(torch.arange(start, start + frames, device=like.device), time).to(like.dtype)
-    return torch.cat([table.new_zeros(frames, embed_dim - time), table], dim=-1).unsqueeze(1)
+    with torch.inference_mode(False):  # a table of a first use in inference serves training as well
+        table = _interleave_sin_cos(torch.arange(start, start + frames, device="cpu"), time)
+        table = torch.cat([table.new_zeros(frames, embed_dim - time), table], dim=-1).unsqueeze(1)
+        return table.to(device, dtype)
 
 
 def _interleave_sin_cos(positions: Tensor, dim: int) -> Tensor:
     """Interleave sin and cos of position / 10000^(2j / dim): (n,) -> (n, dim)."""
     exponent = torch.arange(0, dim, 2, device=positions.device, dtype=torch.float32) / max(dim, 1)
-    angle = positions.float().unsqueeze(-1) / torch.pow(torch.tensor(10000.0, device=positions.device), exponent)
+    angle = positions.float().unsqueeze(-1) / torch.pow(10000.0, exponent)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)

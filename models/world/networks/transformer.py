@@ -113,14 +113,17 @@ class FilmNorm(nn.Module):
                 f"actions: {actions.shape[1]} for a window of {frames} frames; "
                 f"give one for each transition ({frames - 1}) or one for each frame ({frames})."
             )
-        gamma, beta = self.to_gamma_beta(actions).unsqueeze(2).chunk(2, dim=-1)
+        both = self.to_gamma_beta(actions).unsqueeze(2)
         missing = frames - actions.shape[1]
-        pad = (0, 0, 0, 0, missing, 0)
-        return Modulation(1 + F.pad(gamma, pad), F.pad(beta, pad))
+        gamma, beta = (F.pad(both, (0, 0, 0, 0, missing, 0)) if missing else both).chunk(2, dim=-1)
+        return Modulation(1 + gamma, beta)
 
     def forward(self, x: Tensor, modulation: Modulation | None) -> Tensor:
         """Normalise (b, t, p, e), then scale and shift each frame by its modulation."""
-        x = F.layer_norm(x, x.shape[-1:], eps=_EPS)
+        width = x.shape[-1:]
+        if modulation is not None and modulation.scale.shape[:2] == (1, 1) and x.device.type != "cpu":
+            return F.layer_norm(x, width, modulation.scale.view(width), modulation.shift.view(width), _EPS)
+        x = F.layer_norm(x, width, eps=_EPS)
         return x if modulation is None else torch.addcmul(modulation.shift, x, modulation.scale)
 
 
@@ -224,12 +227,24 @@ class MixtureOfExperts(nn.Module):
         """Route, mix, add, normalise: (b, t, p, e) -> the same."""
         flat = rearrange(x, "b t p e -> (b t p) e")
         best, chosen = self.router(flat).topk(self.top_k, dim=-1)
-        weights = best.softmax(dim=-1)
+        mix = self._mix_chosen if x.device.type == "cpu" else self._mix_all
+        return self.norm(x + mix(flat, chosen, best.softmax(dim=-1)).view_as(x), modulation)
+
+    def _mix_chosen(self, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """Ask each expert about its own patches only."""
         mixed = torch.zeros_like(flat)
         for index, expert in enumerate(self.experts):
             rows, place = (chosen == index).nonzero(as_tuple=True)
             mixed = mixed.index_add(0, rows, weights[rows, place].unsqueeze(-1) * expert(flat[rows]))
-        return self.norm(x + mixed.view_as(x), modulation)
+        return mixed
+
+    def _mix_all(self, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """Ask each expert about all patches: on a card, counting its own first would stop the queue of kernels."""
+        shares = weights.new_zeros(len(flat), len(self.experts)).scatter(1, chosen, weights)
+        mixed = torch.zeros_like(flat)
+        for index, expert in enumerate(self.experts):
+            mixed = torch.addcmul(mixed, shares[:, index, None], expert(flat))
+        return mixed
 
 
 class SpaceTimeBlock(nn.Module):
