@@ -1,15 +1,13 @@
-"""The contract of a MODEL: found in what it carries, its files' headers and their names; shown, and kept in images."""
+"""The contract of a MODEL: found in what it carries, its files' headers and their names, and shown."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import comfy.samplers
 import folder_paths
-from comfy_api.latest import io
 
 from ...check.graph.graph import WorkflowError
 from ...check.graph.read import read_graph
@@ -17,8 +15,7 @@ from ...check.trace.follow import Follower
 from ...check.trace.models import ModelTracer
 from ...models.known_students import KnownStudents, load_known_students
 from ...models.known_students.find import FoundContract, find_contract
-from ...samplers.contract import CHANGES_KEY, CONTRACT_KEY, SamplingContract
-from ...samplers.mismatch import list_changes, mark_changes
+from ...samplers.contract import SamplingContract
 from .checks import get_contract
 from .solver_adapter import SolverRun, make_sampler
 
@@ -87,27 +84,3 @@ def make_contract_sampler(model: Any, contract: SamplingContract, on_mismatch: s
     if contract.causal is not None and hasattr(network, "init_kv_caches"):
         return comfy.samplers.ksampler("ar_video", {"num_frame_per_block": contract.causal.block})
     return make_sampler(SolverRun(contract.make_solver(), on_mismatch))
-
-
-def record_contract(hidden: io.HiddenHolder, contract: SamplingContract, declared: SamplingContract | None) -> None:
-    """Put the contract that was used into what the host's savers write into an image, and what it changed.
-
-    Queued from the page, it becomes a text of its own in the PNG; headless, where the host has no such table, it goes
-    into the node's ``_meta`` in the ``prompt`` text. Both are written where both exist.
-
-    Args:
-        hidden: The node's.
-        contract: What was sampled with.
-        declared: The checkpoint's own, or None.
-    """
-    changes = list_changes(declared, contract)
-    entries = {CONTRACT_KEY: json.loads(mark_changes(declared, contract).to_json())}
-    if changes:
-        entries[CHANGES_KEY] = json.loads(json.dumps(changes))
-    node_id = str(hidden.unique_id)
-    if hidden.extra_pnginfo is not None:
-        for key, entry in entries.items():
-            hidden.extra_pnginfo.setdefault(key, {})[node_id] = entry
-    node = (hidden.prompt or {}).get(node_id)
-    if node is not None:
-        node.setdefault("_meta", {}).update(entries)

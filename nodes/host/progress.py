@@ -78,6 +78,16 @@ def _send_text(text: str, node_id: str | None) -> None:
         server.send_progress_text(text, node_id)
 
 
+def find_running_prompt() -> dict[str, Any] | None:
+    """Return the graph that the host runs, the very dict that its savers write; None where it does not tell."""
+    try:
+        from comfy_execution.progress import get_progress_state
+    except ImportError:
+        return None
+    running: Any = getattr(get_progress_state(), "dynprompt", None)
+    return None if running is None else running.get_original_prompt()
+
+
 def _find_running_node() -> str | None:
     """Return the id of the node that the host runs, None on a host that does not tell."""
     try:

@@ -16,7 +16,8 @@ from ..host.checks import (
     report_problems,
     require_contract,
 )
-from ..host.contracts import FoundContract, describe_found, find_model_contract, make_contract_sampler, record_contract
+from ..host.contracts import FoundContract, describe_found, find_model_contract, make_contract_sampler
+from ..host.guard.record import RECORD_ATTACHMENT, record_contract
 from ..host.model_sampling import to_sigmas
 from ..host.progress import show_text
 from ..host.sampling_run import apply_contract
@@ -95,12 +96,11 @@ class WanLiteContractSampling(Node):
         declared = choose_alternative(require_contract(found), alternative)
         used = override_contract(declared, steps=steps, shift=shift)
         report_problems([check_shift(model, used.shift), *check_contract(get_contract(model), declared)], on_mismatch)
-        record_contract(cls.hidden, used, declared)
         show_text(cls.hidden, describe_found(found, used))
         sampler = make_contract_sampler(model, used, on_mismatch)
-        return io.NodeOutput(
-            apply_contract(model, used, on_mismatch), sampler, to_sigmas(used.schedule(denoise=denoise))
-        )
+        patched = apply_contract(model, used, on_mismatch)
+        patched.set_attachments(RECORD_ATTACHMENT, record_contract(cls.hidden, used, declared))
+        return io.NodeOutput(patched, sampler, to_sigmas(used.schedule(denoise=denoise)))
 
     @classmethod
     def _find(cls, model: Any) -> FoundContract:

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ...on_mismatch import ON_MISMATCH
 from ...samplers.solvers import DDIM, FlowUniPC
 from ..host.checks import get_contract
-from ..host.contracts import record_contract
+from ..host.guard.record import record_contract
 from ..host.sampling_run import RunNumbers, SampleInputs, sample_as_trained
 from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input
 

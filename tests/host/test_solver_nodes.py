@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from host.client import Client
+from host.client import Client, Event
 from host.graphs import Graph, node, paint, png_texts
 
 PRESETS = {"ddim": "ddim-20 run_inference", "flow-unipc": "flow_unipc-20 shift 5"}
@@ -48,6 +48,23 @@ def test_the_contract_that_was_used_is_in_the_picture(comfy: Client) -> None:
     assert (written["solver"], written["prediction"], written["steps"], written["shift"]) == (
         "flow_unipc", "velocity", 6, 3.0,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("extra", [None, {"extra_pnginfo": {"workflow": {"nodes": []}}}])
+def test_it_is_in_the_pictures_of_other_seeds_too(comfy: Client, extra: dict | None) -> None:
+    """Only the noise is new: the host serves the node that read the contract from its cache."""
+    graph = composed("student_16ch", "flow-unipc")
+    graph["10"]["inputs"] |= {"steps": 5, "shift": 2.0}
+    comfy.queue(graph)
+    graph["12"]["inputs"]["noise_seed"] += 1000 if extra else 2000
+    events: list[Event] = []
+    result = comfy.queue(graph, extra, on_event=events.append)
+    told = [event for event in events if not isinstance(event, bytes)]
+    (cached,) = [event["data"]["nodes"] for event in told if event["type"] == "execution_cached"]
+    assert "10" in cached and "4" not in cached
+    texts = png_texts(result.image_bytes(8)[0])
+    written = texts["prompt"]["10"]["_meta"]["wan_lite.sampling_contract"]
+    assert (written["steps"], written["shift"]) == (5, 2.0)
 
 
 @pytest.mark.parametrize("on_mismatch", ["error", "warn", "ignore"])

@@ -18,6 +18,7 @@ from ....samplers.seen import find_deviations, format_both_timesteps
 from ..checks import CONTRACT_ATTACHMENT, check_sigmas, get_contract, report_mismatches
 from ..progress import show_refusals
 from .observe import find_run, observe_sampling
+from .record import repeat_record
 from .stages import StageMemory
 
 GUARD_ATTACHMENT = "wan_lite.guard"
@@ -44,8 +45,9 @@ def attach_contract(model: Any, contract: SamplingContract, on_mismatch: str = "
 def guard_outer_sample(
     executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
-    """Compare, then sample as the host's ``outer_sample`` does."""
+    """Compare, then sample as the host's ``outer_sample`` does, with the record in this run's images."""
     compare_sampling(executor.class_obj, noise, latent_image, sampler, sigmas, get_seed(args, kwargs))
+    repeat_record(executor.class_obj.model_patcher)
     out: Tensor = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
     _stages.remember(sampler, sigmas, get_seed(args, kwargs), out)
     return out
