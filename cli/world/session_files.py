@@ -18,6 +18,8 @@ __all__ = ["arrange_video", "describe_source", "join_context", "read_session", "
 
 SOURCES = ("world", "tokenizer", "action_model", "dynamics", "clip", "start", "every", "resize")
 """Options that say what is played; a session's file holds them."""
+LARGEST_SESSION = 32_000_000
+"""Bytes of a file that is read; the longest that is allowed, 64 items of 100,000 actions, has some 20 MB."""
 
 
 def join_context(context: Tensor, frames: Tensor) -> Tensor:
@@ -60,9 +62,10 @@ def read_session(path: Path, options: argparse.Namespace) -> SessionRecord:
     Raises:
         ValueError: The file is not a session's.
     """
+    from ...models.text_files import read_text
     from ...models.world import SessionRecord
 
-    text = path.read_text("utf-8", errors="replace")
+    text = read_text(path, most=LARGEST_SESSION)
     record = SessionRecord.from_json(text)
     source = json.loads(text).get("source")
     given = options.world or options.tokenizer or options.dynamics

@@ -64,8 +64,8 @@ class RolloutConfig(MaskgitConfig):
 def override_config(config: RolloutConfig, settings: dict[str, object]) -> RolloutConfig:
     """Return the configuration with some fields replaced; an unknown field is a ValueError."""
     known = {field.name for field in fields(RolloutConfig)}
-    if unknown := ", ".join(sorted(settings.keys() - known)):
-        raise ValueError(f"rollout: there is no setting {unknown}; there are {', '.join(sorted(known))}.")
+    if unknown := sorted(settings.keys() - known):
+        raise ValueError(f"rollout: there is no setting {unknown[0][:40]!r}; there are {', '.join(sorted(known))}.")
     return replace(config, **settings)  # type: ignore[arg-type]
 
 
@@ -83,4 +83,4 @@ def check_range(name: str, value: float, least: float, most: float) -> None:
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name}: {value!r} given; give one of {', '.join(allowed)}.")
+        raise ValueError(f"{name}: {value[:40]!r} given; give one of {', '.join(allowed)}.")

@@ -62,6 +62,7 @@ class WorldSessions:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._entries, self._lock = clock, dict[str, _Entry](), threading.Lock()
+        self._is_sweeping = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -81,8 +82,7 @@ class WorldSessions:
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._entries[key] = _Entry(stage, session, self._clock())
-            is_first = len(self._entries) == 1
-        if is_first:
+        if not self._is_sweeping:
             self._sweep()
         return {
             "session": key,
@@ -135,7 +135,8 @@ class WorldSessions:
     def _sweep(self) -> None:
         """Free idle sessions as long as there are any, also when nobody calls any more."""
         self.free_idle()
-        if self._entries:
+        self._is_sweeping = bool(self._entries)
+        if self._is_sweeping:
             timer = threading.Timer(IDLE_SECONDS, self._sweep)
             timer.daemon = True
             timer.start()
@@ -160,8 +161,16 @@ def _begin(world: World, stage: Stage, played: SessionRecord | None, seed: int) 
         return WorldSession(world, stage.context, stage.config, seed)
     if len(played.actions) != 1:
         raise ValueError(f"session: holds {len(played.actions)} sessions side by side; a page plays one.")
+    for _, config in played.settings:
+        _check_passes(config)
     session = WorldSession(world, stage.context, played.settings[0][1], played.seed)
     return session.play_record(played)
+
+
+def _check_passes(config: RolloutConfig) -> None:
+    """Refuse settings with which a frame would take too long for a page."""
+    if config.maskgit_steps > _MOST_PASSES:
+        raise ValueError(f"maskgit_steps: {config.maskgit_steps} given; a page plays with {_MOST_PASSES} at most.")
 
 
 def _name_actions(world: World) -> list[str]:
@@ -196,9 +205,7 @@ def _configure(session: WorldSession, message: Mapping[str, Any]) -> dict[str, A
     settings = message.get("settings")
     if not isinstance(settings, dict) or not settings.keys() <= set(PLAYABLE):
         raise ValueError(f"settings: give an object with any of {', '.join(PLAYABLE)}.")
-    config = read_settings(session.config, settings)
-    if config.maskgit_steps > _MOST_PASSES:
-        raise ValueError(f"maskgit_steps: {config.maskgit_steps} given; a page plays with {_MOST_PASSES} at most.")
+    _check_passes(read_settings(session.config, settings))
     session.configure(**settings)
     return {"settings": {name: asdict(session.config)[name] for name in PLAYABLE}}
 
@@ -227,5 +234,5 @@ CALLS = tuple(_CALLS)
 def _read_number(message: Mapping[str, Any], name: str, least: int, most: int, default: int = 0) -> int:
     value = message.get(name, default)
     if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{name}: {str(value)[:40]} given; give a whole number from {least} to {most}.")
+        raise ValueError(f"{name}: {repr(value)[:40]} given; give a whole number from {least} to {most}.")
     return value

@@ -17,7 +17,8 @@ import atheris
 with atheris.instrument_imports(include=["wan_lite"], enable_loader_override=False):
     import wan_lite  # noqa: F401
     from fuzz import child
-    from fuzz.run import MOST_BYTES, MOST_SECONDS
+    from fuzz.listening import MOST_SECONDS
+    from fuzz.run import MOST_BYTES
     from fuzz.targets import TARGETS, Target, mutate_file
 
 

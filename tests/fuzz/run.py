@@ -7,33 +7,26 @@ finding; ``COUNT`` mutants are made in all.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import selectors
-import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import psutil
+from fuzz.listening import MOST_SECONDS, Child
 
 TESTS = Path(__file__).resolve().parents[1]
 SHARES = {
     "vae": 12, "vae folder": 8, "student": 10, "student folder": 10, "world": 6, "world parts": 6, "world folder": 2,
-    "embeds": 8, "pickle": 12, "lora": 10, "contract": 8, "known students": 4, "workflow": 10, "clip": 10,
+    "embeds": 8, "pickle": 12, "lora": 10, "contract": 8, "known students": 4, "session": 8, "workflow": 10,
+    "clip": 10,
 }  # fmt: skip
 """Of all mutants, by kind of file."""
-MOST_SECONDS = 5.0
-"""Of processor time for one load; how long it takes on the wall depends on what else the machine does."""
 MOST_BYTES = 200 * 10**6
 """Beyond the files, in memory."""
 _BATCH = 500  # mutants of one process
-_SECONDS_TO_START = 60  # of processor time, for all that a child imports
-_DEAD_SECONDS = 300  # without a sign of life, with hardly any processor time: something waits for ever
 
 
 @dataclass
@@ -86,58 +79,22 @@ def _run_batch(report: Report, seed: int, first: int, count: int) -> int:
     """Run one child; return the number of the next mutant, which is the one after a child's last where it dies."""
     command = [sys.executable, "-m", "fuzz.child", report.target, str(seed), str(first), str(count)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, cwd=TESTS, env=environment, stdout=subprocess.PIPE, stderr=log) as process,
-    ):
-        assert process.stdout is not None
+    with tempfile.TemporaryFile() as log, Child(command, TESTS, environment, log) as child:
         last, done = first - 1, first - 1
-        for answer in _listen(process, process.stdout):
+        for answer in child.listen():
             if "start" in answer:
                 last = answer["start"]
             else:
                 report.add(seed, answer)
                 done = answer["end"]
-        code = process.wait()
-        if code == 0:
+        if child.end() == 0:
             return first + count
-        if last == done:
-            raise RuntimeError(f"a child ended with {code}: {_read_end(log)}")
-        ending = "hung" if code == -9 else f"ended with {code}"
-        report.add(seed, {"end": last, "kind": f"the process {ending}", "message": _read_end(log)})
-        return last + 1
-
-
-def _listen(process: subprocess.Popen[bytes], output: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """Give a child's lines; kill it where it works on one mutant for too long."""
-    since, waited, most = _count_seconds(process.pid), 0, _SECONDS_TO_START
-    with selectors.DefaultSelector() as selector:
-        selector.register(output, selectors.EVENT_READ)
-        while True:
-            if not selector.select(1.0):
-                waited += 1
-                if _count_seconds(process.pid) - since > most or waited > _DEAD_SECONDS:
-                    process.kill()
-                    return
-                continue
-            line = output.readline()
-            if not line:
-                return
-            since, waited, most = _count_seconds(process.pid), 0, 3 * MOST_SECONDS
-            yield json.loads(line)
-
-
-def _read_end(log: IO[bytes]) -> str:
-    log.seek(0)
-    return log.read().decode(errors="replace")[-3000:]
-
-
-def _count_seconds(pid: int) -> float:
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return times.user + times.system
+        log.seek(0)
+        said = log.read().decode(errors="replace")[-3000:]
+    if last == done:
+        raise RuntimeError(f"a child {child.ending} between mutants, after {done}: {said}")
+    report.add(seed, {"end": last, "kind": f"the process {child.ending}", "message": said})
+    return last + 1
 
 
 def main() -> int:

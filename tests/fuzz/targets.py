@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from fuzz.bytes_mutations import mutate_bytes
 from fuzz.json_mutations import mutate_text, to_bytes
@@ -20,6 +21,7 @@ from fuzz.media_mutations import mutate_media
 from fuzz.pickle_mutations import make_gadget, mutate_pickled
 from fuzz.safetensors_mutations import mutate_safetensors
 from wan_lite.check import check_workflow
+from wan_lite.cli.world.session_files import read_session, write_session
 from wan_lite.models import load_student, load_wan_vae, load_world, merge_lora, read_contract, read_text_embeds, stamp
 from wan_lite.models.checkpoint import read_tensors
 from wan_lite.models.known_students import load_known_students
@@ -27,7 +29,7 @@ from wan_lite.models.known_students.find import find_contract
 from wan_lite.models.known_students.stamping import is_lora, stamp_published
 from wan_lite.models.student.loading import save_student
 from wan_lite.models.text_embeds import save_text_embeds
-from wan_lite.models.world import save_world
+from wan_lite.models.world import RolloutConfig, SessionRecord, World, WorldSession, replay, save_world
 from wan_lite.pipeline.inspection import inspect
 from wan_lite.pipeline.known import find_model_names
 from wan_lite.pipeline.videos.reading import Excerpt, open_video, read_frames
@@ -237,6 +239,59 @@ def _read_contract(path: Path) -> None:
         contract.to_json()
 
 
+def _sessions() -> list[Files]:
+    """Sessions that were played: one with changed settings, two side by side, and one of no steps."""
+    source = {"world": "world.pt", "tokenizer": None, "clip": "a.gif", "start": 0, "every": 1, "resize": False}
+    world, context = _session_world()
+
+    def write(folder: Path, actions: list[list[int]]) -> None:
+        items = len(actions)
+        session = WorldSession(world, context.expand(items, -1, -1, -1, -1), RolloutConfig(maskgit_steps=2), seed=3)
+        for step, action in enumerate(zip(*actions, strict=True)):
+            if step == 2:
+                session.configure(temperature=0.7, feedback="tokens", maskgit_steps=3, top_k=4)
+            session.step(action)
+        write_session(folder / "w.json", session.record(), source)
+
+    played = ([[0, 3, 1, 2]], [[0, 1, 1], [2, 2, 3]], [[]])
+    return [_written(lambda folder, a=actions: write(folder, a)) for actions in played]
+
+
+@cache
+def _session_world() -> tuple[World, torch.Tensor]:
+    current = VECTORS / "tinyworlds" / "current"
+    frames = load_file(current / "rollout.io.safetensors")["ground_truth_frames"]
+    return load_world(current / "checkpoints_current"), frames[:1, :2]
+
+
+def _read_record(path: Path) -> SessionRecord:
+    names = dict.fromkeys(("world", "tokenizer", "action_model", "dynamics", "clip"))
+    options = argparse.Namespace(**names, start=0, every=1, resize=False)
+    record = read_session(path, options)
+    assert SessionRecord.from_json(record.to_json()) == record
+    return record
+
+
+def _is_long(record: SessionRecord) -> bool:
+    """Whether playing takes more than a moment, as a long session may."""
+    return record.steps * len(record.actions) * max(config.maskgit_steps for _, config in record.settings) > 200
+
+
+def _replay_session(path: Path) -> None:
+    """Play a session as ``rollout --session`` does."""
+    record, (world, context) = _read_record(path), _session_world()
+    if not _is_long(record):
+        replay(world, context, record)
+
+
+def _continue_session(path: Path) -> None:
+    """Play a session as the page of ``play`` does with one that it is to continue, and one more frame."""
+    record, (world, context) = _read_record(path), _session_world()
+    if not _is_long(record):
+        context = context.expand(len(record.actions), -1, -1, -1, -1)
+        WorldSession(world, context, record.settings[0][1], record.seed).play_record(record).step(0)
+
+
 def _known() -> list[Files]:
     content = json.loads((ROOT / "models" / "known_students" / "known_students.json").read_text("utf-8"))
     small = {"format": content["format"], "students": content["students"][:3], "silent": [], "unknown": []}
@@ -346,6 +401,7 @@ TARGETS: dict[str, Target] = {
                             lambda path: stamp_published(path, PRESETS[PRESET]))),
     "contract": Target(_contracts, (_read_contract,), "."),
     "known students": Target(_known, (_load_known,)),
+    "session": Target(_sessions, (_read_record, _replay_session, _continue_session)),
     "workflow": Target(_workflows, (_check, _check, find_model_names)),
     "clip": Target(_clips, (_read_clip,)),
 }  # fmt: skip

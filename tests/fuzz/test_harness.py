@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from fuzz import child, targets
+from fuzz.json_mutations import MOST_PLACES_TO_NEST, mutate_value, places
+from fuzz.listening import MOST_SECONDS
 from fuzz.pickle_mutations import MARKER, make_gadget
-from fuzz.run import MOST_BYTES, MOST_SECONDS, SHARES, Report
+from fuzz.run import MOST_BYTES, SHARES, Report
 from fuzz.targets import TARGETS, Target
 from wan_lite.models import CheckpointError
 
@@ -25,6 +27,13 @@ def test_every_kind_of_file_has_its_share() -> None:
 def test_a_mutant_is_made_again_from_its_number(name: str) -> None:
     first, second = (TARGETS[name].mutate(random.Random(f"1 {name} 5")) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("seed", [130, 161, 417, 889])
+def test_documents_do_not_grow_without_end(seed: int) -> None:
+    document = {"settings": [{f"{number}": number for number in range(20)} for _ in range(2)], "more": {"a": "b"}}
+    sizes = [len(places(mutate_value(document, random.Random(number)))) for number in (seed, *range(300))]
+    assert max(sizes) < 2 * 320 * MOST_PLACES_TO_NEST
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -76,7 +76,7 @@ _MISSING = object()
 
 def _read_seed(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**64:
-        raise ValueError(f"session: the seed is {str(value)[:40]}; allowed are whole numbers from 0 to 2 ** 64 - 1.")
+        raise ValueError(f"session: the seed is {repr(value)[:40]}; allowed are whole numbers from 0 to 2 ** 64 - 1.")
     return value
 
 
@@ -103,7 +103,7 @@ def _read_settings(entries: Any, steps: int) -> tuple[tuple[int, RolloutConfig],
         step = entry.get("step")
         least = settings[-1][0] + 1 if settings else 0
         if type(step) is not int or not least <= step <= steps or (not settings and step):
-            raise ValueError(f"session: settings of step {str(step)[:40]}; the first are of step 0, then steps go up.")
+            raise ValueError(f"session: settings of step {repr(step)[:40]}; the first are of step 0, then steps go up.")
         config = read_settings(config, {name: value for name, value in entry.items() if name != "step"})
         settings.append((step, config))
     return tuple(settings) or ((0, config),)

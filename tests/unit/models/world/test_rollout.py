@@ -250,7 +250,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"draw": "some"}, "give one of masked, all"),
     ({"context_actions": "none"}, "give one of history, inferred"),
     ({"latent_noise": 0.1}, "only the legacy format"),
-    ({"temprature": 1.0}, "there is no setting temprature"),
+    ({"temprature": 1.0}, "there is no setting 'temprature'"),
     ({"batch": 3, "seed": [1, 2]}, "give 1 or 3"),
     ({"teacher_forced": True, "steps": 5}, "5 steps need 6 true frames, 3 given"),
 ]

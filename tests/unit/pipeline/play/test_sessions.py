@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,20 @@ def test_a_record_is_continued(stage: Stage, sessions: WorldSessions) -> None:
     assert again["step"] == 2 and again["settings"]["feedback"] == "tokens"
     step = [sessions.answer("step", {"session": one, "action": 0})["frame"] for one in (key, again["session"])]
     assert step[0] == step[1] and torch.equal(sessions.read_frames({"session": key}), sessions.read_frames(again))
+
+
+def test_a_record_of_endless_frames_is_refused(stage: Stage, sessions: WorldSessions) -> None:
+    record = WorldSession(stage.acquire(), stage.context, RolloutConfig(maskgit_steps=10**9)).record().to_json()
+    with pytest.raises(ValueError, match="64 at most"):
+        sessions.open(stage, {"record": record})
+    assert not len(sessions)
+
+
+def test_sessions_that_come_and_go_leave_one_timer(stage: Stage, sessions: WorldSessions) -> None:
+    before = threading.active_count()
+    for _ in range(5):
+        sessions.close(sessions.open(stage, {}))
+    assert threading.active_count() <= before + 1
 
 
 def test_undo_and_reset(stage: Stage, sessions: WorldSessions) -> None:

@@ -149,7 +149,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda session: session.undo(1), "0 were played"),
     (lambda session: session.configure(horizon=2), "one frame for each action"),
     (lambda session: session.configure(context_window=9), "use context_window=2"),
-    (lambda session: session.configure(colour=1), "no setting colour"),
+    (lambda session: session.configure(colour=1), "no setting 'colour'"),
 ]
 
 
@@ -178,7 +178,7 @@ BAD = [
     ({"settings": [{"step": 1}]}, "the first are of step 0"),
     ({"settings": [{"step": 0, "temperature": "1"}]}, "not of type float"),
     ({"settings": [{"step": 0, "temperature": -1}]}, "give 0 or more"),
-    ({"settings": [{"step": 0, "colour": 1}]}, "no setting colour"),
+    ({"settings": [{"step": 0, "colour": 1}]}, "no setting 'colour'"),
     ({"settings": {}}, "list of objects"),
 ]
 
