@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -97,7 +99,7 @@ class Manifest:
         self._status = bytearray(count)
         self._keys = bytearray(12 * count)
         self._lock = FileLock(folder / ".manifest.lock")
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
 
     def __enter__(self) -> Manifest:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +111,7 @@ class Manifest:
             ) from None
         try:
             self._read()
-            self._file = self.path.open("ab")
+            self._file = self.path.open("ab", buffering=0)
         except BaseException:
             self._lock.release()
             raise
@@ -145,12 +147,30 @@ class Manifest:
         return self._status.count((DONE, FAILED).index(status) + 1)
 
     def add(self, record: Record) -> None:
-        """Write what became of a row; it is on the disk when this returns."""
-        assert self._file is not None
-        self._file.write(json.dumps(asdict(record), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write what became of a row; it is on the disk when this returns.
+
+        Raises:
+            OSError: The disk is full or read-only; it names the manifest, which is as it was.
+        """
+        line = json.dumps(asdict(record), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        try:
+            self._append(line)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), str(self.path)) from error
         self._note(record.row, record.key, record.status)
+
+    def _append(self, line: bytes) -> None:
+        """Write a line whole or, where that fails, nothing of it: the next one must not stand behind half a line."""
+        assert self._file is not None
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            raise
 
     def _note(self, row: int, key: str, status: str) -> None:
         self._status[row] = (DONE, FAILED).index(status) + 1
