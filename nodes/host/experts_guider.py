@@ -220,6 +220,5 @@ def make_experts(high: Any, low: Any, guidance: Guidance, on_mismatch: str) -> E
 
 def make_expert(model: Any, cfg: float, contract: SamplingContract | None) -> Expert:
     """Return a MODEL as an expert: fed the contract's timesteps or else Wan's truncated ones, with its own guidance."""
-    native = model.get_model_object("model_sampling")
-    own = TruncatedFlow() if contract is None else make_contract_sampling(contract, native)
+    own = TruncatedFlow() if contract is None else make_contract_sampling(contract, model)
     return Expert(model, cfg, patch_sampling(model, own))

@@ -24,6 +24,7 @@ from typing import Any
 
 import comfy.model_sampling as host
 import torch
+from comfy.model_base import ModelType
 from torch import Tensor, nn
 
 from ...samplers.contract import SamplingContract
@@ -177,23 +178,21 @@ def make_model_sampling(contract: SamplingContract) -> nn.Module:
     return TruncatedFlow(contract.shift) if contract.process == FLOW else LinearEpsilon()
 
 
-def make_contract_sampling(contract: SamplingContract, native: nn.Module) -> nn.Module:
-    """Return the ``model_sampling`` that feeds a MODEL what its contract says.
-
-    Args:
-        contract: The contract.
-        native: The MODEL's own, which knows what its network's timesteps are multiplied by.
-    """
+def make_contract_sampling(contract: SamplingContract, model: Any) -> nn.Module:
+    """Return the ``model_sampling`` that feeds a MODEL what its contract says, in its network's own unit."""
     if contract.version == 1 or contract.process != FLOW:
         return make_model_sampling(contract)
-    return ContractFlow(contract.schedule(), contract.shift, find_multiplier(native))
+    return ContractFlow(contract.schedule(), contract.shift, find_multiplier(model))
 
 
-def find_multiplier(native: nn.Module) -> float:
-    """Return what a flow MODEL multiplies sigma by, for its network: 1000, or 1 for Flux and Qwen-Image."""
-    if isinstance(native, host.ModelSamplingFlux):
+def find_multiplier(model: Any) -> float:
+    """Return what the network of a flow MODEL takes sigma times: 1000, or 1 for Flux, Qwen-Image and their kin.
+
+    It is the network's own, whatever sampling the MODEL is patched with: *ModelSamplingSD3* makes it 1000 for all.
+    """
+    if model.model.model_type is ModelType.FLUX:
         return 1.0
-    return float(getattr(native, "multiplier", TRAIN_TIMESTEPS))
+    return float(getattr(model.model.model_config, "sampling_settings", {}).get("multiplier", TRAIN_TIMESTEPS))
 
 
 def make_fixed_schedule(schedule: Schedule, prediction: Prediction, shift: float) -> FixedSchedule:
@@ -262,7 +261,7 @@ def get_model_process(model: Any) -> NoiseProcess:
 
 
 def find_fed_timesteps(model: Any, sigmas: Tensor) -> Tensor:
-    """Return what a network is fed at flow sigmas (n,), as timesteps up to 1000.
+    """Return what a network is fed at sigmas (n,), as timesteps up to 1000 whatever its own unit is.
 
     Args:
         model: The MODEL; None is any of core's flow models, which are fed 1000 sigma in float32.
@@ -270,9 +269,8 @@ def find_fed_timesteps(model: Any, sigmas: Tensor) -> Tensor:
     """
     if model is None:
         return sigmas * TRAIN_TIMESTEPS
-    native = model.get_model_object("model_sampling")
-    fed: Tensor = native.timestep(sigmas) * (TRAIN_TIMESTEPS / find_multiplier(native))
-    return fed
+    fed: Tensor = model.get_model_object("model_sampling").timestep(sigmas).float()
+    return fed * (TRAIN_TIMESTEPS / find_multiplier(model))
 
 
 def format_sampling(model_sampling: nn.Module) -> str:

@@ -217,8 +217,7 @@ def apply_contract(model: Any, contract: SamplingContract, on_mismatch: str) -> 
         contract: The contract.
         on_mismatch: What its guard does where a sampler of core's deviates; see :func:`attach_contract`.
     """
-    native = model.get_model_object("model_sampling")
-    patched = patch_sampling(model, make_contract_sampling(contract, native))
+    patched = patch_sampling(model, make_contract_sampling(contract, model))
     attach_contract(patched, contract, on_mismatch)
     return patched
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import comfy.model_sampling
 import comfy.samplers
 import torch
 from torch import Tensor, nn
@@ -14,9 +13,8 @@ from ....check.trace.updates import find_rule
 from ....samplers.prediction import Prediction
 from ....samplers.process import FLOW, NoiseProcess
 from ....samplers.seen import SeenSampling
-from ....training_rules import TRAIN_TIMESTEPS
 from ..experts_guider import ExpertsGuider
-from ..model_sampling import format_sampling, get_process
+from ..model_sampling import find_fed_timesteps, format_sampling, get_process
 from ..solver_adapter import SolverRun
 
 _PROBE = torch.tensor([[0.5]]), torch.tensor([[3.0]]), torch.tensor([[2.0]])
@@ -41,7 +39,7 @@ def observe_sampling(guider: Any, noise: Tensor, latent: Tensor, sampler: Any, s
     return SeenSampling(
         levels,
         read_prediction(model_sampling, process),
-        find_fed(model, model_sampling, levels[:-1]),
+        find_fed_timesteps(model, levels[:-1]),
         solver=find_solver(sampler, process),
         shift=find_shift(model_sampling),
         cfg=guider.cfg if has_plain_guidance(guider) else None,
@@ -67,16 +65,6 @@ def read_prediction(model_sampling: Any, process: NoiseProcess) -> Prediction | 
     if torch.allclose(x0, x - sigma * output):
         return Prediction.VELOCITY if process is FLOW else Prediction.EPSILON
     return Prediction.X0 if torch.equal(x0, output) else format_sampling(model_sampling)
-
-
-def find_fed(model: Any, model_sampling: Any, levels: Tensor) -> Tensor:
-    """Return what the network is fed at sigmas (n,), in units of 1000 whatever its own are."""
-    settings = getattr(model.model.model_config, "sampling_settings", {})
-    unit = settings.get("multiplier", TRAIN_TIMESTEPS) if hasattr(model_sampling, "multiplier") else None
-    if unit is None:  # Flux has no multiplier and is fed sigma itself; the DDIM process counts to 1000
-        unit = 1.0 if isinstance(model_sampling, comfy.model_sampling.ModelSamplingFlux) else TRAIN_TIMESTEPS
-    fed: Tensor = model_sampling.timestep(levels).float()
-    return fed * (TRAIN_TIMESTEPS / float(unit))
 
 
 def find_solver(sampler: Any, process: NoiseProcess) -> str | None:

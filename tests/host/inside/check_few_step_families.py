@@ -94,6 +94,15 @@ def check_qwen_image_lightning_keeps_the_networks_own_timesteps() -> None:
         same(found, model.model.latent_format.process_out(expected), f"Qwen-Image, {steps} steps")
 
 
+def check_a_patched_sampling_does_not_change_the_networks_unit() -> None:
+    """ModelSamplingSD3 multiplies by 1000 whatever the network takes; a run by contract does not."""
+    (shifted,) = run("ModelSamplingSD3", model=tiny_models.qwen_image(seed=1), shift=3.0)
+    contract = contract_of("qwen-image-lightning-4")
+    patched, _, sigmas = run("WanLiteContractSampling", model=shifted, contract=contract, on_mismatch="ignore")
+    fed = patched.get_model_object("model_sampling").timestep(sigmas[:-1])
+    assert torch.allclose(fed, torch.tensor(FAMILIES["qwen_image_lightning_4"]["sigmas"][:-1]), atol=1e-6), fed
+
+
 def check_unipc_students_are_the_librarys_own_runs() -> None:
     """Whose FlowUniPC and schedule equal the official ones by recorded vectors."""
     run_library = submodule("samplers").sample
