@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import resource
 import shutil
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from safetensors.torch import save
 
+from wan_lite.batches.manifest import Record
 from wan_lite.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +52,18 @@ class Command:
         return [word.replace("{}", str(folder)) for word in self.words]
 
 
+def _make_image() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 0, 0)).save(content, "PNG")
+    return content.getvalue()
+
+
 SAMPLE = ("sample", "--student", str(STUDENT), "--vae", str(DEMO_VAE), "--embeds", EMBEDS, "--steps", "1", "--quiet")
 PLAY = ("--world", str(WORLD), "--clip", str(CLIP), "--maskgit-steps", "1", "--quiet")
+PROBE = ("probe", "--student", str(STUDENT), "--embeds", EMBEDS, "--batch", "1")
+LATENTS = save({"latent_tensor": torch.zeros(1, 16, 2, 2, 2), "latent_format_version_0": torch.zeros(1)})
+IMAGE = _make_image()
+RECORD = json.dumps(asdict(Record(0, "0" * 24, "done", ({"path": "a.png", "sha256": ""},)))).encode() + b"\n"
 COMMANDS = {
     "sample": Command((*SAMPLE, "--on-mismatch", "ignore", "--out", "{}/a.png"), {"a.png": OLD}),
     "convert": Command(("convert", str(VAE), "{}/a.safetensors", "--layout", "diffusers"), {"a.safetensors": OLD}),
@@ -60,6 +75,15 @@ COMMANDS = {
     "rollout": Command(
         ("rollout", *PLAY, "--steps", "1", "--out", "{}/a.gif", "--sheet", "{}/b.png"), {"a.gif": OLD, "b.png": OLD}
     ),
+    "play": Command(
+        ("play", *PLAY, "--headless", "--actions", "0,1", "--out", "{}/a.gif", "--record", "{}/b.json"),
+        {"a.gif": OLD, "b.json": OLD},
+    ),
+    "decode": Command(
+        ("decode", "{}/z.latent", "--vae", str(VAE), "-o", "{}/a.mp4"), {"a.mp4": OLD, "z.latent": LATENTS}
+    ),
+    "probe": Command((*PROBE, "--candidate", "flow_unipc-20 shift 5", "--quiet", "--out", "{}"), {"report.txt": OLD}),
+    "sheet": Command(("sheet", "{}", "--cell", "32"), {"manifest.jsonl": RECORD, "a.png": IMAGE, "sheet.png": OLD}),
     "diagnose": Command(("diagnose", *PLAY, "--frames", "3", "--out", "{}"), {"report.txt": OLD, "drift.png": OLD}),
     "check --fix": Command(
         ("check", str(ROOT / "workflows" / "student_flow_unipc.json"), "--fix", "{}/a.json"), {"a.json": OLD}

@@ -9,16 +9,18 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import websocket
 from PIL import Image
 
+from host.comfyui import NEWER_NODES
 from host.server import Server
 
 Event = dict[str, Any] | bytes
@@ -75,6 +77,11 @@ class Client:
         self.server = server
         self.base: Path = server.base
         self.url = server.url
+
+    def skip_where_absent(self, classes: Iterable[str]) -> None:
+        """Skip a test of a workflow that needs a node which came to ComfyUI after this version."""
+        if absent := sorted((set(classes) & NEWER_NODES) - self.object_info().keys()):
+            pytest.skip(f"ComfyUI {self.server.comfyui.version} does not have {', '.join(absent)} yet")
 
     def object_info(self) -> dict[str, Any]:
         """Every node's description, by id."""

@@ -13,6 +13,9 @@ HOW_TO_GET_ONE = (
     "or set COMFYUI_PATH to an existing ComfyUI (and COMFYUI_PYTHON to its interpreter)."
 )
 
+NEWER_NODES = frozenset({"EmptyARVideoLatent"})
+"""Nodes of core in shipped workflows that the oldest supported ComfyUI does not have yet."""
+
 
 class ComfyUINotFound(Exception):
     """There is no usable ComfyUI; the message says where it was looked for and what was missing."""

@@ -53,6 +53,7 @@ def test_a_shipped_graph_is_taken(later: Client, path: Path) -> None:
         result = later.queue(read(path))
         assert result.status == "success", (result.error, result.node_errors)
         return
+    later.skip_where_absent(node["class_type"] for node in read(path).values())
     answer = later.validate(read(path))
     complaints = {(kind, name) for _, kind, name, _ in answer.validation_errors()}
     if needs_download(read(path)):

@@ -31,6 +31,7 @@ def test_there_are_workflows_for_models_that_people_have() -> None:
 @pytest.mark.parametrize("workflow", LARGE, ids=lambda path: path.stem)
 def test_the_shipped_file_is_valid_and_runs(stand_ins: Client, workflow: Path) -> None:
     api = json.loads(paths_for(workflow)[0].read_text("utf-8"))
+    stand_ins.skip_where_absent(node["class_type"] for node in api.values())
     known = stand_ins.object_info()
     for node in api.values():
         for name, options in choices_of(known[node["class_type"]]).items():
