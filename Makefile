@@ -5,7 +5,7 @@
 #   make test-hosts    the tests in a ComfyUI, once in each of HOSTS="FOLDER ...": the present and the oldest one
 #   make audit         look every dependency up among known vulnerabilities; fails where that cannot be done
 #   make docs          the library's reference and the pages as a site in out/docs, with every link checked
-#   make bench         side-by-side measurements against peers
+#   make bench         one table of measurements beside peers, into out/bench (docs/benchmarks.md)
 #   make soak          the long runs: 50,000 mutated files, memory that must not grow, hundreds of graphs in a server
 #   make archive       what the registry would get, node.zip: the same bytes for the same commit
 #   make demo-weights  train the demo weights again
@@ -59,9 +59,7 @@ docs: $(VENV)/.ready-docs
 	$(PY) scripts/docs.py $(ARGS)
 
 bench: $(VENV)/.ready-test
-	@for script in $(filter-out timing counting,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do \
-		echo "== wan_lite.benchmarks.$$script"; $(PY) -m wan_lite.benchmarks.$$script $(ARGS) || exit 1; \
-	done
+	$(PY) -m wan_lite.benchmarks $(ARGS)
 
 soak: $(VENV)/.ready-test
 	$(VENV)/bin/pytest -m soak $(ARGS)

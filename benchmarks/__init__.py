@@ -1,1 +1,1 @@
-"""Side-by-side measurements against peers; each module is a program: ``python -m wan_lite.benchmarks.vae``."""
+"""Side-by-side measurements against peers, in one table: ``python -m wan_lite.benchmarks``."""

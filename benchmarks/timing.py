@@ -7,6 +7,7 @@ because other work on the machine lengthens only the second.
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -54,21 +55,37 @@ class Rounds(Generic[T]):
 
     def ratio(self, name: str, to: str) -> Seconds:
         """Return the median, over the rounds, of a name's time over that of another: above 1, the other is faster."""
+        return _take_median(self.ratios(name, to))
+
+    def ratios(self, name: str, to: str) -> list[Seconds]:
+        """Return the same for each round."""
         pairs = zip(self.seconds[name], self.seconds[to], strict=True)
-        return _take_median([Seconds(a.wall / b.wall, a.cpu / b.cpu) for a, b in pairs])
+        return [Seconds(a.wall / b.wall, a.cpu / max(b.cpu, 1e-9)) for a, b in pairs]
+
+    @property
+    def count(self) -> int:
+        """Timed rounds."""
+        return min(map(len, self.seconds.values()))
 
 
-def take_turns(calls: Mapping[str, Call[T]], rounds: int, *, warm_up: int = 0) -> Rounds[T]:
+def take_turns(
+    calls: Mapping[str, Call[T]], rounds: int, *, warm_up: int = 0, seconds_left: float = math.inf
+) -> Rounds[T]:
     """Time all calls once in each round, in the order given.
 
     Args:
         calls: What to time, by the names to report.
         rounds: Timed rounds.
         warm_up: Rounds before them that are not timed.
+        seconds_left: No further round begins that would probably end later; one is always timed.
     """
     seconds: dict[str, list[Seconds]] = {name: [] for name in calls}
     results: dict[str, T] = {}
+    started = time.perf_counter()
     for number in range(warm_up + rounds):
+        passed = time.perf_counter() - started
+        if number > warm_up and passed * (number + 1) / number > seconds_left:
+            break
         for name, call in calls.items():
             taken, results[name] = time_call(call)
             if number >= warm_up:

@@ -1,4 +1,4 @@
-"""``wan-lite stamp``: write a sampling contract into a student's file, or into a published LoRA or checkpoint."""
+"""``wan-lite stamp``: write a sampling contract, names of actions or colours of previews into a file's header."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ def add_stamp(parser: argparse.ArgumentParser) -> None:
         "--known", metavar="ID", nargs="?", const=BY_NAME,
         help="the contract of a known student (see `wan-lite known`); without ID the one that the file's name tells",
     )  # fmt: skip
+    which.add_argument(
+        "--preview", metavar="VAE", help="the colours of live previews, fitted to the VAE that decodes the student"
+    )
     parser.add_argument(
         "--alternative", type=int, default=0, help="with --known: which of its contracts (0: the first)"
     )
     parser.add_argument("--steps", type=int, help="instead of the preset's")
     parser.add_argument("--shift", type=float, help="instead of the preset's")
     parser.add_argument("--cfg", type=float, help="instead of the preset's")
-    parser.add_argument("--replace", action="store_true", help="replace a contract that is there already")
+    parser.add_argument("--replace", action="store_true", help="replace what is there already")
     parser.set_defaults(run=run_stamp)
 
 
@@ -51,6 +54,9 @@ def run_stamp(options: argparse.Namespace) -> None:
 
     if options.action_names is not None:
         _name_actions(options)
+        return
+    if options.preview is not None:
+        _stamp_preview(options)
         return
     changes = {name: value for name in ("steps", "shift", "cfg") if (value := getattr(options, name)) is not None}
     if options.known is not None:
@@ -73,6 +79,13 @@ def _name_actions(options: argparse.Namespace) -> None:
         raise ValueError(f"{path.name}: its actions have names ({', '.join(world.action_names)}); --replace replaces.")
     write_action_names(path, names, world.n_actions)
     say(f"{path}: {', '.join(f'{number} {name}' for number, name in enumerate(names))}")
+
+
+def _stamp_preview(options: argparse.Namespace) -> None:
+    from ..pipeline.stamping import stamp_preview
+
+    file, colours = stamp_preview(options.student, options.preview, replace_existing=options.replace)
+    say(f"{file}: preview colours of {len(colours.factors)} channels, fitted to {Path(options.preview).name}")
 
 
 def _stamp_known(options: argparse.Namespace, changes: dict[str, float]) -> tuple[Path, SamplingContract]:

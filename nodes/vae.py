@@ -63,7 +63,7 @@ class WanLiteVAELoader(Node):
     def define_schema(cls) -> io.Schema:
         return make_schema(
             node_id="WanLiteVAELoader",
-            display_name="Wan Lite Load VAE (Wan, Qwen-Image)",
+            display_name="Wan Lite Load Qwen/Wan VAE",
             category=f"{CATEGORY}/vae",
             description="The Wan 2.1 or Wan 2.2 VAE and its family (Qwen-Image, layered, alpha, upscaling, pruned), "
             "exact and fast for images, bounded in memory for videos. Takes official, ComfyUI and diffusers files. "
@@ -112,7 +112,7 @@ class WanLiteVAEEncode(Node):
             search_aliases=["encode", "image to latent", "wan encode", "vae tiled", "tiled encode", "qwen vae encode"],
             inputs=[
                 io.Image.Input("image", tooltip="Both sides must be multiples of 8 (Wan 2.1 VAE) or 16 (Wan 2.2 VAE)."),
-                io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
+                io.Vae.Input("vae", tooltip="From Wan Lite Load Qwen/Wan VAE, or core's Load VAE with a Wan VAE."),
                 *make_tiling_inputs(),
             ],
             outputs=[io.Latent.Output(tooltip="One frame for each image; for img2img or core's nodes.")],
@@ -139,7 +139,7 @@ class WanLiteVAEDecode(Node):
                 io.Latent.Input(
                     "samples", tooltip="From a sampler or VAE Encode: 16 channels for the Wan 2.1 VAE, 48 for 2.2."
                 ),
-                io.Vae.Input("vae", tooltip="From Wan Lite Load VAE, or core's Load VAE with a Wan VAE."),
+                io.Vae.Input("vae", tooltip="From Wan Lite Load Qwen/Wan VAE, or core's Load VAE with a Wan VAE."),
                 *make_tiling_inputs(),
             ],
             outputs=[
@@ -200,7 +200,9 @@ class WanLiteSaveVideo(Node):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Latent.Input("samples", tooltip="One video, from a sampler."),
-                io.Vae.Input("vae", tooltip="From Wan Lite Load VAE; another VAE decodes the video whole first."),
+                io.Vae.Input(
+                    "vae", tooltip="From Wan Lite Load Qwen/Wan VAE; another VAE decodes the video whole first."
+                ),
                 text_input("filename_prefix", "video/WanLite", "Name of the file, in the output folder."),
                 float_input("fps", 16.0, (1.0, 120.0), "Frames per second: 16 for Wan 2.1, 24 for TI2V-5B.", step=1.0),
                 choice_input("format", ("mp4", "webm", "mkv"), "mp4 and mkv: H.264. webm: VP9.", default="mp4"),

@@ -24,7 +24,7 @@ _EXPORTS = {
     "image_to_image": ("Start", "encode_start"),
     "inspection": ("Description", "inspect"),
     "probing": ("Evidence", "ProbeReport", "probe"),
-    "stamping": ("stamp_known", "stamp_student"),
+    "stamping": ("stamp_known", "stamp_preview", "stamp_student"),
     "text_encoder": ("encode_prompts",),
 }
 """Each module with the names that it gives to the public surface."""

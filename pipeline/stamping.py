@@ -8,17 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..models.contract_files import read_contract, stamp
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+
+from ..models.contract_files import list_contract_files, read_contract, stamp
 from ..models.known_students import KnownStudents
 from ..models.known_students.find import FoundContract, find_by_names
 from ..models.known_students.stamping import is_lora, stamp_published
+from ..models.metadata import rewrite_metadata
 from ..models.student import fit_contract, load_student
+from ..models.student.preview import PREVIEW_KEY, PreviewColours, fit_preview_colours
 from ..models.text_files import read_text
+from ..models.wan_vae import load_wan_vae
 from ..samplers.contract import PRESETS, SamplingContract
 from ..samplers.formatting import format_contract
 from .contracts import choose_alternative, find_preset
+from .generation import check_vae
 
-__all__ = ["stamp_known", "stamp_student"]
+__all__ = ["stamp_known", "stamp_preview", "stamp_student"]
+
+_PREVIEW_IMAGES, _PREVIEW_SIDE, _PREVIEW_PATCHES = 48, 64, 4
 
 
 def stamp_student(
@@ -87,6 +97,43 @@ def stamp_known(
     wanted = replace(choose_alternative(found.require(), alternative), source="declared")
     _check_existing(path, wanted, replace_existing)
     return stamp_published(path, wanted), wanted
+
+
+@torch.no_grad()
+def stamp_preview(
+    path: str | os.PathLike[str], vae_path: str | os.PathLike[str], *, replace_existing: bool = False
+) -> tuple[Path, PreviewColours]:
+    """Write the colours of live previews, fitted to a VAE, into the header of a student's weights.
+
+    Without them a host shows a student in the colours of the published VAE, which are wrong for any other.
+
+    Args:
+        path: The student's file or folder.
+        vae_path: Of the VAE that decodes what it samples.
+        replace_existing: Whether colours that are there already may go.
+
+    Returns:
+        The file that was written, and the colours: those that come nearest, by least squares, to images of random
+        patches of colour as the VAE encodes them.
+
+    Raises:
+        ValueError: The student or the VAE cannot be read, the two do not fit each other, the student's weights are not
+            a safetensors file, or there are other colours already and ``replace_existing`` is False.
+    """
+    student, vae = load_student(path, preset=next(iter(PRESETS))), load_wan_vae(vae_path)
+    check_vae(student, vae)
+    files = [file for file in list_contract_files(path) if file.is_file() and file.suffix == ".safetensors"]
+    if not files:
+        raise ValueError(f"{student.source}: is not a .safetensors file, and only those have a header to write into.")
+    if student.preview is not None and not replace_existing:
+        raise ValueError(f"{files[0].name}: has preview colours already; --replace replaces them.")
+    draw = torch.Generator().manual_seed(0)
+    patches = torch.rand(_PREVIEW_IMAGES, 3, _PREVIEW_PATCHES, _PREVIEW_PATCHES, generator=draw) * 2 - 1
+    pixels = F.interpolate(patches, size=_PREVIEW_SIDE, mode="nearest")
+    latents = rearrange(vae.encode(rearrange(pixels, "b c h w -> b c 1 h w")), "b c 1 h w -> b c h w")
+    colours = fit_preview_colours(student.to_vae_latent(student.from_vae_latent(latents)), pixels)
+    rewrite_metadata(files[0], {PREVIEW_KEY: colours.to_json()})
+    return files[0], colours
 
 
 def _check_existing(path: Path, wanted: SamplingContract, replace_existing: bool) -> None:

@@ -30,6 +30,9 @@ WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMB
 CONTROLS = "control_after_generate"
 GAP_X, GAP_Y, FOLDED_GAP, LANE_ROOM, TITLE, SLOT, HEADING = 36, 58, 46, 14, 30, 20, 50
 SHOW_IMAGES = ("LoadImage", "PreviewImage", "SaveAnimatedWEBP", "SaveImage", "SaveVideo")
+SHOWN_LINES = {"WanLiteStudentLoader": 5}
+"""Lines that a node shows under its widgets once it has run, one fact each."""
+SHOWN_LINE, SHOWN_MARGIN = 17, 24
 MARGIN, TITLE_FONT = 15, 14
 GROUP_COLOUR, SAMPLING_COLOUR, YOURS_COLOUR = "#3f789e", "#8A8", "#b58b2a"
 SMALLEST_PAGE = (1280, 720)
@@ -158,6 +161,8 @@ def height_of(info: dict[str, Any], box: Box) -> int:
     texts = sum(bool(settings.get("multiline")) for _, settings, _ in declared)
     images = 230 if box.type in SHOW_IMAGES else 0
     below = 40 if box.type.startswith("WanLite") else 16
+    if box.type in SHOWN_LINES:
+        below = SHOWN_MARGIN + SHOWN_LINE * SHOWN_LINES[box.type]
     return 10 + SLOT * max(sockets, len(info["output"])) + 24 * widgets + 60 * texts + images + below
 
 

@@ -33,7 +33,7 @@ INSIDE = {
     "cli": {"samplers", "models", "pipeline", "check", "batches"},
     "nodes": {"samplers", "models", "pipeline", "check"},
     "demo": {"samplers", "models", "pipeline"},
-    "benchmarks": {"samplers", "models", "batches"},
+    "benchmarks": {"samplers", "models", "pipeline", "batches"},
     "scripts": set(),
 }
 """Which folder may import which others of the package ("" is the root, whose own modules all may import)."""
@@ -51,7 +51,10 @@ OUTSIDE = {
     "cli": {"torch", "aiohttp", "einops", "PIL", "shtab", "tqdm"},
     "nodes": {"aiohttp", "torch", "einops"} | HOST,
     "demo": {"torch", "einops", "safetensors", "PIL", "tqdm"},
-    "benchmarks": {"torch", "einops", "safetensors", "diffusers", "comfy", "models", "train_distillation", "psutil"},
+    "benchmarks": {
+        *("torch", "numpy", "PIL", "safetensors", "psutil"),
+        *("diffusers", "comfy", "models", "train_distillation"),
+    },
     "scripts": {
         "PIL",
         "packaging",

@@ -96,7 +96,7 @@ Qwen-Image's VAE has the architecture of Wan's 2.1 VAE. Here it decodes strip by
 
 | node | in place of |
 |---|---|
-| *Wan Lite Load VAE* | core's *Load VAE* |
+| *Wan Lite Load Qwen/Wan VAE* | core's *Load VAE* |
 | *Wan Lite VAE Decode* | core's *VAE Decode* and *VAE Decode (Tiled)* |
 
 Everything else is core's own graph: shift 3.1 on the model, **euler**, **simple**, 20 steps, guidance 2.5.

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from wan_lite.cli import main
 from wan_lite.demo import demo_file
-from wan_lite.models import read_contract
+from wan_lite.models import load_student, load_wan_vae, read_contract
 from wan_lite.models.student.network import StudentNetwork
+from wan_lite.models.student.preview import PreviewColours
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 VAE = str(VECTORS / "wan_vae" / "wan21_tiny_official.safetensors")
@@ -141,3 +142,26 @@ def test_stamp_writes_the_names_of_a_worlds_actions(tmp_path: Path, capsys: pyte
     assert "0 wait, 1 west, 2 east, 3 wide" in capsys.readouterr().out
     assert main(["stamp", str(world), "--action-names", "a,b,c,d"]) == 2
     assert "--replace" in sentence(capsys)
+
+
+def test_preview_colours_are_fitted_to_the_vae_and_only_the_header_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For colours at random they are nearer than the demo's own, which were fitted to the demo's images."""
+    file, vae = tmp_path / "student.safetensors", demo_file("vae")
+    shutil.copyfile(demo_file("student_flow"), file)
+    own, before = load_student(file).preview, load_file(file)
+    assert main(["stamp", str(file), "--preview", str(vae)]) == 2
+    assert "--replace" in sentence(capsys)
+    assert main(["stamp", str(file), "--preview", str(vae), "--replace"]) == 0
+    fitted = load_student(file).preview
+    assert fitted is not None and own is not None and fitted != own
+    assert all(torch.equal(value, before[name]) for name, value in load_file(file).items())
+    pixels = torch.rand(8, 3, 1, 1, 1, generator=torch.Generator().manual_seed(1)).expand(8, 3, 1, 64, 64) * 2 - 1
+    latents = load_wan_vae(vae).encode(pixels)[:, :, 0].mean(dim=(2, 3))
+
+    def miss(colours: PreviewColours) -> float:
+        shown = latents @ torch.tensor(colours.factors) + torch.tensor(colours.bias)
+        return float((shown - pixels[:, :, 0, 0, 0]).square().mean())
+
+    assert miss(fitted) < miss(own) / 2

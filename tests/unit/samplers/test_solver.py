@@ -203,7 +203,7 @@ def test_guidance_of_one_calls_one_network() -> None:
 
 @pytest.mark.parametrize("solver", [FlowUniPC(), FlowUniPC(3), FlowDPMpp(), DDIM(), DDIM(eta=0.5)], ids=repr)
 def test_no_allocation_is_larger_than_one_latent(solver) -> None:
-    from wan_lite.benchmarks.samplers import measure_allocations
+    from wan_lite.benchmarks.allocations import measure_allocations
     from wan_lite.benchmarks.timing import Call
 
     noise = per_item_noise((1, 16, 1, 32, 32), 0)

@@ -1,16 +1,8 @@
-"""What a batch costs beside its images: a stub in place of the models, thousands of rows, a break, a million planned.
-
-    python -m wan_lite.benchmarks.batches [--rows 10000] [--plan 1000000]
-
-Prints the time a row, the growth of this process's memory between the first tenth and the end, the time to go on after
-a break, and time, memory and manifest size of a long plan.
-"""
+"""What a batch costs beside its images: a stub in place of the models, ten thousand rows, a break, a long plan."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,36 +12,37 @@ from typing import Any
 
 import psutil
 
-from ..batches.engine import worker
-from ..batches.engine.engines import Workplace
-from ..batches.engine.groups import Group, Rows, list_groups
-from ..batches.engine.run import BatchPlan, run_batch
-from ..batches.manifest import Manifest, Record
-from ..batches.rows import RowFile
+from ...batches.engine import worker
+from ...batches.engine.engines import Workplace
+from ...batches.engine.groups import Group, Rows, list_groups
+from ...batches.engine.run import BatchPlan, run_batch
+from ...batches.manifest import Manifest, Record
+from ...batches.rows import RowFile
+from ..bench import Bench, Case
+from ..records import Figure, Outcome
 
-__all__ = ["main"]
+__all__ = ["CASES"]
+
+SECTION = "Batches"
+ROWS, PLANNED = 10_000, 1_000_000
 
 CONSTANTS = {"student": __file__, "vae": __file__, "embeds": f"{__file__}:0"}
 
 
-def main() -> int:
-    """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=10_000, help="rows that are run with a stub (default: 10000)")
-    parser.add_argument("--plan", type=int, default=1_000_000, help="rows that are only planned (default: 1000000)")
-    options = parser.parse_args()
+def measure(bench: Bench) -> Outcome:
+    """Run rows with a stub in place of the models, break off and continue; plan many more."""
+    sample = worker.Worker._sample
     worker.Worker._sample = _write_stubs  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory() as folder:
-        print(
-            json.dumps(
-                {"run": measure_run(Path(folder), options.rows), "plan": measure_plan(Path(folder), options.plan)},
-                indent=1,
-            )
-        )
-    return 0
+    try:
+        with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+            figures = [*measure_run(Path(folder), 100 if bench.is_quick else ROWS)]
+            figures += measure_plan(Path(folder), 1000 if bench.is_quick else PLANNED)
+    finally:
+        worker.Worker._sample = sample  # type: ignore[method-assign]
+    return bench.conclude(figures=tuple(figures))
 
 
-def measure_run(folder: Path, count: int) -> dict[str, float]:
+def measure_run(folder: Path, count: int) -> list[Figure]:
     """Run rows with the stub, break off after nine tenths, and go on."""
     plan = BatchPlan(_write_rows(folder, count), Workplace(folder / "out"), constants=CONSTANTS)
     memory: list[int] = []
@@ -68,15 +61,15 @@ def measure_run(folder: Path, count: int) -> dict[str, float]:
     started = time.perf_counter()
     run_batch(plan, lambda _: resumed.append(time.perf_counter() - started))
     seen = [value for value in memory if value]
-    return {
-        "rows": count,
-        "milliseconds a row": round(1000 * seconds / len(memory), 2),
-        "MiB gained after the first tenth": round((max(seen) - max(seen[: len(seen) // 10])) / 2**20, 1),
-        "seconds until the first row after a break": round(resumed[0], 2),
-    }
+    gained = (max(seen) - max(seen[: len(seen) // 10 + 1])) / 2**20
+    return [
+        Figure(f"a row of {count} beside its image", 1000 * seconds / len(memory), "ms"),
+        Figure(f"memory gained after the first tenth of {count} rows", gained, "MiB"),
+        Figure("until the first row after a break", resumed[0], "s"),
+    ]
 
 
-def measure_plan(folder: Path, count: int) -> dict[str, float]:
+def measure_plan(folder: Path, count: int) -> list[Figure]:
     """Plan rows, and write and read their manifest, without running them."""
     rows, before, started = _write_rows(folder, count), psutil.Process().memory_info().rss, time.perf_counter()
     groups = sum(1 for _ in list_groups(Rows(rows, CONSTANTS, 4)))
@@ -91,14 +84,12 @@ def measure_plan(folder: Path, count: int) -> dict[str, float]:
     with Manifest(folder / "long", count) as manifest:
         opened = time.perf_counter() - started
         done = manifest.count_status("done")
-    return {
-        "rows": done,
-        "groups": groups,
-        "seconds to plan": round(planned, 1),
-        "seconds to open the manifest": round(opened, 1),
-        "MiB of the manifest": round((folder / "long" / "manifest.jsonl").stat().st_size / 2**20, 1),
-        "MiB gained": round((psutil.Process().memory_info().rss - before) / 2**20, 1),
-    }
+    gained = (psutil.Process().memory_info().rss - before) / 2**20
+    return [
+        Figure(f"{done} rows planned in {groups} groups", planned, "s"),
+        Figure(f"a manifest of {done} rows opened", opened, "s"),
+        Figure(f"memory gained by planning {done} rows and opening their manifest", gained, "MiB"),
+    ]
 
 
 def _write_rows(folder: Path, count: int) -> RowFile:
@@ -110,7 +101,7 @@ def _write_rows(folder: Path, count: int) -> RowFile:
 
 
 def _write_stubs(self: Any, group: Group) -> Iterator[tuple[str, dict[str, Any]]]:
-    from ..atomic import replacing
+    from ...atomic import replacing
 
     for row, _, _ in group.rows:
         with replacing(self.folder / f"{row.name}.png") as part:
@@ -118,5 +109,4 @@ def _write_stubs(self: Any, group: Group) -> Iterator[tuple[str, dict[str, Any]]
         yield f"{row.name}.png", {"seed": row.index}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+CASES = [Case("batches", SECTION, measure)]

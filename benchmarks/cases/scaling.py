@@ -1,0 +1,94 @@
+"""Cost against size: what a decode takes as its image grows, and how much of that is the one attention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..bench import Bench, Case, make_noise
+from ..codecs import ACTIONS, build_codec, make_calls, write_weights
+from ..records import OURS, Figure, Outcome
+from ..timing import Call, take_turns
+
+__all__ = ["CASES", "fit_slope", "fit_terms"]
+
+SECTION = "Cost against size"
+SIZES, QUICK_SIZES = (512, 768, 1024, 1536, 2048), (16, 32, 48)
+SLOPE = 1.0
+TOLERANCE = 0.05
+CHANNELS = 384
+"""Of the attention in the middle of the VAE, which has one head."""
+
+
+def measure_codec(bench: Bench, action: str) -> Outcome:
+    """Time one direction at growing sizes, and fit a N + b N^2 to it (N: cells of the latent)."""
+    codec = build_codec(OURS, write_weights(bench), bench.peers)
+    sizes = QUICK_SIZES if bench.is_quick else SIZES
+    seconds = {}
+    for size in sizes:
+        calls = make_calls({OURS: codec}, action, size) | {"attention": Call(_make_attention((size // 8) ** 2))}
+        found = take_turns(calls, bench.rounds, seconds_left=bench.seconds / len(sizes))
+        seconds[(size // 8) ** 2] = (found.median(OURS).wall, found.median("attention").wall)
+    whole = {cells: one for cells, (one, _) in seconds.items()}
+    linear, square = fit_terms(whole)
+    beside = {cells: one - square * cells**2 for cells, one in whole.items()}
+    measured = {cells: one - attention for cells, (one, attention) in seconds.items()}
+    figures = (
+        Figure(f"{action}, log-log slope of the time over the pixels", fit_slope(whole)),
+        Figure(
+            f"{action}, the same without b N^2 of the fit",
+            fit_slope(beside),
+            least=SLOPE - TOLERANCE,
+            most=SLOPE + TOLERANCE,
+        ),
+        Figure(f"{action}, the same without the attention as timed alone", fit_slope(measured)),
+        Figure(f"{action}, a of a N + b N^2", 1e6 * linear, "us a latent cell"),
+        Figure(f"{action}, b of a N + b N^2", 1e12 * square, "ps a pair of cells"),
+        Figure(f"{action}, largest deviation from the fit", _measure_deviation(whole, linear, square), "of the time"),
+    )
+    points = {f"{action}": _to_points(whole), f"{action} without b N^2": _to_points(beside)}
+    return bench.conclude(figures=figures, points=points, settings={"sizes": list(sizes)})
+
+
+def fit_slope(seconds: Mapping[int, float]) -> float:
+    """Return the slope of log(seconds) over log(size) by least squares."""
+    x, y = ([math.log(max(value, 1e-12)) for value in values] for values in (seconds.keys(), seconds.values()))
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
+
+
+def fit_terms(seconds: Mapping[int, float]) -> tuple[float, float]:
+    """Return a and b, not negative, of ``seconds = a N + b N^2`` with the least squares of relative deviations."""
+    sizes = torch.tensor(list(seconds), dtype=torch.float64)
+    wanted = torch.tensor(list(seconds.values()), dtype=torch.float64)
+    terms = torch.stack([sizes, sizes**2], dim=1) / wanted[:, None]
+    linear, square = torch.linalg.lstsq(terms, torch.ones(len(sizes), 1, dtype=torch.float64)).solution[:, 0].tolist()
+    if square < 0:
+        return float(terms[:, 0].sum() / (terms[:, 0] ** 2).sum()), 0.0
+    return linear, square
+
+
+def _make_attention(cells: int) -> Callable[[], Tensor]:
+    q = make_noise(1, cells, CHANNELS)
+
+    def attend() -> Tensor:
+        return F.scaled_dot_product_attention(q, q, q)
+
+    return attend
+
+
+def _measure_deviation(seconds: Mapping[int, float], linear: float, square: float) -> float:
+    return max(abs(1 - (linear * cells + square * cells**2) / one) for cells, one in seconds.items())
+
+
+def _to_points(seconds: Mapping[int, float]) -> list[tuple[float, float]]:
+    """Return (log2 of the pixels' side, seconds)."""
+    return [(math.log2(8 * cells**0.5), one) for cells, one in seconds.items()]
+
+
+CASES = [Case(f"scaling-{action}", SECTION, partial(measure_codec, action=action)) for action in ACTIONS]
