@@ -42,7 +42,7 @@ How it is measured: all implementations hold the same weights and take turns in 
 - *time* and *processor*: medians, of the clock and of all processors together.
 - *x ours*: the median of the ratios within a round, in brackets those of the lowest and the highest round; above 1, we
   are faster. One run says little, since machines of one kind differ in their caches and neighbours: where several were
-  kept, the range of their medians follows.
+  kept, the range follows, of the clock's or the processors' ratio, whichever is less.
 - *distance*: the largest difference from the result of the row's reference on the same input (images in [-1, 1]).
 - *peak*: memory above what was there before the work, each in a process of its own.
 

@@ -18,7 +18,8 @@ SHORT = (
     ("image-decode-512", DIFFUSERS, "a 512x512 image decoded"),
     ("video-decode", COMFYUI, "17 frames decoded"),
     ("student-fp32", WANDISTILLER, "a student's forward at the default size"),
-    ("student-image-256", WANDISTILLER, "a student's whole image, 20 steps"),
+    ("student-image-256", WANDISTILLER, "a student's whole 256x256 image, 20 steps"),
+    ("student-image-512-4", WANDISTILLER, "a student's whole 512x512 image, 4 steps"),
     ("solver-image", DIFFUSERS, "a solver's step"),
     ("solver-image", OFFICIAL, "a solver's step"),
     ("world-2-1", TINYWORLDS, "a world's frame, context 2"),
@@ -49,7 +50,7 @@ def write_short_table(runs: Sequence[Run]) -> str:
     for case, who, words in SHORT:
         found = list(find_ratios(runs, case, who))
         if found:
-            lines.append(f"| {words} | {who} | {write_range([spread.median for spread in found])} | {len(found)} |")
+            lines.append(f"| {words} | {who} | {write_range(found)} | {len(found)} |")
     return "\n".join(lines)
 
 
@@ -80,8 +81,8 @@ def write_settings(run: Run) -> str:
     return "\n".join(lines)
 
 
-def find_ratios(runs: Iterable[Run], case: str, who: str, what: str = "") -> Iterator[Spread]:
-    """Yield the ratio of an implementation in each run that has it.
+def find_ratios(runs: Iterable[Run], case: str, who: str, what: str = "") -> Iterator[float]:
+    """Yield how many times our time an implementation takes in each run that has it.
 
     Args:
         runs: Where to look.
@@ -92,7 +93,7 @@ def find_ratios(runs: Iterable[Run], case: str, who: str, what: str = "") -> Ite
     for run in runs:
         outcome = run.cases.get(case, Outcome())
         for row in outcome.rows:
-            ratio = next((entry.ratio for entry in row.entries if entry.who == who), None)
+            ratio = next((entry.times_slower for entry in row.entries if entry.who == who), None)
             if ratio is not None and what in ("", row.what):
                 yield ratio
 
@@ -114,7 +115,7 @@ def write_seconds(seconds: float | None) -> str:
 def _write_row(case: str, row: Row, runs: Sequence[Run]) -> list[str]:
     lines = []
     for number, entry in enumerate(row.entries):
-        all_runs = [spread.median for spread in find_ratios(runs, case, entry.who, row.what)]
+        all_runs = list(find_ratios(runs, case, entry.who, row.what))
         lines.append(_write_line([row.what if not number else "", *_write_entry(entry, row, all_runs)]))
     return lines
 

@@ -107,8 +107,8 @@ def judge(row: Row, x: Tensor, output: Tensor) -> tuple[Figure, ...]:
     """Return the figures that have targets: time beside diffusers, and memory in latents."""
     found = []
     for entry in row.entries:
-        if entry.who == DIFFUSERS and entry.ratio is not None:
-            found.append(Figure(f"{row.what}, {OURS} / {DIFFUSERS}", 1 / entry.ratio.median, most=MOST_TIME))
+        if entry.who == DIFFUSERS and entry.times_slower is not None:
+            found.append(Figure(f"{row.what}, {OURS} / {DIFFUSERS}", 1 / entry.times_slower, most=MOST_TIME))
     largest, peak = measure_allocations(call_ours(x, lambda latent, t: output), x)
     found.append(Figure(f"{row.what}, largest allocation", largest, "latents", most=1.0))
     found.append(Figure(f"{row.what}, most alive at once", peak, "latents", most=8.5))

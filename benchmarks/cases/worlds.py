@@ -115,8 +115,8 @@ def measure_frame(bench: Bench, context: int, batch: int) -> Outcome:
         calls[TINYWORLDS] = call_original(bench, world, window, actions)
     what = f"context {context}, batch {batch}"
     row = bench.compare(what, calls, reference=TINYWORLDS, distance=measure_frames, warm_up=1)
-    ratio, least = row.entries[-1].ratio, LEAST.get((context, batch))
-    figures = (Figure(f"{what}, {TINYWORLDS} / {OURS}", ratio.median, least=least),) if ratio and least else ()
+    ratio, least = row.entries[-1].times_slower, LEAST.get((context, batch))
+    figures = (Figure(f"{what}, {TINYWORLDS} / {OURS}", ratio, least=least),) if ratio and least else ()
     return bench.conclude(rows=(row,), figures=figures)
 
 
@@ -142,11 +142,11 @@ def measure_rollouts(bench: Bench) -> Outcome:
         "eight in a batch": Call(partial(rollout, world, eight, steps=2, actions="random")),
     }
     row = bench.compare("two frames", calls, warm_up=1)
-    ratio = row.entries[-1].ratio
+    ratio = row.entries[-1].times_slower
     assert ratio is not None
     early, late = measure_growth(world, side, frames)
     figures = (
-        Figure("eight rollouts in a batch / one", ratio.median, most=MOST_FOR_EIGHT),
+        Figure("eight rollouts in a batch / one", ratio, most=MOST_FOR_EIGHT),
         Figure(f"memory of a rollout beside its frames, at frame {frames // 10}", early, "MiB"),
         Figure(f"the same at frame {frames}", late, "MiB", most=1.05 * early),
     )
