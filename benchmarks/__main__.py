@@ -38,17 +38,20 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     torch.set_num_threads(options.threads)
     peers = Peers(**{name: getattr(options, name) for name in OPTIONS})
-    path = options.out / f"{options.name}.json"
+    path, failed = options.out / f"{options.name}.json", list[str]()
     run = Run.read(path) if path.is_file() else Run(options.name, {}, {})
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(options.work or folder), peers, options.rounds, options.seconds, options.quick)
         for case in choose_cases(options.cases):
             print(f"{case.name} ...", file=sys.stderr, flush=True)
-            run = run.merge(Run(options.name, describe_run(peers), {case.name: measure(case, bench)}))
+            try:
+                run = run.merge(Run(options.name, describe_run(peers), {case.name: measure(case, bench)}))
+            except Exception as error:  # the others are worth having
+                failed.append(f"{case.name} failed: {type(error).__name__}: {error}")
             run.write(path)
     write(run, options.out)
-    print((options.out / f"{run.name}.md").read_text("utf-8"))
-    return 0
+    print("\n".join([(options.out / f"{run.name}.md").read_text("utf-8"), *failed]))
+    return 1 if failed else 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
