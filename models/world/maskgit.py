@@ -50,10 +50,17 @@ class MaskgitConfig:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Tokens (b, horizon, p) of the new frames, and the step (from 0) in which each was unmasked."""
+    """The tokens of the new frames, and how they came about; each (b, horizon, p).
+
+    Attributes:
+        tokens: Ids.
+        unmask_step: The step (from 0) in which each was unmasked.
+        confidence: The probability, float32 in [0, 1], that each had then.
+    """
 
     tokens: Tensor
     unmask_step: Tensor
+    confidence: Tensor
 
 
 def count_tokens_to_unmask(step: int, steps: int, total: int, unmasked: int, schedule_k: float) -> int:
@@ -104,7 +111,7 @@ def decode(
     scorer = _TokenScorer(dynamics, context, actions, config)
     latents = dynamics.mask_token.to(context.dtype).expand(b, config.horizon, p, -1).flatten(1, 2).clone()  # b (t p) l
     tokens = torch.zeros(b, total, dtype=torch.long, device=context.device)
-    unmask_step = torch.zeros_like(tokens)
+    unmask_step, certain = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.float32)
     masked = torch.arange(total, device=context.device).expand(b, -1)
     for step in range(config.maskgit_steps):
         if on_step is not None:
@@ -118,13 +125,16 @@ def decode(
         positions, chosen = masked.gather(1, most_confident), candidates.gather(1, most_confident)
         tokens.scatter_(1, positions, chosen)
         unmask_step.scatter_(1, positions, step)
+        if config.temperature > 0:
+            confidence = probs.gather(2, candidates.unsqueeze(-1)).squeeze(-1)
+        certain.scatter_(1, positions, confidence.gather(1, most_confident))
         codes = to_latents(chosen).to(latents.dtype)
         latents.scatter_(1, positions.unsqueeze(-1).expand(-1, -1, latents.shape[-1]), codes)
         masked = _drop(masked, most_confident)
         if masked.shape[1] == 0:
             break
     shape = (b, config.horizon, p)
-    return Decoded(tokens.view(shape), unmask_step.view(shape))
+    return Decoded(tokens.view(shape), unmask_step.view(shape), certain.view(shape))
 
 
 class _TokenScorer:

@@ -49,11 +49,19 @@ class Window:
 
 @dataclass(frozen=True)
 class Prediction:
-    """New frames (b, horizon, 3, S, S) float32, their tokens or digits, and the window that ends in them."""
+    """What follows a window.
+
+    Attributes:
+        frames: (b, horizon, 3, S, S) float32.
+        tokens: Of the frames, (b, horizon, p); digits in the legacy format.
+        window: That ends in them.
+        confidence: The probability of each token, (b, horizon, p) in [0, 1]; None where tokens are not chosen.
+    """
 
     frames: Tensor
     tokens: Tensor
     window: Window
+    confidence: Tensor | None = None
 
 
 class Predictor(Protocol):
@@ -145,7 +153,8 @@ class MaskgitPredictor:
         )
         frames = tokenizer.detokenize(torch.cat([context, decoded.tokens], dim=1), last=horizon).float()
         frames = frames.clamp(-1, 1) if self.config.clamp else frames
-        return Prediction(frames, decoded.tokens, window.advance(frames, decoded.tokens, self.config.context_window))
+        moved = window.advance(frames, decoded.tokens, self.config.context_window)
+        return Prediction(frames, decoded.tokens, moved, decoded.confidence)
 
     def _tokenize(self, frames: Tensor) -> Tensor:
         return run_once(self.tokenizer.tokenize, frames.to(self.dtype))

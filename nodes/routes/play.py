@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ...pipeline.play.sessions import CALLS, UnknownSession
-from ..world.play_stages import SESSIONS, Busy, find_stage
+from ..world.play_stages import SESSIONS, STAGES, Busy, Place
 from .requests import read_json, refuse
 
 __all__ = ["PLAY_ROUTES", "answer_play"]
@@ -19,10 +19,12 @@ LARGEST_BODY = 2 << 20
 
 
 def answer_play(call: str, message: dict[str, Any]) -> dict[str, Any]:
-    """Answer one call: ``open`` with the id of a ``node``, ``close``, or one of an open session.
+    """Answer one call: ``open`` with a ``workflow`` and a ``node``, ``close``, or one of an open session.
+
+    A node that has not run yet has no session to open: the answer's ``session`` is null, and the page runs it.
 
     Raises:
-        UnknownSession: The node has not run, or the session is not open any more.
+        UnknownSession: The session is not open any more.
         Busy: A workflow runs.
         ValueError: The message is not allowed.
     """
@@ -30,10 +32,9 @@ def answer_play(call: str, message: dict[str, Any]) -> dict[str, Any]:
         return SESSIONS.close(message)
     if call != "open":
         return SESSIONS.answer(call, message)
-    stage = find_stage(message.get("node"))
-    if stage is None:
-        raise UnknownSession("This node has not run yet; run the workflow once, then play.")
-    return SESSIONS.open(stage, message)
+    place = Place(str(message.get("workflow", "")), str(message.get("node")))
+    stage = STAGES.find(place, has_run=message.get("has_run") is True)
+    return {"session": None} if stage is None else SESSIONS.open(stage, message)
 
 
 def _make_handler(call: str) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -11,7 +11,7 @@ from ...models.world import RolloutConfig
 from ..host.schema import CATEGORY, Node, choice_input, float_input, int_input, make_schema, seed_input, text_input
 from ..host.world_model import HostedWorld, WorldActions, WorldModel, to_images
 from .inputs import resize_input
-from .play_stages import offer_stage, replay_session
+from .play_stages import STAGES, Place, replay_session
 
 
 class WanLiteWorldPlay(Node):
@@ -27,7 +27,7 @@ class WanLiteWorldPlay(Node):
             "kept in the workflow; queueing makes the same frames again, here or on a server without a page.",
             search_aliases=["play", "interactive world", "game", "tinyworlds play", "genie"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
                 WorldModel.Input("world", tooltip="From Wan Lite Load World."),
                 io.Image.Input("context", tooltip="Frames to start from, oldest first, at least context_window."),
@@ -68,6 +68,11 @@ class WanLiteWorldPlay(Node):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> int:
+        """Let a node run again after one of the same number in another workflow: its offer to the page is newest."""
+        return STAGES.get_change(str(cls.hidden.unique_id))
+
+    @classmethod
     def execute(
         cls,
         world: HostedWorld,
@@ -83,7 +88,7 @@ class WanLiteWorldPlay(Node):
         config = RolloutConfig(
             temperature=temperature, maskgit_steps=maskgit_steps, feedback=feedback, context_window=context_window
         )
-        stage = offer_stage(cls.hidden.unique_id, world, context, config, resize)
+        stage = STAGES.offer(Place.of(cls.hidden), world, context, config, resize)
         played = replay_session(world, stage, session, seed)
         return io.NodeOutput(to_images(played.result.frames)[0], played.actions, played.record)
 

@@ -17,7 +17,7 @@ from ...models.world import RolloutConfig, SessionRecord, World, WorldSession
 from ...models.world.play.record import read_settings
 from ..pictures.convert import to_uint8, to_unit
 
-__all__ = ["CALLS", "PLAYABLE", "Stage", "UnknownSession", "WorldSessions", "encode_frame"]
+__all__ = ["CALLS", "PLAYABLE", "Stage", "UnknownSession", "WorldSessions", "encode_confidence", "encode_frame"]
 
 PLAYABLE = ("temperature", "maskgit_steps", "feedback", "top_k", "top_p", "action_guidance")
 """Settings that a player may change."""
@@ -25,6 +25,8 @@ PLAYABLE = ("temperature", "maskgit_steps", "feedback", "top_k", "top_p", "actio
 MOST_SESSIONS = 8
 IDLE_SECONDS = 45.0
 """A session that nobody called for so long is freed; pages call every 10 seconds."""
+
+_SWEEP_SECONDS = 10.0
 
 _MOST_STEPS = 100_000
 _MOST_PASSES = 64
@@ -70,6 +72,8 @@ class WorldSessions:
     def open(self, stage: Stage, message: Mapping[str, Any]) -> dict[str, Any]:
         """Begin a session, or continue the one of a ``record``, and answer with all that a page needs.
 
+        A session that begins has the message's ``seed`` and ``settings``, a record its own.
+
         Raises:
             ValueError: The message is not allowed, or too many sessions are open.
         """
@@ -78,7 +82,8 @@ class WorldSessions:
             raise ValueError(f"{MOST_SESSIONS} sessions are open, which is the most; close the page of one.")
         world, record = stage.acquire(), message.get("record")
         played = SessionRecord.from_json(record) if isinstance(record, str) and record.strip() else None
-        session = _begin(world, stage, played, _read_number(message, "seed", 0, 2**64 - 1))
+        config = _read_playable(stage.config, message.get("settings", {}))
+        session = _begin(world, stage, config, played, _read_number(message, "seed", 0, 2**64 - 1))
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._entries[key] = _Entry(stage, session, self._clock())
@@ -90,7 +95,7 @@ class WorldSessions:
             "size": world.frame_size,
             "actions": _name_actions(world),
             "settings": {name: asdict(session.config)[name] for name in PLAYABLE},
-            **_describe(session),
+            **_look_back(session, {}),
         }
 
     def answer(self, call: str, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +142,7 @@ class WorldSessions:
         self.free_idle()
         self._is_sweeping = bool(self._entries)
         if self._is_sweeping:
-            timer = threading.Timer(IDLE_SECONDS, self._sweep)
+            timer = threading.Timer(_SWEEP_SECONDS, self._sweep)
             timer.daemon = True
             timer.start()
 
@@ -156,9 +161,14 @@ def encode_frame(frame: Tensor) -> str:
     return base64.b64encode(pixels.contiguous().numpy().tobytes()).decode("ascii")
 
 
-def _begin(world: World, stage: Stage, played: SessionRecord | None, seed: int) -> WorldSession:
+def encode_confidence(confidence: Tensor) -> str:
+    """Return probabilities (rows, columns) as base64 of a byte each, row by row; 255 for 1."""
+    return base64.b64encode(to_uint8(confidence, "round").contiguous().numpy().tobytes()).decode("ascii")
+
+
+def _begin(world: World, stage: Stage, config: RolloutConfig, played: SessionRecord | None, seed: int) -> WorldSession:
     if played is None:
-        return WorldSession(world, stage.context, stage.config, seed)
+        return WorldSession(world, stage.context, config, seed)
     if len(played.actions) != 1:
         raise ValueError(f"session: holds {len(played.actions)} sessions side by side; a page plays one.")
     for _, config in played.settings:
@@ -188,30 +198,34 @@ def _step(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"session: {_MOST_STEPS} frames were played, which is the most; reset it.")
     started = time.perf_counter()
     session.step(action)
-    return {**_describe(session), "milliseconds": round(1000 * (time.perf_counter() - started), 2)}
+    answer = {**_describe(session), "milliseconds": round(1000 * (time.perf_counter() - started), 2)}
+    if message.get("confidence") is True and session.confidence is not None:
+        answer["confidence"] = encode_confidence(session.confidence[0])
+    return answer
 
 
 def _undo(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
     session.undo(min(session.steps, _read_number(message, "count", 1, _MOST_STEPS, 1)))
-    return _describe(session)
+    return _look_back(session, message)
 
 
 def _reset(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
     session.reset()
-    return _describe(session)
+    return _look_back(session, message)
 
 
 def _configure(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
-    settings = message.get("settings")
-    if not isinstance(settings, dict) or not settings.keys() <= set(PLAYABLE):
-        raise ValueError(f"settings: give an object with any of {', '.join(PLAYABLE)}.")
-    _check_passes(read_settings(session.config, settings))
-    session.configure(**settings)
+    config = _read_playable(session.config, message.get("settings"))
+    session.configure(**{name: getattr(config, name) for name in PLAYABLE})
     return {"settings": {name: asdict(session.config)[name] for name in PLAYABLE}}
 
 
 def _record(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
     return {"record": session.record().to_json(), "step": session.steps}
+
+
+def _look_back(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_describe(session), **_record(session, message)}
 
 
 def _ping(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,6 +243,19 @@ _CALLS: dict[str, Callable[[WorldSession, Mapping[str, Any]], dict[str, Any]]] =
 _RUNNING = ("step", "undo", "configure")
 CALLS = tuple(_CALLS)
 """What a page may ask of an open session."""
+
+
+def _read_playable(config: RolloutConfig, settings: Any) -> RolloutConfig:
+    """Return a configuration with the settings that a page gave.
+
+    Raises:
+        ValueError: They are not allowed.
+    """
+    if not isinstance(settings, dict) or not settings.keys() <= set(PLAYABLE):
+        raise ValueError(f"settings: give an object with any of {', '.join(PLAYABLE)}.")
+    config = read_settings(config, settings)
+    _check_passes(config)
+    return config
 
 
 def _read_number(message: Mapping[str, Any], name: str, least: int, most: int, default: int = 0) -> int:

@@ -9,6 +9,12 @@ import { makeLegend, Player } from "./player.js";
 const NODE = "WanLiteWorldPlay";
 const BUSY = 503;
 const GONE = 410;
+const HEIGHT = 340;
+const WIDTH = 320;
+const FASTEST = 60;
+const STORE_MILLISECONDS = 1000;
+const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
+const SETTINGS = ["temperature", "maskgit_steps", "feedback"];
 
 const text = await loadTexts("play");
 
@@ -16,9 +22,30 @@ const wait = (milliseconds) => new Promise((done) => setTimeout(done, millisecon
 
 const STYLE =
     ".wl-play{display:flex;flex-direction:column;gap:4px;height:100%;font:12px sans-serif;color:#ddd;align-items:center}" +
-    ".wl-play canvas{flex:1;min-height:64px;max-width:100%;aspect-ratio:1;image-rendering:pixelated;border:2px solid #444;outline:none}" +
-    ".wl-play canvas:focus{border-color:#7aa2ff}.wl-play div{display:flex;gap:4px;flex-wrap:wrap;justify-content:center}" +
-    ".wl-play button{font:inherit;padding:2px 8px;touch-action:none}";
+    ".wl-play canvas{flex:1;min-height:180px;max-width:100%;aspect-ratio:1;image-rendering:pixelated;border:2px solid #444;outline:none}" +
+    ".wl-play canvas:focus{border-color:#7aa2ff}.wl-play div{display:flex;gap:4px;flex-wrap:wrap;justify-content:center;align-items:center}" +
+    ".wl-play button,.wl-play input{font:inherit;padding:2px 8px;touch-action:none}.wl-play input[type=number]{width:3.5em}" +
+    ".wl-play label{display:flex;gap:4px;align-items:center}";
+
+// The end of the next run in the page; events are listened to from now on.
+function watchRuns() {
+    const ended = [];
+    let wake = () => {};
+    const hear = ({ type }) => (ended.push(type), wake());
+    for (const name of ENDS) api.addEventListener(name, hear);
+    return {
+        async next() {
+            while (!ended.length) await new Promise((done) => (wake = done));
+            return ended.shift();
+        },
+        stop: () => ENDS.forEach((name) => api.removeEventListener(name, hear)),
+    };
+}
+
+async function isQueueEmpty() {
+    const { Running = [], Pending = [] } = await api.getQueue();
+    return !Running.length && !Pending.length;
+}
 
 class NodePlayer {
     constructor(node) {
@@ -27,21 +54,38 @@ class NodePlayer {
         this.canvas = element("canvas", { width: 32, height: 32, tabIndex: 0 });
         this.status = element("span", { textContent: text("start") });
         this.actions = element("div");
-        this.playButton = element("button", { textContent: text("play"), onclick: () => this.toggle() });
-        this.clocked = element("input", { type: "checkbox", checked: true });
-        this.clocked.onchange = () => this.player.setClocked(this.clocked.checked);
-        const undo = element("button", { textContent: text("undo"), onclick: () => this.run(() => this.player.undo()) });
-        const reset = element("button", { textContent: text("reset"), onclick: () => this.restart() });
-        const buttons = element("div", {}, this.playButton, undo, reset, element("label", { title: text("clockedTooltip") }, this.clocked, ` ${text("clocked")}`));
-        const style = element("style", { textContent: STYLE });
-        this.root = element("div", { class: "wl-play" }, style, this.canvas, this.status, buttons, this.actions);
         this.player = new Player({
             canvas: this.canvas,
             call: (name, message) => this.call(name, message),
             onChange: () => this.show(),
             onError: (error) => this.fail(error),
         });
+        const style = element("style", { textContent: STYLE });
+        this.root = element("div", { class: "wl-play" }, style, this.canvas, this.status, this.makeButtons(), this.makeFields(), this.actions);
         this.listen();
+    }
+
+    makeButtons() {
+        const button = (name, onclick) => element("button", { textContent: text(name), onclick });
+        this.playButton = button("play", () => this.toggle());
+        const undo = button("undo", () => this.run(() => this.player.undo()));
+        return element("div", {}, this.playButton, undo, button("reset", () => this.restart()));
+    }
+
+    makeFields() {
+        const box = (name, checked, set) => {
+            const input = element("input", { type: "checkbox", checked, onchange: () => set(input.checked) });
+            return element("label", { title: text(`${name}Tooltip`) }, input, text(name));
+        };
+        this.speed = element("input", { type: "number", min: 1, max: FASTEST, step: 1, value: this.player.fps });
+        this.speed.onchange = () => this.setSpeed(Number(this.speed.value));
+        return element(
+            "div",
+            {},
+            box("clocked", true, (clocked) => this.player.setClocked(clocked)),
+            box("confidence", false, (shown) => (this.player.overlay = shown)),
+            element("label", {}, this.speed, text("speed")),
+        );
     }
 
     // Keys are the player's while its image has the focus, and only then.
@@ -62,9 +106,10 @@ class NodePlayer {
 
     // A workflow that runs goes before: the call waits.
     async call(name, message) {
+        const content = name === "open" ? { ...this.place(), ...message } : message;
         for (;;) {
             try {
-                return await postJson(`/wan-lite/play/${name}`, name === "open" ? { node: String(this.node.id), ...message } : message);
+                return await postJson(`/wan-lite/play/${name}`, content, { keepalive: name === "close" });
             } catch (error) {
                 if (error.status !== BUSY) throw error;
                 this.status.textContent = error.message;
@@ -73,18 +118,28 @@ class NodePlayer {
         }
     }
 
+    // Which node of which workflow, as the server knows it from the run.
+    place() {
+        const { id } = (app.rootGraph ?? app.graph).serialize();
+        return { workflow: id ?? "", node: String(this.node.id) };
+    }
+
     read(name) {
         return this.node.widgets.find((widget) => widget.name === name)?.value;
     }
 
-    async open() {
-        const message = this.value.value ? { record: this.value.value } : { seed: Number(this.read("seed")) || 0 };
-        await this.player.open(message);
-        if (!message.record) {
-            const names = ["temperature", "maskgit_steps", "feedback"];
-            await this.player.configure(Object.fromEntries(names.map((name) => [name, this.read(name)])));
-            this.stored = undefined;
-        }
+    setSpeed(fps) {
+        this.player.fps = Math.min(FASTEST, Math.max(1, fps || this.player.fps));
+        this.node.properties.fps = this.player.fps;
+        this.speed.value = this.player.fps;
+    }
+
+    // False when the server has nothing to play here; after a run, what it has for this node is this workflow's.
+    async open(hasRun = false) {
+        if (this.node.properties.fps) this.setSpeed(Number(this.node.properties.fps));
+        const settings = Object.fromEntries(SETTINGS.map((name) => [name, this.read(name)]));
+        const message = this.value.value ? { record: this.value.value } : { seed: Number(this.read("seed")) || 0, settings };
+        if (!(await this.player.open({ ...message, has_run: hasRun }))) return false;
         this.actions.replaceChildren(
             ...makeLegend(this.player.actions).map(({ action, name, keys }) => {
                 const button = element("button", { textContent: `${name} ${keys.join(" ")}` });
@@ -94,44 +149,37 @@ class NodePlayer {
                 return button;
             }),
         );
+        return true;
     }
 
     // The first time, the workflow runs once: that is how the world and the context come here.
     async ensureOpen() {
-        if (this.player.session) return;
-        try {
-            await this.open();
-        } catch (error) {
-            if (error.status !== GONE) throw error;
-            this.status.textContent = text("running");
-            await this.runWorkflow();
-            await this.open();
-        }
-    }
-
-    async runWorkflow() {
-        const ends = ["execution_success", "execution_error", "execution_interrupted"];
-        let over;
-        const executed = new Promise((done, fail) => {
-            over = (event) => (event.type === ends[0] ? done() : fail(new Error(text("failed"))));
-            for (const name of ends) api.addEventListener(name, over);
-        });
+        if (this.player.session || (await this.open())) return;
+        this.status.textContent = text("running");
+        const runs = watchRuns();
         try {
             if ((await app.queuePrompt(0, 1)) === false) throw new Error(text("failed"));
-            await executed;
+            for (;;) {
+                if ((await runs.next()) !== ENDS[0]) throw new Error(text("failed"));
+                if (await this.open(true)) return;
+                // It was another workflow's run, and this one still waits.
+                if (await isQueueEmpty()) throw new Error(text("notRun"));
+            }
         } finally {
-            for (const name of ends) api.removeEventListener(name, over);
+            runs.stop();
         }
     }
 
     async run(act) {
         try {
-            await this.ensureOpen();
+            await (this.opening ??= this.ensureOpen());
             await act();
         } catch (error) {
             this.fail(error);
+        } finally {
+            this.opening = undefined;
         }
-        await this.store();
+        this.store();
     }
 
     toggle() {
@@ -146,9 +194,8 @@ class NodePlayer {
     }
 
     async restart() {
-        this.value.value = "";
-        this.stored = undefined;
         await this.player.close();
+        this.value.value = "";
         await this.run(() => {});
     }
 
@@ -164,16 +211,42 @@ class NodePlayer {
         const values = { step, milliseconds: milliseconds.toFixed(0), rate: achieved.toFixed(1) };
         this.status.textContent = this.problem ?? text(paused ? "frame" : "frameAndRate", values);
         this.problem = undefined;
-        if (paused) this.store();
+        if (paused || performance.now() - (this.stored ?? 0) > STORE_MILLISECONDS) this.store();
     }
 
     // The widget holds what was played, so that saving and queueing the workflow carry it.
-    async store() {
-        if (!this.player.session || this.player.step === this.stored) return;
-        this.stored = this.player.step;
-        this.value.value = await this.player.record().catch(() => this.value.value);
+    store() {
+        if (!this.player.session) return;
+        this.stored = performance.now();
+        if (this.value.value === this.player.played) return;
+        this.value.value = this.player.played;
         app.graph?.setDirtyCanvas?.(true, true);
     }
+}
+
+// What is written into a file or sent to the server is as new as the last frame.
+function storeBeforeSaving(node, player) {
+    const serialized = node.onSerialize;
+    node.onSerialize = function (written) {
+        player.store();
+        const place = node.widgets.indexOf(player.value);
+        if (written.widgets_values && place in written.widgets_values) written.widgets_values[place] = player.value.value;
+        return serialized?.call(this, written);
+    };
+    const close = () => player.player.close();
+    const removed = node.onRemoved;
+    node.onRemoved = function (...values) {
+        close();
+        window.removeEventListener("pagehide", close);
+        return removed?.apply(this, values);
+    };
+    window.addEventListener("pagehide", close);
+}
+
+// Widgets that are elements are hidden by their options, the others by themselves.
+function hide(widget) {
+    widget.hidden = true;
+    widget.options.hidden = true; // in place: the page holds these options already
 }
 
 app.registerExtension({
@@ -184,15 +257,12 @@ app.registerExtension({
         const widget = node.addDOMWidget("player", "wan-lite-player", player.root, {
             serialize: false,
             hideOnZoom: false,
-            getMinHeight: () => 260,
+            getMinHeight: () => HEIGHT,
         });
         widget.serialize = false;
-        player.value.hidden = true;
+        hide(player.value);
+        if (node.size[0] < WIDTH) node.setSize([WIDTH, node.size[1] + HEIGHT / 4]);
         node.wanLitePlayer = player;
-        const removed = node.onRemoved;
-        node.onRemoved = function (...values) {
-            player.player.close();
-            return removed?.apply(this, values);
-        };
+        storeBeforeSaving(node, player);
     },
 });

@@ -5,6 +5,7 @@ const ARROWS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDow
 const WORDS = { space: ["stretch", "fire", "jump", "action", "space"], up: ["up", "jump"], down: ["down", "duck"] };
 const IDLE = ["stay", "none", "noop", "idle", "wait"];
 const PING_SECONDS = 10;
+const GONE = 410;
 
 // Which key stands for which action: digits for all of them, arrows and space where an action has a fitting name.
 export function assignKeys(actions) {
@@ -34,29 +35,60 @@ export function makeLegend(actions, keys = assignKeys(actions)) {
     }));
 }
 
+const decode = (encoded) => Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+
 function draw(canvas, size, encoded) {
-    const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+    const bytes = decode(encoded);
     const image = new ImageData(size, size);
     for (let pixel = 0; pixel < size * size; pixel += 1) {
-        image.data.set(bytes.subarray(3 * pixel, 3 * pixel + 3), 4 * pixel);
+        for (let channel = 0; channel < 3; channel += 1) image.data[4 * pixel + channel] = bytes[3 * pixel + channel];
         image.data[4 * pixel + 3] = 255;
     }
     if (canvas.width !== size || canvas.height !== size) Object.assign(canvas, { width: size, height: size });
     canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+// Tints each patch of a frame, the more the less sure the world was of its token: bytes, 255 for a probability of 1.
+function tint(canvas, encoded) {
+    const bytes = decode(encoded);
+    const across = Math.sqrt(bytes.length);
+    const side = canvas.width / across;
+    const context = canvas.getContext("2d");
+    bytes.forEach((probability, patch) => {
+        context.fillStyle = `rgba(255, 32, 96, ${0.8 * (1 - probability / 255)})`;
+        context.fillRect((patch % across) * side, Math.floor(patch / across) * side, side, side);
+    });
+}
+
 // call(name, message) -> a promise of the answer; onChange(player) after every change; onError(error).
 export class Player {
     constructor({ canvas, call, onChange = () => {}, onError = () => {} }) {
         Object.assign(this, { canvas, call, onChange, onError });
-        Object.assign(this, { actions: [], keys: new Map(), held: [], session: null, step: 0 });
-        Object.assign(this, { clocked: true, paused: true, fps: 8, frameTimes: [], achieved: 0, settings: {} });
+        Object.assign(this, { actions: [], keys: new Map(), held: [], session: null, step: 0, base: "", since: [], stepping: 0 });
+        Object.assign(this, { clocked: true, paused: true, fps: 8, frameTimes: [], achieved: 0, settings: {}, overlay: false });
         this.queue = Promise.resolve();
+    }
+
+    // What was played, as JSON: the record of the last look back, and the actions since.
+    get played() {
+        const more = this.since.join(", ");
+        return this.base.replace(/("actions": \[\[)([^\]]*)/, (_, head, known) => head + [known, more].filter(Boolean).join(", "));
+    }
+
+    // A session that the server let go of (a tab that slept, a server that was started again) is opened from what was played.
+    async callSession(name, message) {
+        if (!this.session) throw new Error("The session is closed.");
+        try {
+            return await this.call(name, { session: this.session, ...message });
+        } catch (error) {
+            if (error.status !== GONE || !(await this.open({ record: this.played }))) throw error;
+            return this.call(name, { session: this.session, ...message });
+        }
     }
 
     // Calls of one session follow each other; an error ends the clock.
     ask(name, message = {}) {
-        const answered = this.queue.then(() => this.call(name, { session: this.session, ...message }));
+        const answered = this.queue.then(() => this.callSession(name, message));
         this.queue = answered.then(
             () => {},
             (error) => {
@@ -68,15 +100,19 @@ export class Player {
         return answered;
     }
 
+    // False when there is nothing to open yet.
     async open(message = {}) {
         const answer = await this.call("open", message);
         const { session, size, actions, settings, fps } = answer;
+        if (!session) return false;
         Object.assign(this, { session, size, actions, settings, frameTimes: [], achieved: 0 });
         this.keys = assignKeys(actions);
         this.fps = fps ?? this.fps;
         clearInterval(this.pinging);
-        this.pinging = setInterval(() => this.session && this.ask("ping").catch(() => {}), 1000 * PING_SECONDS);
+        const ping = () => this.session && this.call("ping", { session: this.session }).catch(() => {});
+        this.pinging = setInterval(ping, 1000 * PING_SECONDS);
         this.show(answer);
+        return true;
     }
 
     close() {
@@ -87,9 +123,11 @@ export class Player {
         return session ? this.call("close", { session }).catch(() => {}) : Promise.resolve();
     }
 
-    show({ frame, step, milliseconds }) {
+    show({ frame, step, record, milliseconds, confidence }) {
         if (frame) draw(this.canvas, this.size, frame);
+        if (confidence) tint(this.canvas, confidence);
         this.step = step ?? this.step;
+        if (record) Object.assign(this, { base: record, since: [] });
         if (milliseconds !== undefined) {
             const now = performance.now();
             this.frameTimes = [...this.frameTimes, [now, milliseconds]].slice(-30);
@@ -105,7 +143,14 @@ export class Player {
     }
 
     async act(action) {
-        this.show(await this.ask("step", { action }));
+        this.stepping += 1;
+        const asked = this.ask("step", this.overlay ? { action, confidence: true } : { action });
+        const answer = await asked.finally(() => (this.stepping -= 1));
+        this.since.push(action);
+        // Settings that changed are in the record from the step on that they were used in.
+        if (this.changed) answer.record = await this.record();
+        this.changed = false;
+        this.show(answer);
     }
 
     async undo(count = 1) {
@@ -120,6 +165,7 @@ export class Player {
 
     async configure(settings) {
         this.settings = (await this.ask("configure", { settings })).settings;
+        this.changed = true;
         this.onChange(this);
     }
 
@@ -180,7 +226,8 @@ export class Player {
     keyDown(event) {
         const action = this.keys.get(event.key);
         if (action === undefined || event.ctrlKey || event.metaKey || event.altKey || !this.session) return false;
-        if (!event.repeat || !this.clocked || this.paused) this.press(action);
+        // What the keyboard repeats acts only when the last frame has come, so that letting go stops at once.
+        if (!event.repeat || ((!this.clocked || this.paused) && !this.stepping)) this.press(action);
         return true;
     }
 

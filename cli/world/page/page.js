@@ -12,7 +12,7 @@ async function post(name, message) {
     });
     if (answer.headers.get("Content-Type")?.includes("octet-stream")) return answer.blob();
     const said = await answer.json();
-    if (!answer.ok) throw new Error(said.error ?? answer.statusText);
+    if (!answer.ok) throw Object.assign(new Error(said.error ?? answer.statusText), { status: answer.status });
     return said;
 }
 
@@ -73,6 +73,9 @@ function connect() {
     find("undo").onclick = () => player.undo().catch(() => {});
     find("reset").onclick = () => player.reset().catch(() => {});
     find("clocked").onchange = (event) => player.setClocked(event.target.checked);
+    find("confidence").onchange = (event) => {
+        player.overlay = event.target.checked;
+    };
     find("fps").onchange = (event) => {
         player.fps = Math.min(60, Math.max(0.5, Number(event.target.value) || 8));
     };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,12 +32,14 @@ class _Moment:
         window: The last frames, on the world's device.
         generators: The states of the generators of each item.
         frame: (b, 3, S, S) on the CPU, what is seen.
+        confidence: (b, p), the probability of each of its tokens, or None.
     """
 
     step: int
     window: Window
     generators: tuple[tuple[Tensor, Tensor], ...]
     frame: Tensor
+    confidence: Tensor | None = None
 
 
 class WorldSession:
@@ -89,6 +92,15 @@ class WorldSession:
         return self._kept[-1].frame
 
     @property
+    def confidence(self) -> Tensor | None:
+        """How sure the world was of each patch of the newest frame: (b, rows, columns) in [0, 1], on the CPU.
+
+        The probability that the patch's token had when it was chosen. None at the start, and in the legacy format.
+        """
+        sure = self._kept[-1].confidence
+        return None if sure is None else sure.cpu().unflatten(1, (math.isqrt(sure.shape[1]), -1))
+
+    @property
     def state(self) -> RolloutState:
         """Where the session stands, for :func:`rollout` to continue from."""
         now = self._kept[-1]
@@ -138,7 +150,8 @@ class WorldSession:
         for own, chosen in zip(self._actions, actions, strict=True):
             own.append(chosen)
         frame = prediction.frames[:, 0].cpu()
-        self._kept.append(_Moment(now.step + 1, prediction.window, self._stepper.generators.save(), frame))
+        sure = None if prediction.confidence is None else prediction.confidence[:, 0]
+        self._kept.append(_Moment(now.step + 1, prediction.window, self._stepper.generators.save(), frame, sure))
         return frame
 
     def undo(self, count: int = 1) -> Tensor:

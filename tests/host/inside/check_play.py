@@ -17,6 +17,15 @@ def played(world, context, session: str = "", **inputs):
     return run("WanLiteWorldPlay", world=world, context=context, session=session, maskgit_steps=3, **inputs)
 
 
+def stages():
+    return submodule("nodes.world.play_stages").STAGES
+
+
+def offer(node: str, world, context, config, workflow: str = "w") -> None:
+    place = submodule("nodes.world.play_stages").Place(workflow, node)
+    stages().offer(place, world, context, config, "error")
+
+
 def library(world, context, actions, **settings):
     """The session and the frames as the library plays them, an IMAGE with the last of the context first."""
     from importlib import import_module
@@ -49,27 +58,48 @@ def check_nothing_played_is_the_context() -> None:
 
 
 def check_a_page_plays_a_node_that_has_run() -> None:
-    world, routes, stages = opened(), submodule("nodes.routes.play"), submodule("nodes.world.play_stages")
+    world, routes = opened(), submodule("nodes.routes.play")
     context = clip(world)
     config = submodule("models.world").RolloutConfig(maskgit_steps=3, temperature=0.8)
-    stages.offer_stage("7", world, context, config, "error")
-    opened_session = routes.answer_play("open", {"node": "7", "seed": 5})
+    offer("7", world, context, config)
+    opened_session = routes.answer_play("open", {"workflow": "w", "node": "7", "seed": 5})
     key = opened_session["session"]
     for action in ACTIONS:
         routes.answer_play("step", {"session": key, "action": action})
     record = routes.answer_play("record", {"session": key})["record"]
     assert torch.equal(played(world, context, record)[0], library(world, context, ACTIONS)[1])
     routes.answer_play("close", {"session": key})
-    assert "run the workflow once" in raises(ValueError, routes.answer_play, "open", {"node": "8"})
+    assert routes.answer_play("open", {"workflow": "w", "node": "8"}) == {"session": None}
     assert "not open any more" in raises(ValueError, routes.answer_play, "ping", {"session": key})
 
 
 def check_a_world_is_not_kept_for_the_player() -> None:
-    world, stages, routes = opened(), submodule("nodes.world.play_stages"), submodule("nodes.routes.play")
-    stages.offer_stage("9", world, clip(world), submodule("models.world").RolloutConfig(), "error")
+    world, routes = opened(), submodule("nodes.routes.play")
+    offer("9", world, clip(world), submodule("models.world").RolloutConfig())
+    key = routes.answer_play("open", {"workflow": "w", "node": "9"})["session"]
     del world
     gc.collect()
-    assert "not in memory" in raises(ValueError, routes.answer_play, "open", {"node": "9"})
+    assert "not in memory" in raises(ValueError, routes.answer_play, "step", {"session": key, "action": 0})
+    assert routes.answer_play("open", {"workflow": "w", "node": "9"}) == {"session": None}
+
+
+def check_workflows_do_not_mix() -> None:
+    """Nodes of one number in two tabs; and a workflow whose node the host did not run again, under a new id."""
+    world, routes = opened(), submodule("nodes.routes.play")
+    config, frames = submodule("models.world").RolloutConfig(maskgit_steps=2), clip(world)
+    offer("3", world, frames, config, "first")
+    ask = {"workflow": "second", "node": "3"}
+    assert routes.answer_play("open", ask) == {"session": None}
+    key = routes.answer_play("open", {**ask, "has_run": True})["session"]
+    change = stages().get_change("3")
+    offer("3", world, frames, config, "second")
+    assert routes.answer_play("step", {"session": key, "action": 1})["step"] == 1
+    assert stages().get_change("3") == change
+    offer("3", world, 1 - frames, config, "second")
+    assert stages().get_change("3") != change
+    assert "another world or context" in raises(ValueError, routes.answer_play, "step", {"session": key, "action": 1})
+    first = routes.answer_play("open", {"workflow": "first", "node": "3"})
+    assert routes.answer_play("step", {"session": first["session"], "action": 1})["step"] == 1
 
 
 def check_a_session_that_is_not_one_is_refused() -> None:

@@ -54,6 +54,26 @@ def test_a_step_shows_what_the_library_plays(stage: Stage, sessions: WorldSessio
     assert answer["step"] == 3
 
 
+def test_confidence_comes_when_it_is_asked_for_and_changes_no_frame(stage: Stage, sessions: WorldSessions) -> None:
+    plain, asked = (sessions.open(stage, {"seed": 3})["session"] for _ in range(2))
+    without = sessions.answer("step", {"session": plain, "action": 1})
+    answer = sessions.answer("step", {"session": asked, "action": 1, "confidence": True})
+    assert "confidence" not in without and without["frame"] == answer["frame"]
+    values = base64.b64decode(answer["confidence"])
+    library = WorldSession(stage.acquire(), stage.context, CONFIG, seed=3)
+    library.step(1)
+    assert library.confidence is not None
+    assert list(values) == (library.confidence.flatten() * 255).round().int().tolist()
+
+
+def test_a_session_begins_with_the_settings_of_its_page(stage: Stage, sessions: WorldSessions) -> None:
+    opened = sessions.open(stage, {"settings": {"temperature": 0, "maskgit_steps": 1}})
+    assert opened["settings"]["temperature"] == 0.0 and opened["settings"]["maskgit_steps"] == 1
+    assert '"maskgit_steps": 1' in opened["record"]
+    with pytest.raises(ValueError, match="any of temperature"):
+        sessions.open(stage, {"settings": {"horizon": 2}})
+
+
 def test_two_sessions_do_not_mix(stage: Stage, sessions: WorldSessions) -> None:
     keys = [sessions.open(stage, {"seed": 1})["session"] for _ in range(2)]
     first = [sessions.answer("step", {"session": keys[0], "action": 2})["frame"] for _ in range(3)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -132,6 +132,28 @@ def test_an_interrupted_step_leaves_no_trace(world: World, truth: Tensor) -> Non
     with pytest.raises(KeyboardInterrupt):
         session.step(ACTIONS[2], stop)
     assert torch.equal(torch.cat([first, play(session, ACTIONS[2:])], 1), rollout_frames(world, truth))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_confidence_is_the_probability_of_each_chosen_token(world: World, truth: Tensor, temperature: float) -> None:
+    """With one pass over a known context, the dynamics model itself says it."""
+    config = RolloutConfig(maskgit_steps=1, temperature=temperature, feedback="tokens")
+    session = WorldSession(world, truth[:1, :2], config, seed=3)
+    assert session.confidence is None
+    tokens = world.make_predictor(config).make_window(truth[:1, :2].to(world.device)).cached
+    session.step(1)
+    predictor, sure = cast(Any, world.make_predictor(config)), session.confidence
+    assert tokens is not None and sure is not None and sure.shape == (1, 4, 4)
+    latents = predictor.tokenizer.to_latents(tokens)
+    actions = predictor._make_action_vectors(truth[:1, :2], torch.tensor([[1]]))
+    cache = predictor.dynamics.prefill(latents, actions, 1)
+    masked = predictor.dynamics.mask_token.expand(1, 1, 16, -1)
+    logits = predictor.dynamics.decode_step(masked, cache, torch.arange(16).expand(1, -1))
+    chosen = session.state.window.cached
+    assert chosen is not None
+    probs = (logits / temperature if temperature else logits).softmax(-1)
+    expected = probs.gather(-1, chosen[:, -1].unsqueeze(-1)).squeeze(-1)
+    assert torch.allclose(sure.flatten(1), expected, atol=1e-5)
 
 
 def test_the_legacy_format_is_played_too() -> None:
