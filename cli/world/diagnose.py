@@ -13,7 +13,7 @@ from . import inputs
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...models.world import RolloutConfig, World
+    from ...models.world import RolloutConfig, SessionRecord, World
 
 __all__ = ["add_diagnose", "run_diagnose"]
 
@@ -30,6 +30,13 @@ def add_diagnose(parser: argparse.ArgumentParser) -> None:
         help="diagnose N excerpts of --frames frames (default: 4), spread evenly over the video, and give means and "
         "standard deviations; without it, the video as one",
     )
+    parser.add_argument(
+        "--session",
+        type=Path,
+        metavar="FILE",
+        help="a session that was played, against --clip, which shows its context and then what its actions truly do: "
+        "actions, seed and settings are the session's, and its world where none is given",
+    )
     inputs.add_prediction_arguments(parser)
     parser.add_argument("--out", default="out/diagnose", help="folder for report, chart and images")
     inputs.add_common_arguments(parser)
@@ -45,13 +52,16 @@ def run_diagnose(options: argparse.Namespace) -> None:
     from ...pipeline.pictures.layout import make_contact_sheet
     from ...pipeline.similarity import has_ssim, measure_ssim
 
-    folder = check_folder(Path(options.out))
-    world, config = inputs.load_world_of(options), inputs.make_config(options)
+    folder, session = check_folder(Path(options.out)), _read_session(options)
+    world = inputs.load_world_of(options)
+    config = inputs.make_config(options) if session is None else session.settings[0][1]
     videos = _read_videos(options, world, config)
     metrics = {"SSIM": measure_ssim} if has_ssim() else {}
     total = 2 * config.maskgit_steps * max(videos.shape[1] - config.context_window, 1)
     with inputs.StepBar(options, total) as bar:
-        found = diagnose(world, videos, config=config, seed=options.seed, metrics=metrics, on_progress=bar)
+        found = diagnose(
+            world, videos, config=config, seed=options.seed, metrics=metrics, on_progress=bar, session=session
+        )
     report = found.report() + ("" if metrics else "\nSSIM: not measured; it needs kornia (pip install wan-lite[world])")
     say(report)
     with replacing(folder / "report.txt") as part:
@@ -62,6 +72,20 @@ def run_diagnose(options: argparse.Namespace) -> None:
     save_image(to_pil(sheet, "round"), folder / "frames.png")
     for name in ("report.txt", "drift.png", "frames.png"):
         say(folder / name)
+
+
+def _read_session(options: argparse.Namespace) -> SessionRecord | None:
+    """Return the session to compare, if any; options say its world then, and the video as they are given."""
+    from .session_files import read_session
+
+    if options.session is None:
+        return None
+    if options.tests is not None:
+        raise ValueError("--session: is compared with one video; leave --tests out.")
+    given = {name: getattr(options, name) for name in ("clip", "start", "every", "resize")}
+    session = read_session(options.session, options)
+    vars(options).update(given)
+    return session
 
 
 def _read_videos(options: argparse.Namespace, world: World, config: RolloutConfig) -> Tensor:

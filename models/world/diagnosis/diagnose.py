@@ -19,6 +19,7 @@ from einops import rearrange, repeat
 from torch import Generator, Tensor
 
 from ..frames import check_context
+from ..play.record import SessionRecord, replay
 from ..rollout import Rollout, RolloutProgress, rollout
 from ..rollout_config import Feedback, RolloutConfig
 from ..world import World
@@ -43,8 +44,12 @@ def diagnose(
     seed: int = 0,
     metrics: Mapping[str, Metric] | None = None,
     on_progress: Callable[[RolloutProgress], None] | None = None,
+    session: SessionRecord | None = None,
 ) -> Diagnosis:
     """Predict a true video in four ways and compare.
+
+    With a ``session``, the video shows what its actions truly do: the actions are not inferred, and of the two
+    rollouts the one with the session's feedback is the session as it was played.
 
     Args:
         world: To diagnose.
@@ -55,10 +60,13 @@ def diagnose(
         metrics: Measures of likeness besides PSNR, by their names; each takes predicted and true frames
             (b, n, 3, S, S) in [-1, 1] and returns (b, n).
         on_progress: As for :func:`rollout`.
+        session: That was played, of one item; config and seed are its own, those given here do not count.
 
     Raises:
-        ValueError: The video does not fit the world or is too short.
+        ValueError: The video does not fit the world or is too short, or does not have the session's length.
     """
+    if session is not None:
+        config, seed = session.settings[0][1], session.seed
     config = replace(config or RolloutConfig(), horizon=1, teacher_forced=False, context_actions="history")
     videos = check_context(world, frames, config, steps=1)
     window = config.context_window
@@ -67,7 +75,7 @@ def diagnose(
             f"frames: {videos.shape[1]} given with context_window {window}; give a video longer than the window, "
             "and a window of at least 1."
         )
-    probe = _Probe(world, videos.to(world.device), config, seed)
+    probe = _Probe(world, videos.to(world.device), config, seed, session)
     arms = {"truth": probe.videos[:, window:], "tokenizer": probe.reconstruct(), "one step": probe.predict_one_step()}
     rollouts = {feedback: probe.roll_out(feedback, on_progress) for feedback in get_args(Feedback)}
     arms |= {feedback: result.new_frames.to(world.device) for feedback, result in rollouts.items()}
@@ -93,13 +101,18 @@ def diagnose(
 class _Probe:
     """One world and the windows of true videos: (b, t) frames become b (t - w) windows of w + 1."""
 
-    def __init__(self, world: World, videos: Tensor, config: RolloutConfig, seed: int) -> None:
+    def __init__(
+        self, world: World, videos: Tensor, config: RolloutConfig, seed: int, session: SessionRecord | None
+    ) -> None:
         self.world, self.videos, self.config, self.seed, self.b = world, videos, config, seed, videos.shape[0]
+        self.session = session
         size = config.context_window + 1
         self.windows = rearrange(videos.unfold(1, size, 1), "b n c h w t -> (b n) t c h w")
         self.predictor = world.make_predictor(config)
         self.actions: Tensor | None = None
-        if world.latent_actions is not None:
+        if session is not None:
+            self.actions = _read_actions(session, self.b, videos.shape[1] - config.context_window).to(videos.device)
+        elif world.latent_actions is not None:
             actions = _run_in_parts(self.predictor.infer_last_action, self.windows)
             self.actions = rearrange(actions, "(b n) -> b n", b=self.b)
 
@@ -114,11 +127,13 @@ class _Probe:
 
     def roll_out(self, feedback: Feedback, on_progress: Callable[[RolloutProgress], None] | None) -> Rollout:
         """Roll the videos' first windows out to their ends, with their own actions."""
-        window = self.config.context_window
+        context = self.videos[:, : self.config.context_window]
+        if self.session is not None and self.session.settings[-1][1].feedback == feedback:
+            return replay(self.world, context, self.session, on_progress)
         return rollout(
             self.world,
-            self.videos[:, :window],
-            steps=self.videos.shape[1] - window,
+            context,
+            steps=self.videos.shape[1] - self.config.context_window,
             actions=None if self.actions is None else self.actions.tolist(),
             seed=self.seed,
             on_progress=on_progress,
@@ -168,6 +183,15 @@ class _Probe:
 
     def _to_videos(self, frames: Tensor) -> Tensor:
         return rearrange(frames, "(b n) c h w -> b n c h w", b=self.b)
+
+
+def _read_actions(session: SessionRecord, items: int, steps: int) -> Tensor:
+    if len(session.actions) != items or session.steps != steps:
+        raise ValueError(
+            f"session: {len(session.actions)} of {session.steps} steps, but {items} videos with {steps} frames after "
+            "the context; give what the same actions truly do, from the same context."
+        )
+    return torch.tensor(session.actions)
 
 
 def _run_in_parts(run: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:

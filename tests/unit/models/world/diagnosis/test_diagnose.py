@@ -9,7 +9,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wan_lite.models.world import ARMS, Diagnosis, World, diagnose, find_checkpoints, load_world, rollout
+from wan_lite.models.world import (
+    ARMS,
+    Diagnosis,
+    RolloutConfig,
+    World,
+    WorldSession,
+    diagnose,
+    find_checkpoints,
+    load_world,
+    rollout,
+)
 from wan_lite.models.world.diagnosis import ActionEffect
 from wan_lite.models.world.diagnosis.psnr import measure_squared_error, to_psnr
 from wan_lite.pipeline.pictures.diagnosis import COMPARED, compare_arms, draw_diagnosis_chart
@@ -64,6 +74,29 @@ def test_arms_are_what_their_names_say(world: World, truth: Tensor, found: Diagn
     action = world.latent_actions.infer(window)[:, -1:]
     step = rollout(world, window[:, :2], steps=1, actions=action).new_frames
     torch.testing.assert_close(found.frames["one step"][3], step[0, 0], rtol=0, atol=1e-5)
+
+
+def test_a_session_is_measured_as_it_was_played(world: World, truth: Tensor) -> None:
+    session = WorldSession(world, truth[:, :2], RolloutConfig(maskgit_steps=2, temperature=0.7), seed=4)
+    for action in (3, 1, 2):
+        session.step(action)
+    session.configure(maskgit_steps=1)
+    for action in (0, 1):
+        session.step(action)
+    found = diagnose(world, truth, session=session.record())
+    assert torch.equal(found.frames["pixels"], session.frames()[0, 1:])
+    with pytest.raises(ValueError, match="session: 1 of 5 steps"):
+        diagnose(world, truth[:, :6], session=session.record())
+
+
+def test_one_step_of_a_session_takes_its_actions(world: World, truth: Tensor) -> None:
+    session = WorldSession(world, truth[:, :2], RolloutConfig(maskgit_steps=2))
+    for action in (3, 1, 2, 0, 1):
+        session.step(action)
+    found = diagnose(world, truth, session=session.record())
+    config = RolloutConfig(maskgit_steps=2)
+    first = rollout(world, truth[:, :2], steps=1, actions=[3], config=config)
+    torch.testing.assert_close(found.frames["one step"][0], first.new_frames[0, 0], rtol=0, atol=1e-5)
 
 
 def test_flip_rate(world: World, truth: Tensor, found: Diagnosis) -> None:
