@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from torch import Tensor, nn
 
-from .layers import Downsample, DownStage, Upsample, UpStage
+from .layers import Decoder, Downsample, DownStage, Encoder, Upsample, UpStage
 
-__all__ = ["FeatureMapSize", "trace_sizes"]
+__all__ = ["FeatureMapSize", "list_inner_layers", "list_outer_layers", "trace_sizes"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,21 @@ def trace_sizes(layers: Iterable[nn.Module], size: FeatureMapSize) -> Iterator[t
     for layer in layers:
         yield layer, size
         size = size.after(layer)
+
+
+def list_inner_layers(network: Encoder | Decoder) -> list[nn.Module]:
+    """Return the layers at the latent's resolution, the middle block among them, in the order in which they run."""
+    if isinstance(network, Decoder):
+        return [*takewhile(_keeps_size, network.layers)]
+    return [*takewhile(_keeps_size, reversed(network.layers))][::-1]
+
+
+def list_outer_layers(network: Encoder | Decoder) -> list[nn.Module]:
+    """Return the other layers, between the latent's resolution and the pixels, in the order in which they run."""
+    inner = set(list_inner_layers(network))
+    return [layer for layer in network.layers if layer not in inner]
+
+
+def _keeps_size(layer: nn.Module) -> bool:
+    """Whether a layer's output has the height, width and frames of its input."""
+    return not isinstance(layer, (Downsample, DownStage, Upsample, UpStage)) or layer.scale == (1, 1)

@@ -282,14 +282,10 @@ class _Network(nn.Module):
     middle: nn.Sequential
     head: Head
 
-    def split_parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
-        """Return the layers before the middle block, of it, and after it, each in the order in which they run."""
-        raise NotImplementedError
-
     @property
     def layers(self) -> list[nn.Module]:
         """All layers in the order in which they run."""
-        return [layer for part in self.split_parts() for layer in part]
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Run all layers on (b, c, h, w)."""
@@ -310,9 +306,10 @@ class Encoder(_Network):
         self.middle = _make_middle(dims[-1])
         self.head = Head(dims[-1], 2 * config.z_dim)
 
-    def split_parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
-        """Return the layers before the middle block, of it, and after it, each in the order in which they run."""
-        return [self.conv1, *self.downsamples], [*self.middle], [self.head]
+    @property
+    def layers(self) -> list[nn.Module]:
+        """All layers in the order in which they run."""
+        return [self.conv1, *self.downsamples, *self.middle, self.head]
 
 
 class Decoder(_Network):
@@ -329,9 +326,10 @@ class Decoder(_Network):
         self.upsamples = nn.ModuleList([layer for stage in stages for layer in stage])
         self.head = Head(dims[-1], config.head_channels)
 
-    def split_parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
-        """Return the layers before the middle block, of it, and after it, each in the order in which they run."""
-        return [self.conv1], [*self.middle], [*self.upsamples, self.head]
+    @property
+    def layers(self) -> list[nn.Module]:
+        """All layers in the order in which they run."""
+        return [self.conv1, *self.middle, *self.upsamples, self.head]
 
 
 def _make_middle(dim: int) -> nn.Sequential:

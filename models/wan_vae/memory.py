@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import WanVAEConfig
-from .cpu.algorithm import estimate_workspace
+from .cpu.algorithm import choose_direct_layers, estimate_workspace
 from .feature_map import FeatureMapSize, trace_sizes
 from .layers import CausalConv, Decoder, Downsample, DownStage, Encoder, Head, Residual, Upsample, UpStage
 from .tiling import AUTO, Tiling
@@ -28,6 +28,7 @@ __all__ = [
     "MemoryPlan",
     "VideoState",
     "choose_chunk_pixels",
+    "describe_shortage",
     "estimate_memory",
     "estimate_state",
     "plan_memory",
@@ -39,11 +40,10 @@ _SMALLEST_CHUNK = 64
 _BUFFERS = 14  # tensors of the widest layer's channels and a chunk's pixels that are alive at once at most, measured
 _MIDDLE = 6  # the same around the middle attention, over the whole latent
 _FIXED = 24 * 2**20  # what the allocator and the convolutions' own buffers take on a CPU, measured
+_FILTERS = 160 * 2**20  # what transformed filters of a video may take beside a smaller state
 _CPU_FRAMES = 4  # latent frames at a time: fewer would look back at as many frames as they make
 _PLAIN = {(False, 1): 4.0, (False, 2): 7.0, (True, 1): 4.05, (True, 2): 5.1}
 """Feature maps of the last stage that the plain network holds, for (is encoder, patch size), counted."""
-_CARD_BUFFERS = {(False, 1): 18, (False, 2): 17, (True, 1): 18, (True, 2): 9}
-"""Tensors of the last stage's channels and a chunk's pixels on a card, in the same way."""
 _CARD_SHARE = 4  # chunks of a video on a card are this part of a frame: more take memory and no less time
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -71,17 +71,18 @@ class MemoryPlan:
         has_workspace: Whether the convolution algorithms of CPUs have room.
         chunk_frames: Frames of the network's input at a time, after the first; None: all at once.
         is_plain: Whether an image that is one chunk runs through the plain network.
+        direct: Layers whose filters would take too much room for the convolution algorithms of CPUs.
     """
 
     chunk_pixels: int
     has_workspace: bool = True
     chunk_frames: int | None = None
     is_plain: bool = False
+    direct: frozenset[nn.Module] = frozenset()
 
     def limit_frames(self, size: FeatureMapSize) -> FeatureMapSize:
         """Return a size with as many frames as come at once, those that are looked back at included."""
-        frames = size.frames if self.chunk_frames is None else min(size.frames, self.chunk_frames + 2)
-        return FeatureMapSize(frames, size.height, size.width)
+        return _limit_frames(size, self.chunk_frames)
 
 
 def plan_memory(
@@ -100,13 +101,33 @@ def plan_memory(
     shape = _measure_image(network, config, size)
     chunk_frames = _choose_chunk_frames(network, config, size, weight.device.type, tiling, in_frames)
     held = _measure_held(network, config, size, chunk_frames)
+    direct = _choose_direct_layers(network, size, chunk_frames)
     if tiling.budget_mb is None:
         plain = size.frames == 1 and weight.device.type != "cpu"
-        return MemoryPlan(choose_chunk_pixels(tiling, config, shape, weight, held), True, chunk_frames, plain)
-    workspace = estimate_workspace(network, MemoryPlan(0, chunk_frames=chunk_frames).limit_frames(size))
+        pixels = choose_chunk_pixels(tiling, config, shape, weight, held)
+        return MemoryPlan(pixels, True, chunk_frames, plain, direct)
+    workspace = estimate_workspace(network, _limit_frames(size, chunk_frames), direct)
     has_workspace = 2 * workspace + held <= tiling.budget_mb * 2**20
     held += workspace if has_workspace else 0
-    return MemoryPlan(choose_chunk_pixels(tiling, config, shape, weight, held), has_workspace, chunk_frames)
+    pixels = choose_chunk_pixels(tiling, config, shape, weight, held)
+    return MemoryPlan(pixels, has_workspace, chunk_frames, direct=direct)
+
+
+def _choose_direct_layers(
+    network: Encoder | Decoder, size: FeatureMapSize, chunk_frames: int | None
+) -> frozenset[nn.Module]:
+    """Return the layers of a video whose transformed filters would be most of what it takes."""
+    if size.frames == 1 or network.conv1.weight.device.type != "cpu":
+        return frozenset()
+    state = estimate_state(network, size, network.conv1.weight.dtype.itemsize)
+    most = max(_FILTERS, (state.rows if chunk_frames is None else state.frames) // 2)
+    return choose_direct_layers(network, _limit_frames(size, chunk_frames), most)
+
+
+def _limit_frames(size: FeatureMapSize, chunk_frames: int | None) -> FeatureMapSize:
+    """Return a size with as many frames as come at once, those that are looked back at included."""
+    frames = size.frames if chunk_frames is None else min(size.frames, chunk_frames + 2)
+    return FeatureMapSize(frames, size.height, size.width)
 
 
 def _choose_chunk_frames(
@@ -215,12 +236,28 @@ def estimate_memory(network: Encoder | Decoder, config: WanVAEConfig, size: Feat
     last = config.dim if is_encoder else config.dec_dim
     if size.frames == 1 and not on_cpu:
         return int(_PLAIN[is_encoder, patch] * last * height * width / patch**2) * weight.dtype.itemsize
-    held = _measure_held(network, config, size, _choose_chunk_frames(network, config, size, device_type))
-    held += _measure_middle(config, (height, width), weight)
+    chunk_frames = _choose_chunk_frames(network, config, size, device_type)
+    held = _measure_held(network, config, size, chunk_frames) + _measure_middle(config, (height, width), weight)
     if on_cpu:
         chunk = _BUFFERS * _CPU_CHUNK * _measure_pixel(config, weight)
-        return held + chunk + _FIXED + estimate_workspace(network, size)
-    return held + _CARD_BUFFERS[is_encoder, patch] * height * width // _CARD_SHARE * last * weight.dtype.itemsize
+        direct = _choose_direct_layers(network, size, chunk_frames)
+        return held + chunk + _FIXED + estimate_workspace(network, _limit_frames(size, chunk_frames), direct)
+    buffers = _count_card_buffers(is_encoder, patch, _count_latents(network, config, size.frames), chunk_frames)
+    return held + int(buffers * height * width / _CARD_SHARE) * last * weight.dtype.itemsize
+
+
+def _count_card_buffers(is_encoder: bool, patch: int, latents: int, chunk_frames: int | None) -> float:
+    """Return how many tensors of a chunk's pixels and the last stage's channels a video takes on a card, counted.
+
+    In Wan 2.2 the shortcuts around the stages wait for whole chunks, of more frames in a longer video.
+    """
+    if patch == 1:
+        return 18
+    if chunk_frames is not None:
+        return 13.3
+    if is_encoder:
+        return 10.5 if latents <= 5 else 15
+    return {2: 14, 3: 15.5, 4: 18.5}.get(latents, 22)
 
 
 def choose_chunk_pixels(
@@ -242,14 +279,45 @@ def choose_chunk_pixels(
     free = _measure_free_bytes(tiling, weight.device)
     if free is None:
         return most
-    held += _FIXED + _measure_middle(config, shape, weight) + 3 * 4 * 2 * height * width
+    held = _measure_whole(config, shape, weight, held)
+    chunk_pixel = _BUFFERS * _measure_pixel(config, weight)
+    if free < held + _SMALLEST_CHUNK * chunk_pixel:
+        log.warning("%s", _describe_least(free, held + _SMALLEST_CHUNK * chunk_pixel, shape))
+    return min(most, max(_SMALLEST_CHUNK, int((free - held) / chunk_pixel)))
+
+
+def describe_shortage(
+    network: Encoder | Decoder, config: WanVAEConfig, size: FeatureMapSize, tiling: Tiling, in_frames: bool = False
+) -> str:
+    """Return a sentence where a budget is less than an image or video takes in the smallest chunks, else nothing.
+
+    Args:
+        network: The encoder or decoder.
+        config: Of the VAE.
+        size: Of the network's input, whole.
+        tiling: What the user chose.
+        in_frames: Whether the frames of a video must come as they are done.
+    """
+    if tiling.budget_mb is None:
+        return ""
+    weight, shape = network.conv1.weight, _measure_image(network, config, size)
+    chunk_frames = _choose_chunk_frames(network, config, size, weight.device.type, tiling, in_frames)
+    held = _measure_whole(config, shape, weight, _measure_held(network, config, size, chunk_frames))
     least = held + _SMALLEST_CHUNK * _BUFFERS * _measure_pixel(config, weight)
-    if free < least:
-        log.warning(
-            "the VAE has %.0f MB for %dx%d and needs at least %.0f MB; using the smallest chunks",
-            free / 2**20, width, height, least / 2**20,
-        )  # fmt: skip
-    return min(most, max(_SMALLEST_CHUNK, int((free - held) / (_BUFFERS * _measure_pixel(config, weight)))))
+    free = tiling.budget_mb * 2**20
+    return _describe_least(free, least, shape) if free < least else ""
+
+
+def _measure_whole(config: WanVAEConfig, shape: tuple[int, int], weight: Tensor, held: int) -> int:
+    """Return the bytes beside the chunks: what a video takes more, the middle block's feature maps and the pixels."""
+    return held + _FIXED + _measure_middle(config, shape, weight) + 3 * 4 * 2 * shape[0] * shape[1]
+
+
+def _describe_least(free: float, least: float, shape: tuple[int, int]) -> str:
+    return (
+        f"the VAE may use {free / 2**20:.0f} MB; {shape[1]}x{shape[0]} pixels take at least {least / 2**20:.0f} MB, "
+        "and run in the smallest chunks."
+    )
 
 
 def _measure_free_bytes(tiling: Tiling, device: torch.device) -> float | None:

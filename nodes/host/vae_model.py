@@ -6,6 +6,7 @@ std belong to the model's latent format.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,11 +22,13 @@ from ...models.finite import check_finite
 from ...models.wan_vae import Tiling, WanVAE, official_state_dict
 from ...models.wan_vae.feature_map import FeatureMapSize
 from ...models.wan_vae.layers import Decoder, Encoder
-from ...models.wan_vae.memory import estimate_memory
+from ...models.wan_vae.memory import describe_shortage, estimate_memory
 from ...models.wan_vae.validation import check_latent, check_range
 from ...pipeline.pictures.convert import to_signed
 from .cpu.threads import count_decoder, count_encoder, fit_threads
-from .progress import Progress
+from .progress import Progress, show_sentence
+
+log = logging.getLogger(__name__)
 
 
 class HostVAE(comfy.sd.VAE):
@@ -79,7 +82,7 @@ class HostVAE(comfy.sd.VAE):
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """Encode an IMAGE (t, H, W, 3), one video as core has it, or (b, t, H, W, 3), to a LATENT (b, c, t', h, w)."""
-        return self.encode_pixels(self._crop_videos(pixel_samples), Tiling())
+        return self.encode_pixels(self._fit_videos(pixel_samples), Tiling())
 
     def encode_tiled(  # core's signature, as decode_tiled has it
         self,
@@ -93,7 +96,7 @@ class HostVAE(comfy.sd.VAE):
         """Encode as :meth:`encode`, in chunks for which the memory of one such tile is enough."""
         tile = (1, 3, 1, tile_y or pixel_samples.shape[-3], tile_x or pixel_samples.shape[-2])
         tiling = _make_budget(self.memory_used_encode(tile, self.vae_dtype))
-        return self.encode_pixels(self._crop_videos(pixel_samples), tiling)
+        return self.encode_pixels(self._fit_videos(pixel_samples), tiling)
 
     def get_sd(self) -> dict[str, Tensor]:
         """Return the weights under the official names, for core's VAESave."""
@@ -171,19 +174,49 @@ class HostVAE(comfy.sd.VAE):
             latent = self.first_stage_model.encode_raw(pixels, tiling=tiling, on_progress=Progress())
         return latent.to(self.output_device, self._output_dtype())
 
+    def show_shortage(self, x: Tensor, tiling: Tiling, *, encode: bool = False, in_frames: bool = False) -> None:
+        """Say under the running node, before the work, that a budget is less than the least that it takes.
+
+        Args:
+            x: LATENT (b, c, t, h, w) or (b, c, h, w); to ``encode`` an IMAGE (b, H, W, c), one after the other.
+            tiling: The chunks.
+            encode: Whether it is to be encoded.
+            in_frames: Whether the frames of a video come as they are done.
+        """
+        vae = self.first_stage_model
+        if encode:
+            size = FeatureMapSize(1, *(side // vae.config.patch_size for side in x.shape[1:3]))
+        else:
+            size = FeatureMapSize(x.shape[2] if x.ndim == 5 else 1, *x.shape[-2:])
+        sentence = describe_shortage(vae.encoder if encode else vae.decoder, vae.config, size, tiling, in_frames)
+        if sentence:
+            show_sentence(sentence)
+
     def _output_dtype(self) -> torch.dtype:
         """Return the dtype that the host wants of a VAE's results; hosts before 0.18 do not say and take float32."""
         return self.vae_output_dtype() if hasattr(self, "vae_output_dtype") else torch.float32
 
-    def _crop_videos(self, image: Tensor) -> Tensor:
-        """Turn an IMAGE into pixels (b, 3, t, H, W), cut at the edges to a multiple of the factor as core does."""
+    def _fit_videos(self, image: Tensor) -> Tensor:
+        """Turn an IMAGE into pixels (b, 3, t, H, W), cut as core does: to a multiple of the factor, and at the end."""
         factor = self.first_stage_model.config.spatial_factor
         check_image(image, factor, dimensions=(4, 5))
-        image = image if image.ndim == 5 else image.unsqueeze(0)
+        image = self._cut_end(image if image.ndim == 5 else image.unsqueeze(0))
         for axis in (2, 3):
             length = image.shape[axis] // factor * factor
             image = image.narrow(axis, image.shape[axis] % factor // 2, length)
         return self.process_input(rearrange(self.fit_channels(image), "b t h w c -> b c t h w"))
+
+    def _cut_end(self, videos: Tensor) -> Tensor:
+        """Leave out the last frames of videos (b, t, ...) that make no latent frame, and say so; core does not."""
+        frames, factor = videos.shape[1], self.first_stage_model.config.temporal_factor
+        extra = (frames - 1) % factor
+        if extra:
+            log.warning(
+                "the last %d of %d frames are left out, as ComfyUI's own VAE does: this VAE takes 1 frame, or 1 more "
+                "than a multiple of %d; encode images of their own with Wan Lite VAE Encode",
+                extra, frames, factor,
+            )  # fmt: skip
+        return videos[:, : frames - extra]
 
     def fit_channels(self, image: Tensor) -> Tensor:
         """Drop an alpha channel (..., 3 or 4) where the VAE has none, and add an opaque one where it needs it."""
@@ -287,6 +320,7 @@ def encode_images(vae: Any, image: Tensor, tiling: Tiling) -> Tensor:
     check_image(image, factor)
     check_image_size(image, factor)
     if isinstance(vae, HostVAE):
+        vae.show_shortage(image, tiling, encode=True)
         return vae.encode_pixels(to_pixels(vae.fit_channels(image)), tiling)
     return torch.cat([vae.encode(one) for one in image[..., :3].split(1)])
 
@@ -310,6 +344,7 @@ def decode_video(vae: Any, latent: Tensor, tiling: Tiling) -> Iterator[Tensor]:
             "with core's Latent From Batch."
         )
     if isinstance(vae, HostVAE):
+        vae.show_shortage(latent, tiling, in_frames=True)
         yield from (frames[0] for frames in vae.decode_frames(latent, tiling))
     else:
         yield decode_latents(vae, latent, tiling)
@@ -337,6 +372,7 @@ def decode_latents(vae: Any, latent: Tensor, tiling: Tiling) -> Tensor:
             "width], none of them 0: connect what a sampler or VAE Encode gives."
         )
     if isinstance(vae, HostVAE):
+        vae.show_shortage(latent, tiling)
         frames = vae.decode_latent(latent, tiling)
     else:
         frames = vae.decode(latent)

@@ -9,11 +9,11 @@ from typing import cast
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import WanVAEConfig
 from ..cpu.workspace import Workspace
-from ..feature_map import FeatureMapSize, trace_sizes
+from ..feature_map import FeatureMapSize, list_inner_layers, list_outer_layers
 from ..layers import Attention, Decoder, Encoder, arrange_pixels, patchify
 from ..memory import MemoryPlan, plan_memory, run_with_smaller_chunks
 from ..tiling import OnProgress, Tiling
@@ -59,7 +59,7 @@ class Run:
     def make_resources(self) -> Resources:
         """Return what the layers share, at the start of an image or video."""
         history = None if self.plan.chunk_frames is None else History()
-        return Resources(Workspace() if self.plan.has_workspace else None, history)
+        return Resources(Workspace() if self.plan.has_workspace else None, history, self.plan.direct)
 
     def split_frames(self, x: Tensor) -> list[Tensor]:
         """Split (c, t, h, w) into what comes at once: all of it, or the first frame and then some at a time."""
@@ -220,17 +220,13 @@ def _make_report(on_progress: OnProgress | None, start: int, total: int) -> Repo
 
 def _encode(run: Run, x: Tensor, chunk_pixels: int, shared: Resources, report: Report) -> Tensor:
     """Run an encoder on (t, 3 or 12, H, W); ``report`` is called with the rows of ``x`` that are done."""
-    before, middle, after = run.network.split_parts()
-    size = run.size
+    outer, size = list_outer_layers(run.network), run.size
     stream = _read_rows(x, max(1, chunk_pixels // (x.shape[0] * x.shape[3])), report)
-    for stage in split_stages(make_streaming(before, size, shared)):
+    for stage in split_stages(make_streaming(outer, size, shared)):
         stream = _run_stage(stage, stream, chunk_pixels)
-    for layer, _ in trace_sizes(before, size):
+    for layer in outer:
         size = size.after(layer)
-    y = _run_middle(middle, torch.cat([rows for rows, _ in stream], dim=2), chunk_pixels, size, shared)
-    for layer in after:
-        y = run_whole(layer, y, chunk_pixels, size, shared)
-    return y
+    return _run_inner(run, torch.cat([rows for rows, _ in stream], dim=2), chunk_pixels, size, shared)
 
 
 def _decode(run: Run, x: Tensor, chunk_pixels: int, shared: Resources) -> Iterator[Tensor]:
@@ -238,11 +234,9 @@ def _decode(run: Run, x: Tensor, chunk_pixels: int, shared: Resources) -> Iterat
     if run.is_plain(chunk_pixels):
         yield run.network(x)
         return
-    before, middle, after = run.network.split_parts()
-    for layer in before:
-        x = run_whole(layer, x, chunk_pixels, run.size, shared)
-    x = _run_middle(middle, x, chunk_pixels, run.size, shared)
-    for rows, _ in run_streaming(make_streaming(after, run.size, shared), x, True, chunk_pixels):
+    x = _run_inner(run, x, chunk_pixels, run.size, shared)
+    outer = make_streaming(list_outer_layers(run.network), run.size, shared)
+    for rows, _ in run_streaming(outer, x, True, chunk_pixels):
         if rows.shape[2]:
             yield rows
 
@@ -260,10 +254,11 @@ def _run_stage(layers: Sequence[StreamingLayer], stream: Stream, chunk_pixels: i
         yield from run_streaming(layers, x, last, chunk_pixels)
 
 
-def _run_middle(
-    layers: Sequence[nn.Module], x: Tensor, chunk_pixels: int, size: FeatureMapSize, shared: Resources
-) -> Tensor:
-    """Run the middle block, which needs the whole latent because of its attention."""
-    for layer in layers:
+def _run_inner(run: Run, x: Tensor, chunk_pixels: int, size: FeatureMapSize, shared: Resources) -> Tensor:
+    """Run the layers at the latent's resolution one after the other, each over the whole latent.
+
+    The attention needs all of it; the others are few and small, and drop their transformed filters as they are done.
+    """
+    for layer in list_inner_layers(run.network):
         x = attend(layer, x) if isinstance(layer, Attention) else run_whole(layer, x, chunk_pixels, size, shared)
     return x

@@ -1,5 +1,6 @@
 """The VAE nodes, and core's own nodes with our VAE object: against the official vectors and against core's VAE."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -66,9 +67,32 @@ def check_video_through_cores_nodes():
         close(run("WanLiteVAEDecode", samples=samples, vae=vae)[0], expected, TOLERANCE / 2)
 
 
-def check_video_of_another_length_is_never_cut():
-    message = raises(ValueError, run, "VAEEncode", pixels=torch.rand(3, 16, 16, 3), vae=load())
+def check_video_of_another_length_is_cut_as_core_cuts_it_and_said():
+    ours, (cores,) = load(), run("VAELoader", vae_name="wan21_tiny.safetensors")
+    for frames, used in ((2, 1), (3, 1), (8, 5)):
+        images = torch.rand(frames, 16, 16, 3)
+        with Records() as records:
+            (latent,) = run("VAEEncode", pixels=images, vae=ours)
+        close(latent["samples"], run("VAEEncode", pixels=images, vae=cores)[0]["samples"])
+        (said,) = [record.getMessage() for record in records if "left out" in record.getMessage()]
+        assert f"last {frames - used} of {frames} frames" in said, said
+    message = raises(ValueError, ours.encode_pixels, torch.rand(1, 3, 3, 16, 16), submodule("models.wan_vae").Tiling())
     assert "3" in message and "4" in message, message
+
+
+class Records(logging.Handler):
+    """What is logged while this is the context."""
+
+    def __enter__(self):
+        self.found = []
+        logging.getLogger().addHandler(self)
+        return self.found
+
+    def __exit__(self, *_):
+        logging.getLogger().removeHandler(self)
+
+    def emit(self, record):
+        self.found.append(record)
 
 
 def check_same_as_cores_own_vae():
@@ -109,6 +133,23 @@ def check_tiled_equals_untiled():
     close(run("WanLiteVAEDecode", samples=whole, vae=vae, tiling="auto")[0], decoded, 1e-5)
     close(run("VAEDecodeTiled", samples=whole, vae=vae, tile_size=128, overlap=32)[0], decoded, 1e-5)
     close(run("VAEEncodeTiled", pixels=image, vae=vae, tile_size=128, overlap=32)[0]["samples"], whole["samples"], 1e-5)
+
+
+def check_a_budget_below_the_least_is_said_on_the_node():
+    vae, model, tiling = load(), submodule("nodes.host.vae_model"), submodule("models.wan_vae").Tiling
+    shown, original = [], model.show_sentence
+    model.show_sentence = shown.append
+    try:
+        latent, image = torch.randn(1, 16, 1, 8, 12), torch.rand(1, 64, 96, 3)
+        run("WanLiteVAEDecode", samples={"samples": latent}, vae=vae, tiling="budget", budget_mb=64)
+        run("VAEDecodeTiled", samples={"samples": latent}, vae=vae, tile_size=64, overlap=0)  # no budget of the user's
+        assert not shown, shown
+        model.decode_latents(vae, latent, tiling("budget", 8))
+        model.encode_images(vae, image, tiling("budget", 8))
+        list(model.decode_video(vae, latent.expand(-1, -1, 2, -1, -1), tiling("budget", 8)))
+        assert len(shown) == 3 and all("8 MB; 96x64 pixels take at least" in text for text in shown), shown
+    finally:
+        model.show_sentence = original
 
 
 def check_bad_input():

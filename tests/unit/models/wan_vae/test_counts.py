@@ -96,21 +96,27 @@ def test_a_video_at_480p_fits_beside_its_state() -> None:
     assert count_video(WAN21, 17, (480, 832)).peak <= 2.3 * 2**30
 
 
-@pytest.mark.parametrize("config, frames, side", [(WAN21, 1, 512), (WAN22, 1, 512), (WAN21, 9, 128)])
-def test_the_estimate_is_what_is_used(config: WanVAEConfig, frames: int, side: int) -> None:
+@pytest.mark.parametrize(
+    "config, frames, size",
+    [
+        (WAN21, 1, (512, 512)), (WAN22, 1, (512, 512)), (WAN21, 9, (128, 128)),
+        (WAN22, 5, (480, 832)), (WAN22, 17, (480, 832)), (WAN22, 33, (480, 832)), (WAN22, 33, (240, 416)),
+    ],
+)  # fmt: skip
+def test_the_estimate_is_what_is_used(config: WanVAEConfig, frames: int, size: tuple[int, int]) -> None:
     """What the host is told, without the result, within 15 %."""
     vae = make_vae(config, video=frames > 1)
-    z, pixels = make_latent(config, (side, side), frames), torch.empty(1, 3, frames, side, side, device="meta")
+    z, pixels = make_latent(config, size, frames), torch.empty(1, 3, frames, *size, device="meta")
     with count_calls() as decoded:
         vae.decode_raw(z, out=torch.empty(config.shape_pixels(z.shape), device="meta"))
     with count_calls() as encoded:
         vae.encode_raw(pixels.bfloat16())
-    patches = FeatureMapSize(frames, side // config.patch_size, side // config.patch_size)
-    for network, size, counts in (
+    patches = FeatureMapSize(frames, size[0] // config.patch_size, size[1] // config.patch_size)
+    for network, inside, counts in (
         (vae.decoder, FeatureMapSize(*z.shape[2:]), decoded),
         (vae.encoder, patches, encoded),
     ):
-        assert estimate_memory(network, config, size, "cuda") == pytest.approx(counts.peak, rel=0.15)
+        assert estimate_memory(network, config, inside, "cuda") == pytest.approx(counts.peak, rel=0.15)
 
 
 def test_a_fused_norm_is_the_norm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 
 from wan_lite.models.wan_vae import WAN21, Tiling, WanVAE, WanVAEConfig, load_wan_vae, memory
 from wan_lite.models.wan_vae.cpu import algorithm
-from wan_lite.models.wan_vae.memory import choose_chunk_pixels, run_with_smaller_chunks
+from wan_lite.models.wan_vae.feature_map import FeatureMapSize
+from wan_lite.models.wan_vae.memory import choose_chunk_pixels, describe_shortage, run_with_smaller_chunks
 from wan_lite.models.wan_vae.streaming.conv import RowCounts
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "wan_vae"
@@ -71,8 +73,19 @@ def test_a_budget_too_small_still_works_and_says_so(caplog: pytest.LogCaptureFix
     vae = load_wan_vae(VECTORS / "wan21_tiny_official.safetensors")
     z = torch.randn(1, 16, 1, 4, 4)
     found = vae.decode(z, tiling=Tiling("budget", 0.001))
-    assert "smallest chunks" in caplog.text
+    assert "smallest chunks" in caplog.text and "32x32" in caplog.text
+    assert describe_shortage(vae.decoder, vae.config, FeatureMapSize(1, 4, 4), Tiling("budget", 0.001)) in caplog.text
     assert torch.allclose(found, vae.decode(z, tiling=Tiling("off")), atol=1e-5)
+
+
+def test_the_least_that_is_named_is_enough() -> None:
+    vae = load_wan_vae(VECTORS / "wan21_tiny_official.safetensors", video=True)
+    for network, size in ((vae.decoder, FeatureMapSize(1, 64, 96)), (vae.encoder, FeatureMapSize(9, 256, 128))):
+        said = describe_shortage(network, vae.config, size, Tiling("budget", 1))
+        least = int(re.findall(r"at least (\d+) MB", said)[0])
+        assert describe_shortage(network, vae.config, size, Tiling("budget", least + 1)) == ""
+        assert describe_shortage(network, vae.config, size, Tiling("budget", least - 1)) != ""
+        assert describe_shortage(network, vae.config, size, Tiling()) == ""
 
 
 def test_memory_that_never_suffices_is_one_sentence() -> None:
