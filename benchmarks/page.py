@@ -92,7 +92,7 @@ def fill_readme(text: str, runs: list[Run]) -> str:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise ValueError(f"README has no place for the table; put the lines {START} and {END} where it should stand.")
-    return f"{before}{START}\n{write_short_table(runs)}\n{end}{after}"
+    return f"{before}{START}\n\n{write_short_table(runs)}\n\n{end}{after}"
 
 
 def draw_plot(run: Run, path: Path) -> None:
