@@ -94,16 +94,15 @@ def measure_distances(calls: dict[str, Call[Tensor]]) -> tuple[Figure, ...]:
 def make_floor(network: StudentNetwork, cells: int, dtype: torch.dtype) -> Callable[[], Tensor]:
     """Return the matrix products and attentions of a network's blocks, with nothing between them."""
     size, heads = network.config.hidden_size, network.config.num_heads
-    x, wide = make_noise(cells, size).to(dtype), make_noise(cells, 4 * size).to(dtype)
+    given = {width: make_noise(cells, width).to(dtype) for width in (size, 4 * size)}
     q, k, v = (make_noise(1, heads, cells, size // heads, seed=seed).to(dtype) for seed in range(3))
+    layers = [layer for layer in network.blocks.modules() if isinstance(layer, nn.Linear)]
 
     def run() -> Tensor:
-        result = x
-        for block in network.blocks:
-            for layer in (block.attn.in_proj, block.attn.out_proj, block.mlp[0]):
-                result = F.linear(x, layer.weight, layer.bias)
+        for layer in layers:
+            result = F.linear(given[layer.in_features], layer.weight, layer.bias)
+        for _ in network.blocks:
             F.scaled_dot_product_attention(q, k, v)
-            result = F.linear(wide, block.mlp[2].weight, block.mlp[2].bias)
         return result
 
     return run
