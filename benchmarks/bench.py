@@ -44,7 +44,7 @@ class Bench:
         calls: Mapping[str, Call[T]],
         *,
         reference: str = "",
-        distance: Callable[[T, T], float] | None = None,
+        distance: Callable[[T, T], float | None] | None = None,
         warm_up: int = 0,
     ) -> Row:
         """Time all in turn; the first is the one to which ratios refer.
