@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from build_workflows import Box, Group, Plan
 
 from workflow_plans.parts import DEMO
@@ -119,4 +121,58 @@ Frames getting worse? *world_diagnose* says why.
     width=(260, 240, 260, 260, 300),
 )  # fmt: skip
 
-PLANS = (WORLD_DIAGNOSE, WORLD_ROLLOUT)
+PLAYED = {
+    "format": "wan_lite.world_session",
+    "version": 1,
+    "seed": 7,
+    "actions": [[*[1] * 4, *[2] * 9, 0, *[1] * 6, 3, 3, *[1] * 6, *[2] * 13, 0, *[1] * 6]],
+    "settings": [{"step": 0, "maskgit_steps": 4}],
+}
+"""A game of 48 frames in which the paddle follows the ball."""
+
+WORLD_PLAY = Plan(
+    'world_play',
+    """# Step into a world
+
+1. Press **Play** on the node. The first time, the workflow runs once: that loads the world.
+2. Click the image and use the keys: arrows or digits move the paddle, space stretches it.
+3. **Run** the workflow: what you played comes out as frames.
+
+The node opens with a game of 48 frames that was played before; *Play* continues from its end, **Reset** begins anew.
+
+| on the node | meaning |
+|---|---|
+| clocked | a frame with every tick, with the key that is held; off: a frame for each key |
+| confidence | tints the patches of which the world is unsure |
+| Undo | takes a frame back |
+| maskgit_steps, temperature, feedback | of the next game; fewer steps are faster |
+
+The session (seed, actions, settings) is saved with the workflow: sharing the file shares the game, and every machine makes the same frames of it.
+
+In a terminal: **wan-lite play**, the same in a page of its own, with videos to save.""",
+    [
+        [
+            Group("The world and its start", [
+                Box('world', 'WanLiteWorldLoader', "Load World", {"world_name": f"{DEMO}/world.safetensors"}, id=2),
+                Box('pick', 'ImageFromBatch', "The first four true frames", {"length": 4}, {"image": "world.1"}, id=3),
+            ]),
+        ],
+        [
+            Group("Play", [
+                Box('play', 'WanLiteWorldPlay', "Play", {"session": json.dumps(PLAYED), "seed": 7}, {"world": "world", "context": "pick"}, height=640, id=4),
+            ], is_yours=True),
+        ],
+        [
+            Group("What was played", [
+                Box('scale', 'ImageScaleBy', "Eight times as large, no blur", {"upscale_method": "nearest-exact", "scale_by": 8.0}, {"image": "play"}, id=5),
+                Box('animation', 'SaveAnimatedWEBP', "As an animation", {"filename_prefix": "wan-lite/world_game", "fps": 8.0, "quality": 90}, {"images": "scale"}, height=330, id=6),
+                Box('report', 'PreviewAny', "The session", {}, {"source": "play.2"}, height=150, id=7),
+            ]),
+        ],
+    ],
+    note_title='How to play',
+    note_size=(430, 560),
+    width=(270, 340, 320),
+)  # fmt: skip
+
+PLANS = (WORLD_DIAGNOSE, WORLD_PLAY, WORLD_ROLLOUT)
