@@ -49,6 +49,11 @@ class Use:
     widgets: tuple[tuple[str, object], ...] = field(compare=False)
 
 
+def takes_video(use: Use) -> bool:
+    """Whether one of a use's inputs takes the frames of a video."""
+    return any(part in name for name in use.linked for part in FRAMES)
+
+
 def find_templates() -> list[Path]:
     """The workflow files that are installed with this ComfyUI."""
     found = Path(sys.prefix).glob("**/comfyui_workflow_templates_json/templates/*.json")
