@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,9 +113,13 @@ class HostedWorld:
     def run(self, frames: int) -> Iterator[World]:
         """Load as :meth:`load` does, for a block that computes in as many threads as the work on a frame is worth."""
         world = self.load(frames)
-        tokens = (world.frame_size // world.tokenizer.config.patch_size) ** 2
-        with fit_threads(count_network(world, tokens)):
+        with self.fit_threads():
             yield world
+
+    def fit_threads(self) -> AbstractContextManager[None]:
+        """Return the block in which to compute: in as many threads as the work on a frame is worth."""
+        tokens = (self._world.frame_size // self._world.tokenizer.config.patch_size) ** 2
+        return fit_threads(count_network(self._world, tokens))
 
 
 def _count_bytes_per_pixel(world: World) -> int:

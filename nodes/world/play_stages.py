@@ -6,6 +6,7 @@ import itertools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,7 +93,7 @@ class Stages:
         frames = to_frames(context[-MOST_CONTEXT:], world.sizes, resize)
         offer = _Offer(weakref.ref(world), frames, config, 0)
         if place is None:
-            return Stage(_lend(offer), frames, config)
+            return _make_stage(offer, lambda: True)
         known = self._offers.get(place)
         is_same = known is not None and known.world() is world and torch.equal(known.frames, frames)
         number = known.number if known is not None and is_same else next(self._numbers)
@@ -131,13 +132,13 @@ class Stages:
         def is_current() -> bool:
             return place not in self._offers or self._offers[place].number == offer.number
 
-        return Stage(_lend(offer, is_current), offer.frames, offer.config)
+        return _make_stage(offer, is_current)
 
 
 STAGES = Stages()
 
 
-def _lend(offer: _Offer, is_current: Callable[[], bool] = lambda: True) -> Callable[[], World]:
+def _make_stage(offer: _Offer, is_current: Callable[[], bool]) -> Stage:
     def acquire() -> World:
         """Return the world on its device, unless a workflow runs, or the node ran with another, or it is gone."""
         queue = getattr(get_server(), "prompt_queue", None)
@@ -150,7 +151,11 @@ def _lend(offer: _Offer, is_current: Callable[[], bool] = lambda: True) -> Calla
             raise UnknownSession("session: the node ran with another world or context; play again from there.")
         return world.load(FRAMES_AT_ONCE)
 
-    return acquire
+    def limit() -> AbstractContextManager[object]:
+        world = offer.world()
+        return nullcontext() if world is None else world.fit_threads()
+
+    return Stage(acquire, offer.frames, offer.config, limit)
 
 
 def replay_session(world: HostedWorld, stage: Stage, session: str, seed: int) -> Played:
@@ -163,7 +168,8 @@ def replay_session(world: HostedWorld, stage: Stage, session: str, seed: int) ->
     config = record.settings[-1][1]
     rows = [list(row) for row in record.actions]
     if record.steps:
-        found = replay(world.load(FRAMES_AT_ONCE), stage.context, record, RolloutWatch())
+        with world.run(FRAMES_AT_ONCE) as loaded:
+            found = replay(loaded, stage.context, record, RolloutWatch())
         shown, tokens, state = found.frames[:, found.context_frames - 1 :], found.tokens, found.state
     else:
         begun = WorldSession(world.load(FRAMES_AT_ONCE), stage.context, config, record.seed)

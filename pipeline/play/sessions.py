@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -40,11 +41,13 @@ class Stage:
         acquire: Returns the world, ready to run; what it raises refuses the call.
         context: Frames (1, t, 3, S, S) in [-1, 1] to start from.
         config: The settings to begin with.
+        limit: Returns what a call's work is done in, such as a number of threads.
     """
 
     acquire: Callable[[], World]
     context: Tensor
     config: RolloutConfig
+    limit: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class UnknownSession(ValueError):
@@ -83,7 +86,8 @@ class WorldSessions:
         world, record = stage.acquire(), message.get("record")
         played = SessionRecord.from_json(record) if isinstance(record, str) and record.strip() else None
         config = _read_playable(stage.config, message.get("settings", {}))
-        session = _begin(world, stage, config, played, _read_number(message, "seed", 0, 2**64 - 1))
+        with stage.limit():
+            session = _begin(world, stage, config, played, _read_number(message, "seed", 0, 2**64 - 1))
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._entries[key] = _Entry(stage, session, self._clock())
@@ -110,7 +114,7 @@ class WorldSessions:
             ValueError: The message is not allowed; the session has not changed.
         """
         entry = self._find(message.get("session"))
-        with entry.lock:
+        with entry.lock, entry.stage.limit():
             if call in _RUNNING:
                 entry.session.world = entry.stage.acquire()
             answer = _CALLS[call](entry.session, message)
@@ -126,7 +130,7 @@ class WorldSessions:
     def read_frames(self, message: Mapping[str, Any]) -> Tensor:
         """Return all frames of a session with the last of the context first, (1, t, 3, S, S)."""
         entry = self._find(message.get("session"))
-        with entry.lock:
+        with entry.lock, entry.stage.limit():
             entry.session.world = entry.stage.acquire()
             return entry.session.frames()
 

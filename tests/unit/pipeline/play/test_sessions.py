@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,21 @@ def test_a_session_begins_with_the_settings_of_its_page(stage: Stage, sessions: 
     assert '"maskgit_steps": 1' in opened["record"]
     with pytest.raises(ValueError, match="any of temperature"):
         sessions.open(stage, {"settings": {"horizon": 2}})
+
+
+def test_work_is_done_within_the_limit_of_its_stage(stage: Stage, sessions: WorldSessions) -> None:
+    limits: list[str] = []
+
+    @contextmanager
+    def limit() -> Iterator[None]:
+        limits.append("begin")
+        yield
+        limits.append("end")
+
+    key = sessions.open(Stage(stage.acquire, stage.context, CONFIG, limit), {})["session"]
+    assert limits == ["begin", "end"]
+    sessions.answer("step", {"session": key, "action": 1})
+    assert limits == ["begin", "end"] * 2
 
 
 def test_two_sessions_do_not_mix(stage: Stage, sessions: WorldSessions) -> None:
