@@ -287,7 +287,12 @@ def choose_chunk_pixels(
 
 
 def describe_shortage(
-    network: Encoder | Decoder, config: WanVAEConfig, size: FeatureMapSize, tiling: Tiling, in_frames: bool = False
+    network: Encoder | Decoder,
+    config: WanVAEConfig,
+    size: FeatureMapSize,
+    tiling: Tiling,
+    device_type: str,
+    in_frames: bool = False,
 ) -> str:
     """Return a sentence where a budget is less than an image or video takes in the smallest chunks, else nothing.
 
@@ -296,12 +301,13 @@ def describe_shortage(
         config: Of the VAE.
         size: Of the network's input, whole.
         tiling: What the user chose.
+        device_type: Where it will run, wherever it is now.
         in_frames: Whether the frames of a video must come as they are done.
     """
     if tiling.budget_mb is None:
         return ""
     weight, shape = network.conv1.weight, _measure_image(network, config, size)
-    chunk_frames = _choose_chunk_frames(network, config, size, weight.device.type, tiling, in_frames)
+    chunk_frames = _choose_chunk_frames(network, config, size, device_type, tiling, in_frames)
     held = _measure_whole(config, shape, weight, _measure_held(network, config, size, chunk_frames))
     least = held + _SMALLEST_CHUNK * _BUFFERS * _measure_pixel(config, weight)
     free = tiling.budget_mb * 2**20

@@ -188,7 +188,8 @@ class HostVAE(comfy.sd.VAE):
             size = FeatureMapSize(1, *(side // vae.config.patch_size for side in x.shape[1:3]))
         else:
             size = FeatureMapSize(x.shape[2] if x.ndim == 5 else 1, *x.shape[-2:])
-        sentence = describe_shortage(vae.encoder if encode else vae.decoder, vae.config, size, tiling, in_frames)
+        network = vae.encoder if encode else vae.decoder
+        sentence = describe_shortage(network, vae.config, size, tiling, self.device.type, in_frames)
         if sentence:
             show_sentence(sentence)
 

@@ -13,6 +13,7 @@ import torch
 from wan_lite.models.wan_vae import WAN21, Tiling, WanVAE, WanVAEConfig, load_wan_vae, memory
 from wan_lite.models.wan_vae.cpu import algorithm
 from wan_lite.models.wan_vae.feature_map import FeatureMapSize
+from wan_lite.models.wan_vae.layers import Decoder, Encoder
 from wan_lite.models.wan_vae.memory import choose_chunk_pixels, describe_shortage, run_with_smaller_chunks
 from wan_lite.models.wan_vae.streaming.conv import RowCounts
 
@@ -74,18 +75,32 @@ def test_a_budget_too_small_still_works_and_says_so(caplog: pytest.LogCaptureFix
     z = torch.randn(1, 16, 1, 4, 4)
     found = vae.decode(z, tiling=Tiling("budget", 0.001))
     assert "smallest chunks" in caplog.text and "32x32" in caplog.text
-    assert describe_shortage(vae.decoder, vae.config, FeatureMapSize(1, 4, 4), Tiling("budget", 0.001)) in caplog.text
+    said = describe_shortage(vae.decoder, vae.config, FeatureMapSize(1, 4, 4), Tiling("budget", 0.001), "cpu")
+    assert said and said in caplog.text
     assert torch.allclose(found, vae.decode(z, tiling=Tiling("off")), atol=1e-5)
 
 
 def test_the_least_that_is_named_is_enough() -> None:
     vae = load_wan_vae(VECTORS / "wan21_tiny_official.safetensors", video=True)
     for network, size in ((vae.decoder, FeatureMapSize(1, 64, 96)), (vae.encoder, FeatureMapSize(9, 256, 128))):
-        said = describe_shortage(network, vae.config, size, Tiling("budget", 1))
-        least = int(re.findall(r"at least (\d+) MB", said)[0])
-        assert describe_shortage(network, vae.config, size, Tiling("budget", least + 1)) == ""
-        assert describe_shortage(network, vae.config, size, Tiling("budget", least - 1)) != ""
-        assert describe_shortage(network, vae.config, size, Tiling()) == ""
+
+        def describe(tiling: Tiling, network: Encoder | Decoder = network, size: FeatureMapSize = size) -> str:
+            return describe_shortage(network, vae.config, size, tiling, "cpu")
+
+        least = int(re.findall(r"at least (\d+) MB", describe(Tiling("budget", 1)))[0])
+        assert describe(Tiling("budget", least + 1)) == describe(Tiling()) == ""
+        assert describe(Tiling("budget", least - 1)) != ""
+
+
+def test_the_least_is_that_of_the_device_where_it_will_run() -> None:
+    """The host moves the weights to the card only after the sentence is said; meta stands in for the card."""
+    on_cpu, on_card = WanVAE(WanVAEConfig(dim=8), video=True), WanVAE(WanVAEConfig(dim=8), video=True).to("meta")
+    size, tiling = FeatureMapSize(129, 60, 104), Tiling("budget", 1)
+
+    def describe(vae: WanVAE, device_type: str) -> str:
+        return describe_shortage(vae.decoder, vae.config, size, tiling, device_type, in_frames=True)
+
+    assert describe(on_cpu, "meta") == describe(on_card, "meta") != describe(on_cpu, "cpu")
 
 
 def test_memory_that_never_suffices_is_one_sentence() -> None:
