@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -92,6 +93,9 @@ class _Dispatch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and _is_composite(func):  # elsewhere taken apart before it comes here
+            with self:
+                return func.decompose(*args, **kwargs)
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         name = func._schema.name.removeprefix("aten::").rstrip("_")
         if self._is_read(func, args, inputs):
@@ -120,7 +124,9 @@ class _Dispatch(TorchDispatchMode):
             self.counts.host_reads += 1
         else:
             self.counts.copies_to_host += 1
-        return args[0] if func is _aten.copy_.default else torch.zeros(source.shape, dtype=source.dtype)
+        if func is _aten.copy_.default:
+            return args[0]
+        return torch.full(source.shape, source.dtype == torch.bool, dtype=source.dtype)  # all is well
 
     def count(self, name: str, inputs: list[Tensor], result: Any, is_view: bool = False) -> None:
         """Count one operation with its inputs and its result or results."""
@@ -181,6 +187,11 @@ def _shape_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 def _shape_attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
     return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
+@lru_cache(maxsize=None)
+def _is_composite(func: Any) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 def _copies_to_host(func: Any, args: Any, kwargs: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from ..training_rules import TEACHER_BOUNDARIES, is_high_noise
@@ -56,8 +58,21 @@ def combine_experts(high: Network, low: Network, *, boundary: float = TEACHER_BO
             f"{' or '.join(map(str, TEACHER_BOUNDARIES.values()))}."
         )
 
-    def network(x: Tensor, timestep: Tensor) -> Tensor:
-        expert = high if is_high_noise(float(timestep[0]), boundary) else low
-        return expert(x, timestep)
+    return ExpertPair(high, low, boundary)
 
-    return network
+
+@dataclass(frozen=True)
+class ExpertPair:
+    """Two networks as one; the one in charge can be asked for by the timestep's number, which is not read then."""
+
+    high: Network
+    low: Network
+    boundary: float
+
+    def choose(self, timestep: float) -> Network:
+        """Return the network in charge at a timestep, as it is fed."""
+        return self.high if is_high_noise(timestep, self.boundary) else self.low
+
+    def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
+        """Predict from x (b, ...) at timestep (b,), which is read from its device -> (b, ...)."""
+        return self.choose(float(timestep[0]))(x, timestep)

@@ -295,7 +295,7 @@ def check_few_steps(contract: SamplingContract | None, sigmas: Tensor) -> Mismat
     if contract is None or contract.process != FLOW or not (contract.has_fixed_sigmas or contract.steps <= FEW_STEPS):
         return None
     trained = contract.schedule().sigmas[:-1]
-    given = sigmas[:-1].double().cpu()
+    given = sigmas[:-1].cpu().double()
     distance = (given[:, None] - trained[None, :]).abs().min(dim=1).values.max()
     if float(distance) <= SAME_SIGMA:
         return None

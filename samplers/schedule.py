@@ -67,7 +67,7 @@ class Schedule:
     _table: dict[float, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        sigmas = self.sigmas.detach().to("cpu", torch.float64).clone()
+        sigmas = self.sigmas.detach().cpu().double().clone()
         _check_sigmas(sigmas, self.process)
         object.__setattr__(self, "sigmas", sigmas)
         object.__setattr__(self, "sigma_values", tuple(sigmas.tolist()))
@@ -156,7 +156,7 @@ class Schedule:
 
         Shapes: sigmas (m + 1,), falling.
         """
-        given = sigmas.detach().to("cpu", torch.float64)
+        given = sigmas.detach().cpu().double()
         steps = len(given) - 1
         for first in range(self.steps - steps + 1) if steps > 0 else ():
             if torch.allclose(self.sigmas[first : first + steps + 1], given, rtol=0, atol=_SAME_SIGMA):
@@ -299,7 +299,7 @@ def infer_shift(sigmas: Tensor) -> float | None:
     """
     if len(sigmas) < 4 or float(sigmas[-1]) != 0.0 or float(sigmas[0]) > 1.0:
         return None
-    third, second, first = sigmas[-4:-1].double().tolist()
+    third, second, first = sigmas[-4:-1].cpu().double().tolist()
     denominator = second - 2.0 * first + first * second
     if denominator <= 0.0:
         return None

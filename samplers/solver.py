@@ -194,8 +194,9 @@ class NetworkDenoiser:
         return x0, own_noise(output, x, self.prediction)
 
     def _call_network(self, x: Tensor, sigma: float) -> Tensor:
-        schedule = self.schedule
-        timestep = torch.full(
-            (x.shape[0],), schedule.timestep_at(sigma), dtype=schedule.timestep_dtype, device=x.device
-        )
-        return self.network(x, timestep)
+        fed = self.schedule.timestep_at(sigma)
+        timestep = torch.full((x.shape[0],), fed, dtype=self.schedule.timestep_dtype, device=x.device)
+        # a network of several chooses by the number, which need not be read from the device then
+        choose = getattr(self.network, "choose", None)
+        network: Network = self.network if choose is None else choose(fed)
+        return network(x, timestep)

@@ -14,8 +14,18 @@ __all__ = [
     "ddim_sigma",
     "ddim_timestep",
     "timesteps_at",
+    "to_float64",
     "wan_timestep",
 ]
+
+
+_WITHOUT_FLOAT64 = {"mps", "xpu", "privateuseone"}
+"""Kinds of devices that have no float64, all of them or some."""
+
+
+def to_float64(values: Tensor) -> Tensor:
+    """Return numbers of any shape in float64: where they are, or on the CPU where their device has none."""
+    return (values.cpu() if values.device.type in _WITHOUT_FLOAT64 else values).double()
 
 
 @overload
@@ -32,17 +42,17 @@ def wan_timestep(sigma: float | Tensor) -> int | Tensor:
     Args:
         sigma: 0 to 1, a number or a tensor of any shape.
 
-    Shapes: as ``sigma``'s, int64.
+    Shapes: as ``sigma``'s, int64; on the CPU where sigma's device has no float64.
     """
     if isinstance(sigma, Tensor):
-        return (sigma.double() * TRAIN_TIMESTEPS).long()
+        return (to_float64(sigma) * TRAIN_TIMESTEPS).long()
     return int(sigma * TRAIN_TIMESTEPS)
 
 
 def timesteps_at(sigmas: Tensor, timestep_cast: str) -> Tensor:
     """Return the timesteps of flow sigmas (n,) as they are fed: ``1000 * sigma``, cast by :func:`cast_timesteps`."""
     exact = timestep_cast in ("int64_trunc", "table")
-    return cast_timesteps((sigmas.double() if exact else sigmas.float()) * TRAIN_TIMESTEPS, timestep_cast)
+    return cast_timesteps((to_float64(sigmas) if exact else sigmas.float()) * TRAIN_TIMESTEPS, timestep_cast)
 
 
 def cast_timesteps(timesteps: Tensor, timestep_cast: str) -> Tensor:

@@ -79,6 +79,15 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         self.on_mismatch = on_mismatch
         self._sampling: HostSampling | None = None
         self._second: LoadedExpert | None = None
+        self._held: Tensor | None = None
+
+    def hold_sigma(self, sigma: float | None) -> None:
+        """Say at which sigma the next prediction is, as the host has it, so that it is not fetched from the device.
+
+        Args:
+            sigma: The host's number; None after the call.
+        """
+        self._held = None if sigma is None else torch.tensor([sigma])
 
     def set_prompts(self, positive: list[Any], negative: list[Any] | None) -> None:
         """Set the conditioning; without guidance the host never evaluates the negative, so there it may be missing.
@@ -147,7 +156,7 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Any:
         """Return x0 for x (b, c, t, h, w) at sigma (b,), guided, from the expert in charge."""
-        expert = self.choose_expert(timestep)
+        expert = self.choose_expert(timestep if self._held is None else self._held)
         if expert.patcher is self.model_patcher:
             model, conds, options = self.inner_model, self.conds, model_options or {}
         else:

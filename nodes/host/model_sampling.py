@@ -31,7 +31,7 @@ from ...samplers.contract import SamplingContract
 from ...samplers.prediction import Prediction, own_noise, to_x0
 from ...samplers.process import FLOW, VE, VP, NoiseProcess
 from ...samplers.schedule import Schedule, shift_sigma
-from ...samplers.timesteps import ddim_sigma, wan_timestep
+from ...samplers.timesteps import ddim_sigma, timesteps_at, to_float64, wan_timestep
 from ...training_rules import TRAIN_TIMESTEPS
 
 SAME_SIGMA = 1e-6
@@ -50,8 +50,8 @@ class TruncatedFlow(host.ModelSamplingDiscreteFlow, host.CONST):
         self.set_parameters(shift=shift)
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """Return 0, 1, ... 1000 as float32 for sigma in [0, 1]; on the CPU, as some devices have no float64."""
-        return wan_timestep(sigma.cpu()).to(device=sigma.device, dtype=torch.float32)
+        """Return 0, 1, ... 1000 as float32 for sigma in [0, 1]."""
+        return wan_timestep(sigma).to(device=sigma.device, dtype=torch.float32)
 
 
 class ContractFlow(host.ModelSamplingDiscreteFlow, host.CONST):
@@ -69,16 +69,26 @@ class ContractFlow(host.ModelSamplingDiscreteFlow, host.CONST):
         super().__init__()
         self.set_parameters(shift=shift, multiplier=multiplier)
         self.schedule = schedule
+        fed = torch.tensor([schedule.timestep_at(level) for level in schedule.sigma_values], dtype=torch.float64)
+        self._tables = {torch.device("cpu"): (schedule.sigmas, fed)}  # by device, and no buffers: some have no float64
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """Return what training fed at each of the host's float32 sigmas, in the shape of ``sigma``."""
-        fed = [self._feed(level) for level in sigma.reshape(-1).tolist()]
-        timesteps = torch.tensor(fed, dtype=torch.float64).reshape(sigma.shape) * (self.multiplier / TRAIN_TIMESTEPS)
+        """Return what training fed at each of the host's float32 sigmas, in the shape of ``sigma``.
+
+        The nearest level of the schedule is looked up where sigma is, so that the host does not wait for it.
+        """
+        given = to_float64(sigma)
+        levels, fed = self._find_tables(given.device)
+        distance, nearest = (given.unsqueeze(-1) - levels).abs().min(dim=-1)
+        others = timesteps_at(given, self.schedule.timestep_cast).double()
+        timesteps = torch.where(distance <= SAME_SIGMA, fed[nearest], others) * (self.multiplier / TRAIN_TIMESTEPS)
         return timesteps.to(device=sigma.device, dtype=torch.float32)
 
-    def _feed(self, level: float) -> float:
-        nearest = min(self.schedule.sigma_values, key=lambda own: abs(own - level))
-        return self.schedule.timestep_at(nearest if abs(nearest - level) <= SAME_SIGMA else level)
+    def _find_tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._tables:
+            levels, fed = self._tables[torch.device("cpu")]
+            self._tables[device] = levels.to(device), fed.to(device)
+        return self._tables[device]
 
 
 class LinearEpsilon(host.ModelSamplingDiscrete, host.EPS):
@@ -99,7 +109,6 @@ class FixedSchedule(nn.Module):
     do the arithmetic. So a run in the host is the library's run, digit for digit.
     """
 
-    levels: Tensor
     sigmas: Tensor
 
     def __init__(self, schedule: Schedule, prediction: Prediction, shift: float) -> None:
@@ -108,16 +117,28 @@ class FixedSchedule(nn.Module):
         self.prediction = prediction
         self.shift = shift
         self._last: tuple[Tensor, Tensor] | None = None
-        self.register_buffer("levels", schedule.sigmas[:-1].float(), persistent=False)
+        self._levels = schedule.sigmas[:-1].float()
+        self._held: int | None = None
         # Schedulers and previews of other packs look for the host's table of sigmas, rising.
         self.register_buffer("sigmas", make_training_levels(schedule.process, shift), persistent=False)
 
     sigma_min = property(lambda self: self.sigmas[0])
     sigma_max = property(lambda self: self.sigmas[-1])
 
+    def hold_sigma(self, sigma: float | None) -> None:
+        """Say at which sigma the network is about to be called, so that nobody has to fetch it from the device.
+
+        Args:
+            sigma: As the host has it; None after the call.
+        """
+        self._held = None if sigma is None else self._find_nearest(torch.tensor(sigma))
+
     def find_step(self, sigma: Tensor) -> int:
         """Return the step whose level is nearest to the host's sigma (one number, or one for each item)."""
-        return int((self.levels.cpu() - sigma.reshape(-1)[0].float().cpu()).abs().argmin())
+        return self._find_nearest(sigma.reshape(-1)[0].float().cpu()) if self._held is None else self._held
+
+    def _find_nearest(self, sigma: Tensor) -> int:
+        return int((self._levels - sigma).abs().argmin())
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Return what training fed at this level, 0..999, in the shape of ``sigma``."""
@@ -136,10 +157,21 @@ class FixedSchedule(nn.Module):
         self._last = None if noise is None else (x0, noise)
         return x0
 
-    def take_noise(self, x0: Tensor) -> Tensor | None:
-        """Return the network's own noise, where its output is that and nothing has changed ``x0`` since."""
+    def take_noise(self, x: Tensor, x0: Tensor, sigma: float) -> Tensor | None:
+        """Return the noise in ``x``: the network's own, or, where something has changed its ``x0``, what x0 leaves of x.
+
+        Which of the two is decided where they are. None where the network's output is not the noise.
+
+        Args:
+            x: The noisy latent (b, ...).
+            x0: What the host made of the prediction: guidance, masks and hooks may have changed it.
+            sigma: Of ``x``.
+        """
         last, self._last = self._last, None
-        return last[1] if last is not None and torch.equal(last[0], x0) else None
+        if last is None or last[0].shape != x0.shape:
+            return None
+        rest = torch.sub(x, x0, alpha=self.schedule.process.alpha(sigma)).div_(sigma)
+        return torch.where((last[0] == x0).all(), last[1], rest)
 
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
         """Add noise to an image's latent up to ``sigma``: for masks, and for the start of an image-to-image run."""
@@ -153,8 +185,9 @@ class FixedSchedule(nn.Module):
 
     def sigma(self, timestep: Tensor) -> Tensor:
         """Return the level at a training timestep (any number in 0..999), for schedules made outside."""
-        position = timestep.float().cpu().clamp(0, len(self.sigmas) - 1)
-        low, high = self.sigmas[position.floor().long()], self.sigmas[position.ceil().long()]
+        sigmas = self.sigmas.cpu()  # the host moves them with its model
+        position = timestep.float().cpu().clamp(0, len(sigmas) - 1)
+        low, high = sigmas[position.floor().long()], sigmas[position.ceil().long()]
         return torch.lerp(low, high, position.frac()).to(timestep.device)
 
 

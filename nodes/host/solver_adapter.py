@@ -95,6 +95,7 @@ class HostDenoiser:
     def __init__(self, model: Any, extra_args: dict[str, Any], dtype: torch.dtype, model_sampling: nn.Module) -> None:
         self.model, self.extra_args, self.dtype = model, extra_args, dtype
         self.fixed = model_sampling if isinstance(model_sampling, FixedSchedule) else None
+        self.told = [part for part in (model_sampling, model.inner_model) if hasattr(part, "hold_sigma")]
         self.x: Tensor | None = None
         self.sigma = 0.0
         self.watch = OverflowWatch()
@@ -103,13 +104,22 @@ class HostDenoiser:
         """Return x0 for the noisy latent ``x`` at ``sigma``. Shapes: (b, ...) both."""
         self.x, self.sigma = x, sigma
         sigmas = torch.full((x.shape[0],), sigma, dtype=self.dtype, device=x.device)
-        x0: Tensor = self.model(x, sigmas, **self.extra_args)
+        self._tell(torch.tensor(sigma, dtype=self.dtype).item())
+        try:
+            x0: Tensor = self.model(x, sigmas, **self.extra_args)
+        finally:
+            self._tell(None)
         return x0
+
+    def _tell(self, sigma: float | None) -> None:
+        """Tell whoever asks for sigma at each call: read from the device it would hold up the queue of kernels."""
+        for part in self.told:
+            part.hold_sigma(sigma)
 
     def with_noise(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor | None]:
         """Return x0, and the network's own noise where x0 is what the network alone made: no guidance, mask or hook."""
         x0 = self(x, sigma)
-        return x0, None if self.fixed is None else self.fixed.take_noise(x0)
+        return x0, None if self.fixed is None else self.fixed.take_noise(x, x0, sigma)
 
     def make_reporter(self, callback: Any, schedule: Schedule) -> Any:
         """Return the loop's ``on_step``, which lets the user interrupt and tells the host of each step."""
