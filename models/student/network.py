@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 from ..checkpoint import CheckpointError
 
-__all__ = ["Block", "StudentConfig", "StudentNetwork", "Text", "pool_text", "timestep_embedding"]
+__all__ = ["Attend", "Block", "StudentConfig", "StudentNetwork", "Text", "pool_text", "timestep_embedding"]
 
 Text = Tensor | Sequence[Tensor]
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Unmasked attention of heads: query, key and value (b, head, n, d) -> (b, head, n, d)."""
 _DEEPEST, _LARGEST = 1024, 2**16  # far beyond any student: a damaged file must not make the loader build for hours
 
 
@@ -141,13 +143,14 @@ class StudentNetwork(nn.Module):
             Block(size, config.num_heads, operations, factory_kwargs) for _ in range(config.depth)
         )
 
-    def forward(self, latent: Tensor, timestep: Tensor, text: Text) -> Tensor:
+    def forward(self, latent: Tensor, timestep: Tensor, text: Text, attend: Attend | None = None) -> Tensor:
         """Predict from a noisy latent what the teacher would.
 
         Args:
             latent: (b, C, h, w), any h and w (other sizes than the trained one run, with no promise of quality).
             timestep: (b,) or (1,), 0..999 as training fed it, not divided by 1000.
             text: Token embeddings (b, l, d), a list of (l_i, d), or vectors (b, d) from :func:`pool_text`; b may be 1.
+            attend: The attention of a host; None is torch's own.
 
         Returns:
             (b, C, h, w) in the latent's dtype.
@@ -163,7 +166,7 @@ class StudentNetwork(nn.Module):
         height, width = latent.shape[-2:]
         x = rearrange(self.conv_in(latent.to(dtype)), "b c h w -> b (h w) c")
         for block in self.blocks:
-            x = block(x, condition)
+            x = block(x, condition, attend)
         x = rearrange(x, "b (h w) c -> b c h w", h=height, w=width)
         return self.conv_out(x).to(latent.dtype)
 
@@ -214,10 +217,10 @@ class Block(nn.Module):
             operations.Linear(4 * size, size, **factory_kwargs),
         )
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor, attend: Attend | None = None) -> Tensor:
         """Run the block: x (b, n, c), condition (b or 1, 1, c) -> (b, n, c)."""
         x = x + condition
-        x = x + self.attn(self.norm1(x))
+        x = x + self.attn(self.norm1(x), attend)
         return x + self.mlp(self.norm2(x))
 
 
@@ -230,10 +233,10 @@ class SelfAttention(nn.Module):
         self.in_proj = operations.Linear(size, 3 * size, **factory_kwargs)
         self.out_proj = operations.Linear(size, size, **factory_kwargs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend | None = None) -> Tensor:
         """Attend: (b, n, c) -> (b, n, c)."""
         q, k, v = rearrange(self.in_proj(x), "b n (three head d) -> three b head n d", three=3, head=self.heads)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = (attend or F.scaled_dot_product_attention)(q, k, v)
         return self.out_proj(rearrange(mixed, "b head n d -> b n (head d)"))
 
 

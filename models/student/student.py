@@ -98,10 +98,10 @@ def invert_projection(latent: Tensor, weight: Tensor, bias: Tensor | None) -> Te
     Returns:
         (b, C, ...).
     """
-    matrix = weight.flatten(1).to(latent)
+    inverse = torch.linalg.pinv(weight.flatten(1).to("cpu", latent.dtype)).to(latent.device)  # not every card has one
     if bias is not None:
         latent = latent - bias.to(latent).view(1, -1, *[1] * (latent.ndim - 2))
-    return torch.einsum("ov,bv...->bo...", torch.linalg.pinv(matrix), latent)
+    return torch.einsum("ov,bv...->bo...", inverse, latent)
 
 
 def check_projection(config: StudentConfig, has_projection: bool, source: str) -> None:

@@ -6,7 +6,7 @@ network and its guidance, and the solver never learns of the change, so its hist
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_patcher
@@ -103,6 +103,13 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
             )
         self.set_conds(positive, positive if negative is None else negative)
 
+    def inner_set_conds(self, conds: dict[str, Any]) -> None:
+        """Set conditioning as the host's guider does; with hooks, on patchers that have them, for both experts."""
+        if _have_hooks(conds):
+            self.high, self.low = _allow_hooks(self.high), _allow_hooks(self.low)
+            self.model_patcher = self.high.patcher
+        super().inner_set_conds(conds)
+
     def choose_expert(self, sigma: Tensor) -> Expert:
         """Apply the official rule: the timestep, as it is fed, against the boundary times 1000."""
         model_sampling = self.high.patcher.get_model_object("model_sampling")
@@ -173,6 +180,17 @@ class ExpertsGuider(comfy.samplers.CFGGuider):
         if second is not None:
             second.expert.patcher.cleanup()
             comfy.sampler_helpers.cleanup_models(second.conds, second.extra_models)
+
+
+def _have_hooks(conds: dict[str, Any]) -> bool:
+    find = getattr(comfy.sampler_helpers, "cond_has_hooks", None)  # older hosts have no patchers without hooks
+    return find is not None and any(find(cond) for cond in conds.values())
+
+
+def _allow_hooks(expert: Expert) -> Expert:
+    """Return an expert whose patcher can have hooks: the host's dynamic one cannot, and gives another for them."""
+    patcher = expert.patcher
+    return replace(expert, patcher=patcher.get_non_dynamic_delegate()) if patcher.is_dynamic() else expert
 
 
 def load_second(expert: Expert, sampling: HostSampling) -> LoadedExpert:

@@ -158,7 +158,7 @@ class FixedSchedule(nn.Module):
         return x0
 
     def take_noise(self, x: Tensor, x0: Tensor, sigma: float) -> Tensor | None:
-        """Return the noise in ``x``: the network's own, or, where something has changed its ``x0``, what x0 leaves of x.
+        """Return the noise in ``x``: the network's own, or, where its ``x0`` has been changed, what x0 leaves of x.
 
         Which of the two is decided where they are. None where the network's output is not the noise.
 

@@ -38,6 +38,8 @@ from ...models.student import (
 from ...models.student.student import VAES
 from ...models.text_embeds import move_padding_last
 from ...samplers.contract import SamplingContract
+from .card.attention import choose_attention
+from .card.float32 import full_float32
 from .checks import CONTRACT_ATTACHMENT
 from .cpu.threads import count_network, fit_threads
 from .guard.guard import attach_contract
@@ -90,7 +92,7 @@ class HostNetwork(StudentNetwork):
         transformer_options: dict[str, Any] | None = None,
         **_: Any,
     ) -> Tensor:
-        """Predict for (b, C, 1, h, w) with pooled text (b, d); the host's other arguments mean nothing here."""
+        """Predict for (b, C, 1, h, w) with pooled text (b, d), with the attention that the host was told to use."""
         if x.shape[2] != 1:
             raise ValueError(
                 f"latent_image holds {x.shape[2]} latent frames, but a student samples single images; use "
@@ -98,7 +100,8 @@ class HostNetwork(StudentNetwork):
             )
         if context is None:
             raise ValueError("positive holds no text; connect a CLIPTextEncode or WanLiteTextEmbedsLoad.")
-        out = super().forward(rearrange(x, "b c 1 h w -> b c h w"), timestep, context)
+        attend = choose_attention(transformer_options)
+        out = super().forward(rearrange(x, "b c 1 h w -> b c h w"), timestep, context, attend)
         return rearrange(out, "b c h w -> b c 1 h w")
 
 
@@ -214,7 +217,8 @@ def narrow_outer_sample(
         kwargs = {key: _narrow(value, own.latent_channels) for key, value in kwargs.items()}
         args = tuple(_narrow(value, own.latent_channels) for value in args)
     batch, (height, width) = len(latent_image), latent_image.shape[-2:]
-    with fit_threads(count_network(model.diffusion_model, batch * height * width)):
+    threads = fit_threads(count_network(model.diffusion_model, batch * height * width))
+    with threads, full_float32(model.manual_cast_dtype or model.get_dtype()):
         return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
 
@@ -324,9 +328,12 @@ def to_student(model: Any) -> Student:
         raise ValueError(
             f"model is {type(model.model).__name__}, not a student; connect the MODEL of WanLiteStudentLoader."
         )
-    comfy.model_management.load_models_gpu([model], force_patch_weights=True)
+    is_dynamic = getattr(model, "is_dynamic", None)  # such a patcher merges each weight when it is fetched
+    merging = {} if is_dynamic and is_dynamic() else {"force_patch_weights": True}
+    comfy.model_management.load_models_gpu([model], **merging)
     prefix = "model.diffusion_model."
-    tensors = {key.removeprefix(prefix): value for key, value in model.state_dict_for_saving().items()}
+    # nothing but ``to`` fetches such a weight with its patches: ``detach`` would give it without
+    tensors = {key.removeprefix(prefix): value.to("cpu") for key, value in model.state_dict_for_saving().items()}
     network = StudentNetwork(info.config, device="meta").requires_grad_(False)
     network.load_state_dict(tensors, strict=True, assign=True)
     return Student(

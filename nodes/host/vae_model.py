@@ -25,6 +25,8 @@ from ...models.wan_vae.layers import Decoder, Encoder
 from ...models.wan_vae.memory import describe_shortage, estimate_memory
 from ...models.wan_vae.validation import check_latent, check_range
 from ...pipeline.pictures.convert import to_signed
+from .card.float32 import full_float32
+from .card.whole import WholePatcher
 from .cpu.threads import count_decoder, count_encoder, fit_threads
 from .progress import Progress, show_sentence
 
@@ -125,7 +127,7 @@ class HostVAE(comfy.sd.VAE):
         batch, channels, *size = config.shape_pixels(latent.shape)
         frames = torch.empty(batch, *size, channels, device=self.output_device, dtype=self._output_dtype())
         pixel_count = latent.shape[3] * latent.shape[4] * config.spatial_factor**2
-        with fit_threads(count_decoder(config.dec_dim, latent.shape[2], pixel_count)):
+        with fit_threads(count_decoder(config.dec_dim, latent.shape[2], pixel_count)), full_float32(self.vae_dtype):
             self.first_stage_model.decode_raw(
                 latent.to(self.device),
                 tiling=tiling,
@@ -152,7 +154,11 @@ class HostVAE(comfy.sd.VAE):
         found = self.first_stage_model.decode_frames(
             latent.to(self.device), tiling=tiling, clamp=False, on_progress=Progress(), raw=True
         )
-        for pixels in found:
+        while True:
+            with full_float32(self.vae_dtype):
+                pixels = next(found, None)
+            if pixels is None:
+                return
             yield self.process_output(rearrange(pixels, "b c t h w -> b t h w c")).cpu()
 
     def encode_pixels(self, pixels: Tensor, tiling: Tiling) -> Tensor:
@@ -170,7 +176,7 @@ class HostVAE(comfy.sd.VAE):
         """
         self._load_weights(pixels.shape[2] > 1, self.memory_used_encode(pixels.shape, self.vae_dtype))
         width, (frames, *sides) = self.first_stage_model.config.dim, pixels.shape[2:]
-        with fit_threads(count_encoder(width, frames, math.prod(sides))):
+        with fit_threads(count_encoder(width, frames, math.prod(sides))), full_float32(self.vae_dtype):
             latent = self.first_stage_model.encode_raw(pixels, tiling=tiling, on_progress=Progress())
         return latent.to(self.output_device, self._output_dtype())
 
@@ -245,9 +251,9 @@ class HostVAE(comfy.sd.VAE):
         required = min(working_memory, int(comfy.model_management.get_total_memory(self.device) * 0.8))
         comfy.model_management.load_models_gpu([self.patcher], memory_required=required, force_full_load=True)
 
-    def _new_patcher(self) -> comfy.model_patcher.ModelPatcher:
+    def _new_patcher(self) -> WholePatcher:
         offload = comfy.model_management.vae_offload_device()
-        return comfy.model_patcher.ModelPatcher(self.first_stage_model, load_device=self.device, offload_device=offload)
+        return WholePatcher(self.first_stage_model, load_device=self.device, offload_device=offload)
 
 
 def _make_budget(working_memory: int) -> Tiling:

@@ -37,6 +37,7 @@ from ...models.world.discovery import WEIGHTS_FILE, is_inside_checkpoint
 from ...pipeline.pictures.convert import to_pil, to_signed, to_unit
 from ...pipeline.pictures.layout import enlarge
 from ...pipeline.rollouts import format_actions, parse_action_lists
+from .card.whole import WholePatcher
 from .cpu.threads import count_network, fit_threads
 from .folders import find_model, list_files
 from .progress import show_text
@@ -92,7 +93,7 @@ class HostedWorld:
         holder = nn.Module()  # the host writes a device of its own onto the module
         holder.world = world
         self._world = world
-        self.patcher = comfy.model_patcher.ModelPatcher(
+        self.patcher = WholePatcher(
             holder,
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),

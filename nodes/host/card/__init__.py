@@ -1,0 +1,1 @@
+"""What the host does on a card, and how this pack's networks go along: whole loading, attention, full precision."""
