@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wan_lite.benchmarks.counting import Counts, count_calls
-from wan_lite.benchmarks.world import default_world
+from wan_lite.benchmarks.cases.worlds import make_world
 from wan_lite.models.world import DynamicsModel, RolloutConfig, World, WorldSession, rollout
 
 MIB = 2**20
@@ -16,7 +16,7 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return default_world().to("meta")
+    return make_world().to("meta")
 
 
 def play(world: World, **settings: object) -> Counts:
@@ -63,7 +63,7 @@ def test_no_setting_makes_the_host_read(world: World, settings: dict[str, object
 def test_experts_are_mixed_without_counting_them() -> None:
     """As the CPU mixes them, each expert on its own patches only."""
     torch.manual_seed(0)
-    sizes = dataclasses.replace(default_world().dynamics.config, num_experts=3, top_k_experts=2, num_blocks=1)
+    sizes = dataclasses.replace(make_world().dynamics.config, num_experts=3, top_k_experts=2, num_blocks=1)
     mixture = DynamicsModel(sizes).double().requires_grad_(False).transformer.blocks[0].ffn
     flat = torch.randn(6, sizes.embed_dim, dtype=torch.float64)
     best, chosen = mixture.router(flat).topk(2, dim=-1)
@@ -88,7 +88,7 @@ def test_a_rollout_waits_once_for_each_frame(world: World) -> None:
 
 
 def test_a_table_that_was_made_without_gradients_serves_training() -> None:
-    trained = default_world().dynamics
+    trained = make_world().dynamics
     latents = torch.zeros(1, 3, trained.config.patches, trained.config.latent_dim)
     with torch.inference_mode():
         trained(latents)
