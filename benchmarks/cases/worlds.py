@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import gc
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...models.world import (
-    DynamicsConfig,
-    DynamicsModel,
-    LatentActionModel,
-    LatentActionsConfig,
-    RolloutConfig,
-    RolloutProgress,
-    TokenizerConfig,
-    VideoTokenizer,
-    World,
-    rollout,
-)
+from ...models.world import RolloutConfig, RolloutProgress, World, rollout
 from ...models.world.networks.latent_actions import to_action_vectors
 from ...models.world.predictor import Window
 from ..bench import Bench, Case, measure_distance
 from ..peers import TINYWORLDS, importing_from
 from ..records import OURS, Figure, Outcome
 from ..timing import Call
+from ..worlds import ACTIONS, BINS, FRAME, HEADS, HIDDEN, LATENT, PATCH, WIDTH, make_world
 
-__all__ = ["CASES", "make_world"]
+__all__ = ["CASES"]
 
 SECTION = "World, one frame"
-FRAME, PATCH, WIDTH, HEADS, HIDDEN, LATENT, BINS, ACTIONS = 64, 4, 32, 8, 128, 5, 4, 4
 QUICK_FRAME = 16
 DECODING_STEPS = 10
 CONTEXTS, BATCHES = (2, 4, 8), (1, 8)
@@ -41,27 +29,6 @@ MOST_FOR_EIGHT = 5.0
 
 Frame = tuple[Tensor, Tensor]
 """(b, 1, 3, S, S) pixels, and their tokens."""
-
-
-def make_world(frame_size: int = FRAME) -> World:
-    """Return a world of the original's default sizes with random weights that make every part matter."""
-    torch.manual_seed(0)
-    shared: dict[str, Any] = {
-        "frame_size": frame_size,
-        "patch_size": PATCH,
-        "embed_dim": WIDTH,
-        "num_heads": HEADS,
-        "hidden_dim": HIDDEN,
-    }
-    world = World(
-        VideoTokenizer(TokenizerConfig(**shared, num_blocks=4, latent_dim=LATENT, num_bins=BINS)),
-        LatentActionModel(LatentActionsConfig(**shared, num_blocks=2, n_actions=ACTIONS)),
-        DynamicsModel(DynamicsConfig(**shared, num_blocks=8, latent_dim=LATENT, num_bins=BINS, action_dim=2)),
-    )
-    for name, parameter in world.named_parameters():
-        if name.endswith("weight") and parameter.ndim >= 2:
-            parameter.data.mul_(2.0)
-    return world
 
 
 def call_ours(world: World, window: Tensor, actions: Tensor) -> Call[Frame]:

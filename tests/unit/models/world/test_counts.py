@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from wan_lite.benchmarks.cases.worlds import make_world
 from wan_lite.benchmarks.counting import Counts, count_calls
+from wan_lite.benchmarks.worlds import make_world
 from wan_lite.models.world import DynamicsModel, RolloutConfig, World, WorldSession, rollout
 
 MIB = 2**20
