@@ -13,16 +13,19 @@ PACKAGES = {"torch", "safetensors", "einops", "numpy", "PIL", "wan_lite"}
 NEEDED_BY_TORCH = {"sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec", "typing_extensions"}
 PROGRAM = """
 import sys
-from pathlib import Path
 
-class Blocked:
+class Filtered:
+    def __init__(self, finder):
+        self.finder = finder
+
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
         if path is None and top not in allowed and top not in sys.stdlib_module_names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return None
+        return self.finder.find_spec(name, path, target)
 
 allowed = set(sys.argv.pop(1).split(","))
-sys.meta_path.insert(0, Blocked())
+sys.meta_path[:] = [Filtered(finder) for finder in sys.meta_path if hasattr(finder, "find_spec")]
 from wan_lite.benchmarks.gpu.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
