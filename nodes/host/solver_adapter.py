@@ -95,7 +95,7 @@ class HostDenoiser:
     def __init__(self, model: Any, extra_args: dict[str, Any], dtype: torch.dtype, model_sampling: nn.Module) -> None:
         self.model, self.extra_args, self.dtype = model, extra_args, dtype
         self.fixed = model_sampling if isinstance(model_sampling, FixedSchedule) else None
-        self.told = [part for part in (model_sampling, model.inner_model) if hasattr(part, "hold_sigma")]
+        self.told: list[Any] = [part for part in (model_sampling, model.inner_model) if hasattr(part, "hold_sigma")]
         self.x: Tensor | None = None
         self.sigma = 0.0
         self.watch = OverflowWatch()
