@@ -41,13 +41,13 @@ MODULES = (
 class WanLiteExtension(ComfyExtension):
     """What ComfyUI asks the pack for."""
 
-    async def on_load(self) -> None:
-        """Let workflows saved with old ids and inputs find today's nodes."""
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Return all nodes, module by module, once the host knows all else: hosts before 0.14 never call ``on_load``.
+
+        It then knows the model folders that the nodes' lists show, the routes, and what stands for old ids and inputs.
+        """
+        register_folders()
+        register_routes()
         await register_renamed()
         register_removed()
-
-    async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """Return all nodes, module by module, once the host knows the model folders that their lists show."""
-        register_folders()  # not in on_load, which hosts before 0.14 never call
-        register_routes()
         return [node for module in MODULES for node in module.NODES]

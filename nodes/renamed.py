@@ -41,7 +41,7 @@ async def register_renamed(renamed: Sequence[dict[str, Any]] = RENAMED) -> int:
 def register_removed() -> None:
     """Let graphs in API form that name a removed input run, with one line in the log for each node."""
     server = get_server()
-    if server is not None:
+    if server is not None and drop_removed not in getattr(server, "on_prompt_handlers", ()):
         server.add_on_prompt_handler(drop_removed)
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from aiohttp import web
+from comfy.cli_args import args
 
 __all__ = ["LARGEST_BODY", "read_json", "refuse"]
 
@@ -17,8 +18,11 @@ async def read_json(request: web.Request, largest: int = LARGEST_BODY) -> dict[s
     """Return the JSON object of a request.
 
     Raises:
-        web.HTTPException: It is of another type, too large, or not a JSON object; the answer says so in one sentence.
+        web.HTTPException: It comes from another site, is of another type, too large, or not a JSON object; the answer
+            says so in one sentence.
     """
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" and not args.enable_cors_header:  # older hosts let it pass
+        raise refuse(web.HTTPForbidden, "The request comes from another site; ask from ComfyUI's own page.")
     if request.content_type != "application/json":
         raise refuse(web.HTTPUnsupportedMediaType, f"The request has {request.content_type}; send application/json.")
     body = bytearray()

@@ -24,6 +24,8 @@ from host.comfyui import NEWER_NODES
 from host.server import Server
 
 Event = dict[str, Any] | bytes
+PATIENCE = 300.0
+"""Seconds for an answer of the server: on a busy machine it may wait for a core as long as this."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Client:
 
     def get(self, path: str) -> bytes:
         """Body of a GET."""
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE) as answer:
             return bytes(answer.read())
 
     def get_json(self, path: str) -> Any:
@@ -149,7 +151,7 @@ class Client:
         """Body of the answer to a POST of JSON, parsed (None when it is empty)."""
         data = json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 

@@ -16,7 +16,12 @@ RELEASED = sorted(WORKFLOWS_FOLDER.glob("*.json"))
 
 
 def replaced_ids(comfy: Client) -> set[str]:
-    return set(comfy.get_json("/api/node_replacements"))
+    """The ids that this ComfyUI replaces; none where it cannot replace any yet."""
+    return set(comfy.get_json("/api/node_replacements")) if can_replace(comfy) else set()
+
+
+def can_replace(comfy: Client) -> bool:
+    return (comfy.server.comfyui.root / "app" / "node_replace_manager.py").is_file()
 
 
 def test_released_nodes_keep_their_promises(comfy: Client) -> None:
@@ -98,4 +103,6 @@ def test_a_saved_graph_that_no_longer_fits_is_found() -> None:
 
 
 def test_nothing_is_replaced_yet(comfy: Client) -> None:
+    if not can_replace(comfy):
+        pytest.skip(f"ComfyUI {comfy.server.comfyui.version} cannot replace nodes yet")
     assert not [old for old in replaced_ids(comfy) if old.startswith("WanLite")]

@@ -74,7 +74,10 @@ def test_every_node_link_and_value_is_one_that_exists(comfy: Client, path: Path)
         declared = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
         assert {entry["name"] for entry in node["inputs"]} <= set(declared)
         outputs = [entry["type"] for entry in node["outputs"]]
-        assert outputs == info["output"][: len(outputs)]  # core's SaveImage has got one that older hosts lack
+        if not node["type"].startswith("WanLite"):  # core's SaveImage has got an output that older hosts lack
+            used = [number for number, entry in enumerate(node["outputs"]) if entry["links"]]
+            outputs = outputs[: max([len(info["output"]), *(number + 1 for number in used)])]
+        assert outputs == info["output"][: len(outputs)]
     for link, start, start_slot, end, end_slot, kind in graph["links"]:
         leaves, arrives = nodes[start]["outputs"][start_slot], nodes[end]["inputs"][end_slot]
         assert link in leaves["links"] and arrives["link"] == link and kind == leaves["type"]

@@ -1,12 +1,13 @@
 """For the check_* functions, in ComfyUI's own interpreter: the pack as the host loads it, nodes run as the host does.
 
 No pytest here: plain asserts. Start-up is the host's own (server object, built-in nodes, then this pack), so that what
-`on_load` registers has something to register with.
+the pack registers has something to register with.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import sys
 import time
@@ -19,6 +20,10 @@ _NEXT_ID = itertools.count(1)
 _BASE: list[Path] = []
 PROCESSOR_SECONDS: dict[str, float] = {}
 """What the start of this process cost: ``the whole start``, and each file or folder of nodes by its name."""
+
+
+class Absent(Exception):
+    """What a check is about is not in this ComfyUI yet."""
 
 
 class Outputs(tuple):  # type: ignore[type-arg]
@@ -38,6 +43,7 @@ def start_host(comfyui: str, base: str) -> None:
     import comfy.options
 
     comfy.options.enable_args_parsing()
+    importlib.import_module("utils.extra_config")  # as main.py does: nodes.py puts comfy/utils.py before this package
     import nodes  # ComfyUI's own
     import server
     import torch

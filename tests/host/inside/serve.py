@@ -39,7 +39,9 @@ def main() -> None:
 
 
 def run_check(check: str) -> dict[str, Any]:
-    """Run ``module.function`` and say how it ended: passed, or failed (with the traceback)."""
+    """Run ``module.function`` and say how it ended: passed, skipped (and why), or failed (with the traceback)."""
+    from harness import Absent
+
     module_name, function_name = check.rsplit(".", 1)
     started = time.perf_counter()
     log = io.StringIO()
@@ -48,6 +50,8 @@ def run_check(check: str) -> dict[str, Any]:
     try:
         with contextlib.redirect_stdout(log):
             getattr(importlib.import_module(module_name), function_name)()
+    except Absent as reason:
+        return {"outcome": "skipped", "text": str(reason)}
     except (Exception, SystemExit) as error:
         return {"outcome": "failed", "text": describe(error), "log": log.getvalue()}
     finally:
