@@ -332,8 +332,9 @@ def to_student(model: Any) -> Student:
     merging = {} if is_dynamic and is_dynamic() else {"force_patch_weights": True}
     comfy.model_management.load_models_gpu([model], **merging)
     prefix = "model.diffusion_model."
+    holder = model if hasattr(model, "state_dict_for_saving") else model.model  # where older hosts have it
     # nothing but ``to`` fetches such a weight with its patches: ``detach`` would give it without
-    tensors = {key.removeprefix(prefix): value.to("cpu") for key, value in model.state_dict_for_saving().items()}
+    tensors = {key.removeprefix(prefix): value.to("cpu") for key, value in holder.state_dict_for_saving().items()}
     network = StudentNetwork(info.config, device="meta").requires_grad_(False)
     network.load_state_dict(tensors, strict=True, assign=True)
     return Student(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from harness import node, run, submodule
+from harness import is_absent, node, run, submodule
 
 WIDTH, HEIGHT, LENGTH = 768, 512, 49
+TOLD_LATER = ("EmptyHunyuanLatentVideo", "EmptyHunyuanVideo15Latent", "EmptyLTXVLatentVideo")
+"""Nodes that tell their cell on a present host, but not on the oldest one that is supported."""
 
 
 class NoVAE:
@@ -33,11 +35,14 @@ def make_empty(name: str) -> dict:
 def check_geometries_are_the_hosts() -> None:
     wrong = {}
     for name, geometry in submodule("check.trace.geometry").GEOMETRIES.items():
+        if is_absent(name):
+            continue
         latent = make_empty(name)
         channels, *frames, height, width = latent["samples"].shape[1:]
         expected = [(LENGTH - 1) // geometry.frames + 1] if geometry.frames > 1 else []
         found = (channels, frames, HEIGHT / height, WIDTH / width, latent.get("downscale_ratio_spacial"))
-        told = geometry.cell if geometry.is_told else None
+        is_told = geometry.is_told and not (name in TOLD_LATER and is_absent("EmptyARVideoLatent"))
+        told = geometry.cell if is_told else None
         if found != (geometry.channels, expected, geometry.cell, geometry.cell, told):
             wrong[name] = found
     assert not wrong, wrong

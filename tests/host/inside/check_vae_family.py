@@ -1,10 +1,12 @@
 """The Wan 2.1 VAE's family in our loader and core's: random weights of each layout, through core's nodes."""
 
+import inspect
 from pathlib import Path
 
 import torch
+from comfy.ldm.wan.vae import WanVAE as CoresVAE
 
-from harness import base, raises, run, submodule
+from harness import Absent, base, raises, run, submodule
 
 TOLERANCE = 2e-5
 MEMBERS = {
@@ -34,6 +36,8 @@ def make(name):
 
 
 def load_both(name):
+    if name == "wan_vae_upscale2x" and "conv_out_channels" not in inspect.signature(CoresVAE).parameters:
+        raise Absent(f"this ComfyUI's own VAE cannot load {name} yet")
     file = make(name)
     return run("WanLiteVAELoader", vae_name=file, precision="fp32")[0], run("VAELoader", vae_name=file)[0]
 

@@ -18,6 +18,8 @@ from typing import Any
 _LOOP = asyncio.new_event_loop()
 _NEXT_ID = itertools.count(1)
 _BASE: list[Path] = []
+NEWER_NODES = ("EmptyARVideoLatent", "Ideogram4Scheduler")
+"""Nodes of core that the oldest supported ComfyUI does not have yet."""
 PROCESSOR_SECONDS: dict[str, float] = {}
 """What the start of this process cost: ``the whole start``, and each file or folder of nodes by its name."""
 
@@ -102,6 +104,13 @@ def node(node_id: str) -> Any:
         ours = sorted(name for name in nodes.NODE_CLASS_MAPPINGS if name.startswith("WanLite"))
         raise LookupError(f"no node {node_id!r}; of the pack there are {ours}")
     return nodes.NODE_CLASS_MAPPINGS[node_id]
+
+
+def is_absent(node_id: str) -> bool:
+    """Whether this is a node of core that came after this ComfyUI; any other that is missing is an error."""
+    import nodes
+
+    return node_id in NEWER_NODES and node_id not in nodes.NODE_CLASS_MAPPINGS
 
 
 def run(node_id: str, *, hidden: dict[str, Any] | None = None, **inputs: Any) -> Outputs:
