@@ -73,6 +73,7 @@ class Load:
         self.ends: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.digests: dict[tuple[int, int], set[str]] = {}
+        self.repeated = 0
         self.lock = threading.Lock()
         self.stopping = threading.Event()
 
@@ -91,14 +92,20 @@ class Load:
             self.comfy.post_json("/free", FREE)
         result = self.comfy.queue(broken or graph, timeout=900)
         with self.lock:
-            self.ends[f"{'broken' if broken else 'good'} {result.status}"] += 1
-            allowed = {"invalid"} if broken else {"success", "interrupted"}
-            if result.status not in allowed:
-                name = WORKFLOWS[number % len(WORKFLOWS)].stem
-                self.wrong.append(f"{number} {name}: {result.status} {result.said} {result.node_errors}")
-            elif result.status == "success":
-                key = number % len(WORKFLOWS), number // len(WORKFLOWS) % SEEDS
-                self.digests.setdefault(key, set()).add(digest(result))
+            self.note(number, result, is_broken=broken is not None)
+
+    def note(self, number: int, result: Result, *, is_broken: bool) -> None:
+        """Keep what came of a prompt. Of one that is impossible in a branch, the host names it and runs the others."""
+        end = f"{result.status} in part" if result.status == "success" and result.node_errors else result.status
+        self.ends[f"{'broken' if is_broken else 'good'} {end}"] += 1
+        allowed = {"invalid", "success in part", "interrupted"} if is_broken else {"success", "interrupted"}
+        if end not in allowed:
+            name = WORKFLOWS[number % len(WORKFLOWS)].stem
+            self.wrong.append(f"{number} {name}: {end} {result.said} {result.node_errors}")
+        elif end == "success":
+            key = number % len(WORKFLOWS), number // len(WORKFLOWS) % SEEDS
+            self.repeated += key in self.digests
+            self.digests.setdefault(key, set()).add(digest(result))
 
     def interrupt_now_and_then(self, chance: random.Random) -> None:
         """Interrupt whatever runs, about once in twenty prompts, until told to stop."""
@@ -126,8 +133,12 @@ def test_hundreds_of_prompts_over_every_workflow(stand_ins: Client, record_prope
         interrupter.join()
     record_property("ends", dict(load.ends))
     record_property("memory", [early, late])
+    record_property("repeated", load.repeated)
     assert not load.wrong, "\n".join(load.wrong)
     differing = [WORKFLOWS[index].stem for (index, _), found in load.digests.items() if len(found) > 1]
     assert not differing, differing
-    assert load.ends["broken invalid"] >= PROMPTS // 25 and load.ends["good success"] > PROMPTS // 2, load.ends
+    assert (
+        load.ends["broken invalid"] + load.ends["broken success in part"] >= PROMPTS // 20
+        and load.ends["good success"] > PROMPTS // 2
+    ), load.ends
     assert late <= MOST_GROWTH * early, f"{early / 2**20:.0f} MiB after {EARLY}, {late / 2**20:.0f} after {PROMPTS}"
