@@ -122,7 +122,7 @@ def _make_guard(token: str) -> Any:
         port = transport.get_extra_info("sockname")[1] if transport is not None else 0
         hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         origin = request.headers.get("Origin")
-        first = request.path.split("/")[1]
+        first = request.path.removeprefix("/").partition("/")[0]
         is_known = secrets.compare_digest(first.encode(), token.encode())
         if request.host not in hosts or (origin is not None and origin not in [f"http://{host}" for host in hosts]):
             return _refuse(403, "This page is for this machine alone.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +30,15 @@ def join_context(context: Tensor, frames: Tensor) -> Tensor:
     return torch.cat([context[0, :-1], frames[0]])
 
 
-def arrange_video(frames: Tensor, scale: int) -> Tensor:
-    """Return frames (t, 3, S, S) in [-1, 1] as people see them: (t, H, W, 3) in [0, 1], enlarged."""
+def arrange_video(frames: Tensor, scale: int) -> Iterator[Tensor]:
+    """Yield frames (t, 3, S, S) in [-1, 1] as people see them: images (H, W, 3) in [0, 1], enlarged."""
     from einops import rearrange
 
     from ...pipeline.pictures.convert import to_unit
     from ...pipeline.pictures.layout import enlarge
 
-    return enlarge(to_unit(rearrange(frames.clamp(-1, 1), "t c h w -> t h w c")), scale)
+    for frame in frames:
+        yield enlarge(to_unit(rearrange(frame.clamp(-1, 1), "c h w -> h w c")), scale)
 
 
 def describe_source(options: argparse.Namespace) -> dict[str, Any]:
@@ -57,7 +59,9 @@ def write_session(path: Path, record: SessionRecord, source: dict[str, Any]) -> 
 
 
 def read_session(path: Path, options: argparse.Namespace) -> SessionRecord:
-    """Read a session's record, and set the options that say what was played where none are given.
+    """Read a session's record, and set the options that say what was played: the world's, and those of the clip.
+
+    Each of the two is taken from the file as a whole, and only where none of it was given.
 
     Raises:
         ValueError: The file is not a session's.
@@ -68,14 +72,10 @@ def read_session(path: Path, options: argparse.Namespace) -> SessionRecord:
     text = read_text(path, most=LARGEST_SESSION)
     record = SessionRecord.from_json(text)
     source = json.loads(text).get("source")
-    given = options.world or options.tokenizer or options.dynamics
+    has_world, has_clip = options.world or options.tokenizer or options.dynamics, options.clip
     for name in SOURCES if isinstance(source, dict) else ():
-        is_world = name in SOURCES[:4]
+        is_given = has_world if name in SOURCES[:4] else has_clip
         kind = (int,) if name in ("start", "every") else (bool,) if name == "resize" else (str, type(None))
-        if (
-            name in source
-            and type(source[name]) in kind
-            and not (given if is_world else options.clip and name == "clip")
-        ):
+        if name in source and type(source[name]) in kind and not is_given:
             setattr(options, name, source[name])
     return record

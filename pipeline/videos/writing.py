@@ -24,28 +24,50 @@ VIDEO_FILES = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"
 """Endings of video files -> what FFmpeg calls their containers."""
 
 
-def write_video(frames: Tensor, path: str | os.PathLike[str], fps: float) -> None:
+LARGEST_ANIMATION = 10**9
+"""Bytes of uncompressed frames; animations, unlike video files, are held whole while they are written."""
+
+
+def write_video(frames: Iterable[Tensor], path: str | os.PathLike[str], fps: float) -> None:
     """Write an animation (.gif, .webp, .png) or a video file (.mp4, .mkv, .mov, .webm).
 
     Args:
-        frames: (t, H, W, 3) in [0, 1].
+        frames: Images (H, W, 3) in [0, 1], of which a video file needs only one at a time; or all, (t, H, W, 3).
         path: The file to write; its ending says how.
         fps: Frames per second.
 
     Raises:
-        ValueError: The ending is not known, fps is not from 0.1 to 1000, or a video is asked for and PyAV is missing.
+        ValueError: The ending is not known, fps is not from 0.1 to 1000, a video is asked for and PyAV is missing, or
+            an animation is too long to be held.
         OSError: The file cannot be written; what was there stays.
     """
     path = Path(path)
     check_video_name(path, fps)
-    images, ending = to_uint8(frames).numpy(), path.suffix.lower()
+    images, ending = (to_uint8(image).numpy() for image in frames), path.suffix.lower()
     with replacing(path) as part:
         if ending in VIDEO_FILES:
             _encode_video(images, part, fps, VIDEO_FILES[ending])
         else:
-            first, *rest = [Image.fromarray(image) for image in images]
+            first, *rest = _hold_animation(images, path)
             settings: dict[str, Any] = {"duration": round(1000 / fps), "loop": 0, "format": find_format(path)}
             first.save(part, save_all=True, append_images=rest, lossless=True, **settings)
+
+
+def _hold_animation(images: Iterable[np.ndarray], path: Path) -> list[Image.Image]:
+    """Return the frames of an animation.
+
+    Raises:
+        ValueError: They are too many.
+    """
+    held: list[Image.Image] = []
+    for image in images:
+        held.append(Image.fromarray(image))
+        if len(held) * image.nbytes > LARGEST_ANIMATION:
+            most, (height, width, _) = LARGEST_ANIMATION // image.nbytes, image.shape
+            raise ValueError(
+                f"{path.name}: an animation holds at most {most} frames of {width}x{height}; write a .mp4 instead."
+            )
+    return held
 
 
 def stream_video(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import psutil
 
@@ -74,7 +74,7 @@ class Child:
     ending: str = ""
     process: subprocess.Popen[bytes] = field(init=False)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Child:
         self.process = subprocess.Popen(
             self.command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=self.log, bufsize=0
         )

@@ -15,7 +15,7 @@ from ..rollout_config import RolloutConfig, override_config
 from ..stepper import RolloutState
 from ..world import World
 
-__all__ = ["SessionRecord", "read_settings", "replay"]
+__all__ = ["SessionRecord", "check_playable", "read_settings", "replay"]
 
 _FORMAT, _VERSION = "wan_lite.world_session", 1
 _MOST_STEPS = 100_000
@@ -105,8 +105,19 @@ def _read_settings(entries: Any, steps: int) -> tuple[tuple[int, RolloutConfig],
         if type(step) is not int or not least <= step <= steps or (not settings and step):
             raise ValueError(f"session: settings of step {repr(step)[:40]}; the first are of step 0, then steps go up.")
         config = read_settings(config, {name: value for name, value in entry.items() if name != "step"})
+        check_playable(config)
         settings.append((step, config))
     return tuple(settings) or ((0, config),)
+
+
+def check_playable(config: RolloutConfig) -> None:
+    """Refuse settings that make anything but one frame for each action.
+
+    Raises:
+        ValueError: The horizon is not 1, or teacher forcing is on.
+    """
+    if config.horizon != 1 or config.teacher_forced:
+        raise ValueError("horizon, teacher_forced: a session plays one frame for each action; use 1 and off.")
 
 
 def read_settings(config: RolloutConfig, values: dict[str, Any]) -> RolloutConfig:

@@ -15,7 +15,7 @@ from ..predictor import Window
 from ..rollout_config import RolloutConfig, check_minimum, override_config
 from ..stepper import FrameStepper, RolloutState, make_generators
 from ..world import World
-from .record import SessionRecord
+from .record import SessionRecord, check_playable
 
 __all__ = ["WorldSession"]
 
@@ -210,9 +210,11 @@ class WorldSession:
         return self
 
     def record(self) -> SessionRecord:
-        """Return what was played."""
-        settings = tuple(self._settings) or ((0, self.config),)
-        return SessionRecord(self.seed, tuple(tuple(own) for own in self._actions), settings)
+        """Return what was played, and the settings of the next step where they are others."""
+        settings = list(self._settings)
+        if not settings or settings[-1][1] != self.config:
+            settings.append((self.steps, self.config))
+        return SessionRecord(self.seed, tuple(tuple(own) for own in self._actions), tuple(settings))
 
     def frames(self, first: int = 0) -> Tensor:
         """Return the frames from a step on, the one before step 0 being the last of the context; (b, n, 3, S, S).
@@ -274,8 +276,7 @@ def _check_config(world: World, config: RolloutConfig) -> None:
     Raises:
         ValueError: The horizon is not 1, teacher forcing is on, or the world's format lacks a setting.
     """
-    if config.horizon != 1 or config.teacher_forced:
-        raise ValueError("horizon, teacher_forced: a session plays one frame for each action; use 1 and off.")
+    check_playable(config)
     world.check_config(config)
 
 

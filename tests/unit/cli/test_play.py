@@ -58,6 +58,17 @@ def test_a_session_may_be_replayed_from_elsewhere(
     assert run("rollout", "--session", record) == 2 and "not a record" in capsys.readouterr().err
 
 
+def test_another_clip_comes_with_its_own_place_in_it(tmp_path: Path, clip: str) -> None:
+    record, out = tmp_path / "session.json", tmp_path / "r.webp"
+    words = ["--headless", "--actions", "1,2", "--start", "1", "--scale", "1", "--out", out, "--record", record]
+    assert run("play", "--world", WORLD, "--clip", clip, *words) == 0
+    first = out.read_bytes()
+    assert run("rollout", "--session", record, "--clip", clip, "--start", "1", "--scale", "1", "--out", out) == 0
+    assert out.read_bytes() == first
+    assert run("rollout", "--session", record, "--clip", clip, "--start", "0", "--scale", "1", "--out", out) == 0
+    assert out.read_bytes() != first
+
+
 def test_headless_wants_a_list(clip: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("play", "--world", WORLD, "--clip", clip, "--headless") == 2
     assert "--actions" in capsys.readouterr().err
@@ -141,7 +152,20 @@ def test_strangers_are_refused(path: str, headers: dict[str, str], status: int) 
     async def talk(client: ClientSession, home: str) -> None:
         for ask in (client.post, client.get):
             async with ask(home + path, headers=headers, **({"json": {}} if ask == client.post else {})) as answer:
-                assert answer.status in (status, 405) and "error" in await answer.json()
+                assert answer.status == status and "error" in await answer.json()
+
+    serve(talk)
+
+
+@pytest.mark.parametrize("line", ["OPTIONS * HTTP/1.1", "CONNECT evil.example:443 HTTP/1.1"])
+def test_requests_without_a_path_are_refused(line: str) -> None:
+    async def talk(client: ClientSession, home: str) -> None:
+        host = home.removeprefix("http://")
+        reader, writer = await asyncio.open_connection(*host.split(":"))
+        writer.write(f"{line}\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert answer.split()[1] in (b"400", b"403"), answer
 
     serve(talk)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 import sys
+import weakref
 import zlib
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from wan_lite.demo import demo_file
 from wan_lite.pipeline.pictures.convert import bytes_to_signed
-from wan_lite.pipeline.videos import reading
+from wan_lite.pipeline.videos import reading, writing
 from wan_lite.pipeline.videos.reading import Excerpt, Video, open_video, read_frames
 from wan_lite.pipeline.videos.writing import write_video
 
@@ -184,6 +186,31 @@ def test_impossible_excerpts_are_sentences(tmp_path: Path) -> None:
         read(tmp_path / "a.png", every=0)
     with pytest.raises(ValueError, match="not an ending"):
         write_video(torch.zeros(1, 8, 8, 3), tmp_path / "x.txt", fps=1)
+
+
+def test_an_animation_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "LARGEST_ANIMATION", 3 * 8 * 8 * 3)
+    frames = [torch.zeros(8, 8, 3)] * 4
+    write_video(frames[:3], tmp_path / "a.webp", fps=4)
+    with pytest.raises(ValueError, match=r"long.webp: .*at most 3 frames of 8x8; write a .mp4"):
+        write_video(frames, tmp_path / "long.webp", fps=4)
+    assert not list(tmp_path.glob("*long*"))
+    write_video(frames, tmp_path / "long.mp4", fps=4)
+
+
+def test_a_video_is_written_from_images_as_they_come(tmp_path: Path) -> None:
+    alive = weakref.WeakSet[Tensor]()
+
+    def images() -> Iterator[Tensor]:
+        for _ in range(5):
+            assert len(alive) <= 1
+            image = torch.rand(8, 8, 3)
+            alive.add(image)
+            yield image
+            del image
+
+    write_video(images(), tmp_path / "a.mp4", fps=4)
+    assert (tmp_path / "a.mp4").stat().st_size
 
 
 @pytest.mark.parametrize(("name", "module"), [("x.mp4", "av"), ("x.h5", "h5py")])

@@ -85,7 +85,9 @@ def test_older_steps_are_played_again(world: World, truth: Tensor, monkeypatch: 
     assert len(session._kept) == 3
     assert torch.equal(session.frames(), frames) and torch.equal(session.frames(2), frames[:, 2:])
     assert torch.equal(session.undo(5), frames[:, 1]) and session.config.temperature == 0.3
-    assert session.record().settings == ((0, WARM),) and session.record().actions == ((ACTIONS[0],),)
+    assert session.record().settings == ((0, WARM), (1, session.config)) and session.record().actions == (
+        (ACTIONS[0],),
+    )
 
 
 def test_undo_takes_back_changed_settings(world: World, truth: Tensor) -> None:
@@ -97,6 +99,20 @@ def test_undo_takes_back_changed_settings(world: World, truth: Tensor) -> None:
     session.configure(temperature=0.9)
     session.step(1)
     assert session.record().settings == ((0, WARM),)
+
+
+def test_settings_that_hold_from_the_next_step_on_are_in_the_record(world: World, truth: Tensor) -> None:
+    session = WorldSession(world, truth[:, :2], WARM, seed=3)
+    session.step(1)
+    session.configure(temperature=0.3)
+    session.step(2)
+    session.undo(1)
+    assert [step for step, _ in session.record().settings] == [0, 1]
+    other = WorldSession(world, truth[:, :2], WARM, seed=3).play_record(
+        SessionRecord.from_json(session.record().to_json())
+    )
+    assert other.config == session.config
+    assert torch.equal(other.step(3), session.step(3))
 
 
 def test_a_fork_goes_its_own_way(world: World, truth: Tensor) -> None:
@@ -201,6 +217,8 @@ BAD = [
     ({"settings": [{"step": 0, "temperature": "1"}]}, "not of type float"),
     ({"settings": [{"step": 0, "temperature": -1}]}, "give 0 or more"),
     ({"settings": [{"step": 0, "colour": 1}]}, "no setting 'colour'"),
+    ({"settings": [{"step": 0, "horizon": 2}]}, "one frame for each action"),
+    ({"settings": [{"step": 0, "teacher_forced": True}]}, "one frame for each action"),
     ({"settings": {}}, "list of objects"),
 ]
 
