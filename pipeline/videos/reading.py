@@ -199,6 +199,8 @@ def _open_video_file(path: Path) -> Video:
         if not container.streams.video:
             raise ValueError(f"{path.name}: holds no video, only sound; choose another file.")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError(f"{path.name}: its codec is not known here; convert it to .mp4 with H.264, or to .gif.")
         size = (stream.codec_context.width, stream.codec_context.height)
         count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
     return Video(path.name, size, count, lambda start, every: _decode_video_file(path, start, every))
@@ -214,7 +216,7 @@ def _decode_video_file(path: Path, start: int, every: int) -> Iterator[np.ndarra
 def _open_container(path: Path) -> Iterator[Any]:
     av = import_pyav(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             yield container
     except av.FFmpegError as error:
         raise ValueError(

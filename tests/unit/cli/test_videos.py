@@ -221,3 +221,30 @@ def test_what_needs_another_package_says_so(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=r"pip install wan-lite\["):
         open_video(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({b"mp4v": b"zz9v", b"esds": b"free"}, "its codec is not known"),
+        ({b"Lavf": b"\xffavf"}, ""),  # a tag that is not UTF-8 is no reason to refuse the video
+    ],
+)
+def test_what_a_video_says_of_itself_need_not_be_known(changes: dict[bytes, bytes], said: str, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width = stream.height = 16
+        container.mux(stream.encode(av.VideoFrame(16, 16, "rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    for old, new in changes.items():
+        assert old in content
+        content = content.replace(old, new)
+    path.write_bytes(content)
+    if said:
+        with pytest.raises(ValueError, match=said):
+            open_video(path)
+    else:
+        assert read_frames(open_video(path), Excerpt()).shape == (1, 3, 16, 16)
