@@ -24,14 +24,13 @@ IMPORTS = {
     f"{OURS}, the samplers": "import wan_lite.samplers",
     f"{OURS}, the whole library": "import wan_lite.models, wan_lite.pipeline.generation; wan_lite.models.load_wan_vae",
 }
-TIMES = 5
 
 
 def measure_imports(bench: Bench) -> Outcome:
     """Time fresh interpreters that import torch, and the package with it."""
     seconds: dict[str, list[float]] = {name: [] for name in IMPORTS}
     measure_fresh_start(IMPORTS["torch alone"], 1)
-    for _ in range(1 if bench.is_quick else TIMES):
+    for _ in range(bench.rounds):
         for name, code in IMPORTS.items():
             seconds[name] += measure_fresh_start(code, 1)
     row = _compare("a fresh interpreter imports", seconds)
@@ -49,7 +48,7 @@ def measure_host(bench: Bench) -> Outcome:
         base = Path(folder)
         (base / "custom_nodes").mkdir()
         (base / "custom_nodes" / "wan-lite").symlink_to(PACK, target_is_directory=True)
-        for number in range(2 if bench.is_quick else TIMES + 1):
+        for number in range(bench.rounds + 1):
             for name in seconds:
                 taken = _start_host(bench.peers.comfyui, base, with_pack=name.endswith("pack"))
                 if number:
