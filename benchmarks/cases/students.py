@@ -77,7 +77,7 @@ def measure_forward(bench: Bench, dtype: torch.dtype) -> Outcome:
     name = "bf16" if dtype == torch.bfloat16 else "fp32"
     what = f"forward, {name}, latent {config.latent_size}x{config.latent_size}"
     row = bench.compare(what, calls, reference=WANDISTILLER, distance=measure_relative if has_peer else None)
-    share = row.entries[-1].ratio
+    share = row.entries[-1].cpu_ratio
     assert share is not None
     figures = (Figure(f"forward, {name}, share of its matrix products and attention", share.median, least=LEAST_SHARE),)
     return bench.conclude(rows=(row,), figures=figures, settings={"distance": "of the largest value"})
