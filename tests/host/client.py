@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,16 @@ class Client:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             text = answer.read()
         return json.loads(text) if text else None
+
+    def ask(self, path: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> tuple[int, Any]:
+        """Status and parsed body of the answer to a POST that may be refused ({} for a body that is empty)."""
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"} | dict(headers))
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            text = error.read()
+            return error.code, json.loads(text) if text else {}
 
     def _post_graph(self, body: Mapping[str, Any]) -> dict[str, Any] | Result:
         try:

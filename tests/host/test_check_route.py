@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +15,7 @@ ROUTE = "/wan-lite/check"
 
 
 def post(comfy: Client, body: bytes, headers: Mapping[str, str] = {}) -> tuple[int, dict[str, Any]]:
-    request = urllib.request.Request(comfy.url + ROUTE, body, {"Content-Type": "application/json"} | dict(headers))
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        text = error.read()
-        return error.code, json.loads(text) if text else {}
+    return comfy.ask(ROUTE, body, headers)
 
 
 def check(comfy: Client, workflow: Any) -> tuple[int, dict[str, Any]]:

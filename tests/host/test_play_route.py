@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,14 +21,7 @@ LARGEST = 2 << 20
 
 
 def post(comfy: Client, call: str, body: bytes, headers: Mapping[str, str] = {}) -> tuple[int, dict[str, Any]]:
-    url = f"{comfy.url}/wan-lite/play/{call}"
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} | dict(headers))
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        text = error.read()
-        return error.code, json.loads(text) if text else {}
+    return comfy.ask(f"/wan-lite/play/{call}", body, headers)
 
 
 def ask(comfy: Client, call: str, **message: Any) -> tuple[int, dict[str, Any]]:

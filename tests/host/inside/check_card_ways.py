@@ -13,6 +13,7 @@ import comfy.model_management as management
 import comfy.model_patcher
 import tiny_models
 import torch
+from heard import Heard
 from meta_card import pretend_card
 from safetensors.torch import save_file
 from students import flow, sample
@@ -85,30 +86,12 @@ def check_a_video_does_not_leave_a_dead_model_behind() -> None:
     """The weights that only videos need come with the first one; the host knows the VAE as the same model after it."""
     (vae,) = run("WanLiteVAELoader", vae_name="wan21_tiny.safetensors")
     image, video = torch.randn(1, 16, 1, 4, 4), torch.randn(1, 16, 2, 4, 4)
-    heard = Heard()
+    heard = Heard(logging.NOTSET)
     with heard:
         for latent in (image, video, image, video):
             vae.decode(latent)
         assert not [loaded for loaded in management.current_loaded_models if loaded.is_dead()]
     assert not [line for line in heard.lines if "leak" in line], heard.lines
-
-
-class Heard(logging.Handler):
-    """What the host's log says meanwhile."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-    def __enter__(self) -> Heard:
-        logging.getLogger().addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger().removeHandler(self)
 
 
 def check_experts_with_hooks_under_dynamic_memory_use_patchers_that_have_them() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import tiny_models
 import torch
 from check_contracts import FAMILIES, contract_of, noise, official, same, sample
-from check_mismatch import Heard
+from heard import Heard
 
 from harness import base, raises, run, submodule
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import tiny_models
 import torch
-from check_mismatch import Heard
+from heard import Heard
 from students import load, text
 
 from harness import raises, run, submodule

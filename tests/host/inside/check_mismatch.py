@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import comfy.samplers
 import tiny_models
 import torch
 from check_solvers import sample
+from heard import Heard
 
 from harness import raises, run, submodule
 
@@ -18,24 +18,6 @@ PRESET = {"ddim": "ddim-20 run_inference", "flow": "flow_unipc-20 shift 5"}
 SOLVER = {"ddim": "WanLiteSolverDDIM", "flow": "WanLiteSolverFlowUniPC"}
 ALL_IN_ONE = {"ddim": ("WanLiteDDIMSampler", 1.0), "flow": ("WanLiteFlowUniPCSampler", 5.0)}
 REFUSAL = "contract says"
-
-
-class Heard(logging.Handler):
-    """The warnings that were logged while it was open."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-    def __enter__(self) -> Heard:
-        logging.getLogger().addHandler(self)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        logging.getLogger().removeHandler(self)
 
 
 def noise() -> torch.Tensor:

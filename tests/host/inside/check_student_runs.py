@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 
 import torch
-from check_mismatch import Heard
+from heard import Heard
 from safetensors.torch import load_file, save_file
 from students import STUDENTS, ddim, flow, load, record_timesteps, sample, text
 
