@@ -39,7 +39,8 @@ class PixelNorm(nn.Module):
         if has_fused_norm(x):
             return F.rms_norm(x.movedim(1, -1), self.gamma.shape, self.gamma, _TINY).movedim(-1, 1)
         gain = self.gamma * self.gamma.numel() ** 0.5
-        return F.normalize(x, dim=1) * gain.view(1, -1, *[1] * (x.ndim - 2))
+        exact = x.float() if x.dtype is torch.float16 else x  # whose squares may be beyond what it holds
+        return F.normalize(exact, dim=1).to(x.dtype) * gain.view(1, -1, *[1] * (x.ndim - 2))
 
 
 def has_fused_norm(x: Tensor) -> bool:
