@@ -68,8 +68,7 @@ ABSENT = "Not measured yet: no run on a card is kept. `make bench-gpu` makes one
 def write_page(runs: list[Run]) -> str:
     """Return the page of the newest run."""
     run = runs[0]
-    has_points = any(outcome.points for outcome in run.cases.values())
-    plot = "![Seconds against the side of the image](pictures/benchmarks.png)\n\n" if has_points else ""
+    plot = "![Seconds against the side of the image](pictures/benchmarks.png)\n\n" if _has_points(run) else ""
     return PAGE.format(
         machine=write_machine(run), table=write_table(runs), plot=plot, card=write_card(), settings=write_settings(run)
     )
@@ -103,6 +102,10 @@ def draw_plot(run: Run, path: Path) -> None:
     draw_line_chart(lines, axes).save(path)
 
 
+def _has_points(run: Run) -> bool:
+    return any(outcome.points for outcome in run.cases.values())
+
+
 def main() -> int:
     """Write or check the pages; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,7 +118,7 @@ def main() -> int:
         print(f"{path.name} {'has drifted' if is_check else 'written'}")
         if not is_check:
             path.write_text(pages[path], "utf-8")
-    if not is_check:
+    if not is_check and _has_points(runs[0]):
         draw_plot(runs[0], DOCS / "pictures" / "benchmarks.png")
     return 1 if is_check and drifted else 0
 
