@@ -17,6 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..file_parts import split_name
 from ..models.world import SessionRecord
 from ..pipeline.pictures.convert import to_unit
 from ..pipeline.videos.reading import Excerpt, open_video, read_frames
@@ -79,8 +80,16 @@ def main() -> None:
     options = parser.parse_args()
     text = options.session.read_text("utf-8")
     record, source = SessionRecord.from_json(text), json.loads(text).get("source") or {}
-    excerpt = Excerpt(source.get("start", 0), source.get("every", 1), record.settings[0][1].context_window)
-    context = read_frames(open_video(Path(source.get("clip") or _CLIP), 0), excerpt, lambda frames: frames)
+    window = record.settings[0][1].context_window
+    if window < 2:
+        parser.error("the session began with one frame; the game is read from two, with a context_window of 2 or more.")
+    path, number = split_name(source.get("clip") or str(_CLIP))
+    try:
+        video = open_video(Path(path), None if number is None else int(number))
+        excerpt = Excerpt(source.get("start", 0), source.get("every", 1), window)
+        context = read_frames(video, excerpt, lambda frames: frames)
+    except (OSError, ValueError) as error:
+        parser.error(f"the session's video cannot be read: {error}")
     frames = play_truth(context, torch.tensor(record.actions[0]))
     write_video(to_unit(rearrange(frames, "t c h w -> t h w c")), options.out, fps=8)
 

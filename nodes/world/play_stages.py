@@ -119,7 +119,7 @@ class Stages:
         return self._changes.get(node, 0)
 
     def _note_newest(self, node: str, number: int) -> None:
-        if self._newest.get(node) != number:
+        if self._newest.setdefault(node, number) != number:
             self._newest[node], self._changes[node] = number, next(self._numbers)
 
     def _keep(self, place: Place, offer: _Offer) -> Stage:

@@ -114,6 +114,8 @@ class WorldSessions:
             ValueError: The message is not allowed; the session has not changed.
         """
         entry = self._find(message.get("session"))
+        if call == "ping":  # answered at once, also while a long call has the session
+            return _ping(entry.session, message)
         with entry.lock, entry.stage.limit():
             if call in _RUNNING:
                 entry.session.world = entry.stage.acquire()

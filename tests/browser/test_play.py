@@ -96,7 +96,7 @@ def test_keys_buttons_and_the_queued_frames(played: ComfyPage, comfy: Client, sc
     last = shown(played)
     played.screenshot(screenshots / "play.png")
     assert session(played)["actions"] == [[2, 2, 1, 3, 1]]
-    assert not played.page.evaluate(f"() => ({WIDGET})('session').hidden === false")
+    assert played.page.evaluate(f"() => ({WIDGET})('session').options.hidden") is True
     images = comfy.queue(played.api_graph()).images("4")
     assert len(images) == 6 and is_seen(images[0], first) and is_seen(images[-1], last)
     press(played, "Undo")

@@ -27,24 +27,36 @@ const STYLE =
     ".wl-play button,.wl-play input{font:inherit;padding:2px 8px;touch-action:none}.wl-play input[type=number]{width:3.5em}" +
     ".wl-play label{display:flex;gap:4px;align-items:center}";
 
-// The end of the next run in the page; events are listened to from now on.
+// How runs in the page end, by their ids; events are listened to from now on.
 function watchRuns() {
-    const ended = [];
+    const ended = new Map();
     let wake = () => {};
-    const hear = ({ type }) => (ended.push(type), wake());
+    const hear = ({ type, detail }) => (ended.set(detail?.prompt_id, type), wake());
     for (const name of ENDS) api.addEventListener(name, hear);
     return {
-        async next() {
-            while (!ended.length) await new Promise((done) => (wake = done));
-            return ended.shift();
+        async end(run) {
+            while (!ended.has(run)) await new Promise((done) => (wake = done));
+            return ended.get(run);
         },
         stop: () => ENDS.forEach((name) => api.removeEventListener(name, hear)),
     };
 }
 
-async function isQueueEmpty() {
-    const { Running = [], Pending = [] } = await api.getQueue();
-    return !Running.length && !Pending.length;
+// Queues the open workflow and returns the run's id, which the page itself does not tell.
+async function queueWorkflow() {
+    let run;
+    const { queuePrompt } = api;
+    api.queuePrompt = async (...values) => {
+        const answer = await queuePrompt.apply(api, values);
+        run ??= answer?.prompt_id;
+        return answer;
+    };
+    try {
+        await app.queuePrompt(0, 1);
+    } finally {
+        api.queuePrompt = queuePrompt;
+    }
+    return run;
 }
 
 class NodePlayer {
@@ -136,6 +148,7 @@ class NodePlayer {
 
     // False when the server has nothing to play here; after a run, what it has for this node is this workflow's.
     async open(hasRun = false) {
+        if (this.removed) throw new Error(text("failed"));
         if (this.node.properties.fps) this.setSpeed(Number(this.node.properties.fps));
         const settings = Object.fromEntries(SETTINGS.map((name) => [name, this.read(name)]));
         const message = this.value.value ? { record: this.value.value } : { seed: Number(this.read("seed")) || 0, settings };
@@ -158,13 +171,9 @@ class NodePlayer {
         this.status.textContent = text("running");
         const runs = watchRuns();
         try {
-            if ((await app.queuePrompt(0, 1)) === false) throw new Error(text("failed"));
-            for (;;) {
-                if ((await runs.next()) !== ENDS[0]) throw new Error(text("failed"));
-                if (await this.open(true)) return;
-                // It was another workflow's run, and this one still waits.
-                if (await isQueueEmpty()) throw new Error(text("notRun"));
-            }
+            const run = await queueWorkflow();
+            if (!run || (await runs.end(run)) !== ENDS[0]) throw new Error(text("failed"));
+            if (!(await this.open(true))) throw new Error(text("notRun"));
         } finally {
             runs.stop();
         }
@@ -172,12 +181,11 @@ class NodePlayer {
 
     async run(act) {
         try {
-            await (this.opening ??= this.ensureOpen());
+            this.opening ??= this.ensureOpen().finally(() => (this.opening = undefined));
+            await this.opening;
             await act();
         } catch (error) {
             this.fail(error);
-        } finally {
-            this.opening = undefined;
         }
         this.store();
     }
@@ -200,7 +208,10 @@ class NodePlayer {
     }
 
     fail(error) {
-        if (error.status === GONE) this.player.close();
+        if (error.status === GONE) {
+            this.store();
+            this.player.close();
+        }
         this.problem = error.message;
         this.status.textContent = error.message;
     }
@@ -236,6 +247,7 @@ function storeBeforeSaving(node, player) {
     const close = () => player.player.close();
     const removed = node.onRemoved;
     node.onRemoved = function (...values) {
+        player.removed = true;
         close();
         window.removeEventListener("pagehide", close);
         return removed?.apply(this, values);

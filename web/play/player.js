@@ -64,7 +64,7 @@ function tint(canvas, encoded) {
 export class Player {
     constructor({ canvas, call, onChange = () => {}, onError = () => {} }) {
         Object.assign(this, { canvas, call, onChange, onError });
-        Object.assign(this, { actions: [], keys: new Map(), held: [], session: null, step: 0, base: "", since: [], stepping: 0 });
+        Object.assign(this, { actions: [], keys: new Map(), held: [], session: null, step: 0, base: "", since: [], stepping: 0, game: 0 });
         Object.assign(this, { clocked: true, paused: true, fps: 8, frameTimes: [], achieved: 0, settings: {}, overlay: false });
         this.queue = Promise.resolve();
     }
@@ -77,11 +77,12 @@ export class Player {
 
     // A session that the server let go of (a tab that slept, a server that was started again) is opened from what was played.
     async callSession(name, message) {
+        const { game } = this;
         if (!this.session) throw new Error("The session is closed.");
         try {
             return await this.call(name, { session: this.session, ...message });
         } catch (error) {
-            if (error.status !== GONE || !(await this.open({ record: this.played }))) throw error;
+            if (error.status !== GONE || game !== this.game || !(await this.open({ record: this.played }))) throw error;
             return this.call(name, { session: this.session, ...message });
         }
     }
@@ -102,9 +103,14 @@ export class Player {
 
     // False when there is nothing to open yet.
     async open(message = {}) {
+        const { game } = this;
         const answer = await this.call("open", message);
         const { session, size, actions, settings, fps } = answer;
         if (!session) return false;
+        if (game !== this.game) {
+            this.call("close", { session }).catch(() => {});
+            throw new Error("The session is closed.");
+        }
         Object.assign(this, { session, size, actions, settings, frameTimes: [], achieved: 0 });
         this.keys = assignKeys(actions);
         this.fps = fps ?? this.fps;
@@ -119,7 +125,8 @@ export class Player {
         clearInterval(this.pinging);
         clearTimeout(this.timer);
         const session = this.session;
-        Object.assign(this, { session: null, paused: true, held: [] });
+        // Answers that are still on their way belong to the game before.
+        Object.assign(this, { session: null, paused: true, held: [], pending: undefined, game: this.game + 1 });
         return session ? this.call("close", { session }).catch(() => {}) : Promise.resolve();
     }
 
@@ -143,24 +150,32 @@ export class Player {
     }
 
     async act(action) {
+        const { game } = this;
         this.stepping += 1;
         const asked = this.ask("step", this.overlay ? { action, confidence: true } : { action });
         const answer = await asked.finally(() => (this.stepping -= 1));
+        if (game !== this.game) return;
         this.since.push(action);
         // Settings that changed are in the record from the step on that they were used in.
         if (this.changed) answer.record = await this.record();
         this.changed = false;
-        this.show(answer);
+        if (game === this.game) this.show(answer);
     }
 
     async undo(count = 1) {
         this.pause();
-        this.show(await this.ask("undo", { count }));
+        await this.showNext("undo", { count });
     }
 
     async reset() {
         this.pause();
-        this.show(await this.ask("reset"));
+        await this.showNext("reset");
+    }
+
+    async showNext(name, message) {
+        const { game } = this;
+        const answer = await this.ask(name, message);
+        if (game === this.game) this.show(answer);
     }
 
     async configure(settings) {
@@ -199,9 +214,10 @@ export class Player {
     }
 
     pause() {
+        Object.assign(this, { held: [], pending: undefined });
         if (this.paused) return;
         clearTimeout(this.timer);
-        Object.assign(this, { paused: true, held: [], pending: undefined });
+        this.paused = true;
         this.onChange(this);
     }
 

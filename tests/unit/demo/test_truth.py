@@ -36,7 +36,7 @@ def test_a_played_session_beside_the_game(tmp_path: Path, monkeypatch: pytest.Mo
         "--record",
         session,
     ]
-    words = ["play", "--world", WORLD, "--clip", clip, "--start", 3, "--maskgit-steps", 1, *played, "--quiet"]
+    words = ["play", "--world", WORLD, "--clip", f"{clip}:2", "--start", 3, "--maskgit-steps", 1, *played, "--quiet"]
     assert run_cli([str(word) for word in words]) == 0
     monkeypatch.setattr(sys, "argv", ["truth", str(session), str(true)])
     truth.main()

@@ -91,6 +91,12 @@ def test_work_is_done_within_the_limit_of_its_stage(stage: Stage, sessions: Worl
     assert limits == ["begin", "end"] * 2
 
 
+def test_a_page_is_answered_while_a_long_call_has_its_session(stage: Stage, sessions: WorldSessions) -> None:
+    key = sessions.open(stage, {})["session"]
+    with sessions._entries[key].lock:
+        assert sessions.answer("ping", {"session": key}) == {"step": 0}
+
+
 def test_two_sessions_do_not_mix(stage: Stage, sessions: WorldSessions) -> None:
     keys = [sessions.open(stage, {"seed": 1})["session"] for _ in range(2)]
     first = [sessions.answer("step", {"session": keys[0], "action": 2})["frame"] for _ in range(3)]
