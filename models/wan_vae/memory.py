@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import WanVAEConfig
-from .cpu.algorithm import choose_direct_layers, estimate_workspace
+from .cpu.algorithm import estimate_workspace
 from .feature_map import FeatureMapSize, trace_sizes
 from .layers import CausalConv, Decoder, Downsample, DownStage, Encoder, Head, Residual, Upsample, UpStage
 from .tiling import AUTO, Tiling
@@ -40,7 +40,6 @@ _SMALLEST_CHUNK = 64
 _BUFFERS = 14  # tensors of the widest layer's channels and a chunk's pixels that are alive at once at most, measured
 _MIDDLE = 6  # the same around the middle attention, over the whole latent
 _FIXED = 24 * 2**20  # what the allocator and the convolutions' own buffers take on a CPU, measured
-_FILTERS = 160 * 2**20  # what transformed filters of a video may take beside a smaller state
 _CPU_FRAMES = 4  # latent frames at a time: fewer would look back at as many frames as they make
 _PLAIN = {(False, 1): 4.0, (False, 2): 7.0, (True, 1): 4.05, (True, 2): 5.1}
 """Feature maps of the last stage that the plain network holds, for (is encoder, patch size), counted."""
@@ -71,14 +70,12 @@ class MemoryPlan:
         has_workspace: Whether the convolution algorithms of CPUs have room.
         chunk_frames: Frames of the network's input at a time, after the first; None: all at once.
         is_plain: Whether an image that is one chunk runs through the plain network.
-        direct: Layers whose filters would take too much room for the convolution algorithms of CPUs.
     """
 
     chunk_pixels: int
     has_workspace: bool = True
     chunk_frames: int | None = None
     is_plain: bool = False
-    direct: frozenset[nn.Module] = frozenset()
 
     def limit_frames(self, size: FeatureMapSize) -> FeatureMapSize:
         """Return a size with as many frames as come at once, those that are looked back at included."""
@@ -101,27 +98,15 @@ def plan_memory(
     shape = _measure_image(network, config, size)
     chunk_frames = _choose_chunk_frames(network, config, size, weight.device.type, tiling, in_frames)
     held = _measure_held(network, config, size, chunk_frames)
-    direct = _choose_direct_layers(network, size, chunk_frames)
     if tiling.budget_mb is None:
         plain = size.frames == 1 and weight.device.type != "cpu"
         pixels = choose_chunk_pixels(tiling, config, shape, weight, held)
-        return MemoryPlan(pixels, True, chunk_frames, plain, direct)
-    workspace = estimate_workspace(network, _limit_frames(size, chunk_frames), direct)
+        return MemoryPlan(pixels, True, chunk_frames, plain)
+    workspace = estimate_workspace(network, _limit_frames(size, chunk_frames))
     has_workspace = 2 * workspace + held <= tiling.budget_mb * 2**20
     held += workspace if has_workspace else 0
     pixels = choose_chunk_pixels(tiling, config, shape, weight, held)
-    return MemoryPlan(pixels, has_workspace, chunk_frames, direct=direct)
-
-
-def _choose_direct_layers(
-    network: Encoder | Decoder, size: FeatureMapSize, chunk_frames: int | None
-) -> frozenset[nn.Module]:
-    """Return the layers of a video whose transformed filters would be most of what it takes."""
-    if size.frames == 1 or network.conv1.weight.device.type != "cpu":
-        return frozenset()
-    state = estimate_state(network, size, network.conv1.weight.dtype.itemsize)
-    most = max(_FILTERS, (state.rows if chunk_frames is None else state.frames) // 2)
-    return choose_direct_layers(network, _limit_frames(size, chunk_frames), most)
+    return MemoryPlan(pixels, has_workspace, chunk_frames)
 
 
 def _limit_frames(size: FeatureMapSize, chunk_frames: int | None) -> FeatureMapSize:
@@ -240,8 +225,7 @@ def estimate_memory(network: Encoder | Decoder, config: WanVAEConfig, size: Feat
     held = _measure_held(network, config, size, chunk_frames) + _measure_middle(config, (height, width), weight)
     if on_cpu:
         chunk = _BUFFERS * _CPU_CHUNK * _measure_pixel(config, weight)
-        direct = _choose_direct_layers(network, size, chunk_frames)
-        return held + chunk + _FIXED + estimate_workspace(network, _limit_frames(size, chunk_frames), direct)
+        return held + chunk + _FIXED + estimate_workspace(network, _limit_frames(size, chunk_frames))
     buffers = _count_card_buffers(is_encoder, patch, _count_latents(network, config, size.frames), chunk_frames)
     return held + int(buffers * height * width / _CARD_SHARE) * last * weight.dtype.itemsize
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from .upsample_conv import POLYPHASE, UPSAMPLE_25
 from .winograd import F2_ROWS, F2X2, F4X4, estimate_buffers
 from .workspace import Workspace
 
-__all__ = ["ConvAlgorithm", "choose_direct_layers", "estimate_workspace", "select_algorithm"]
+__all__ = ["ConvAlgorithm", "estimate_workspace", "select_algorithm"]
 
 _LEAST_CHANNELS = 96  # from which fewer multiplications win back what transforms cost
 _MANY_CHANNELS = 192 * 384  # input times output channels from which transforms along both sides do, in bfloat16
@@ -119,47 +119,23 @@ def _fits_filters(values: int, pixels: int) -> bool:
     return values <= _FILTER_SHARE * pixels
 
 
-def estimate_workspace(network: Encoder | Decoder, size: FeatureMapSize, direct: Collection[nn.Module] = ()) -> int:
+def estimate_workspace(network: Encoder | Decoder, size: FeatureMapSize) -> int:
     """Return how many bytes transformed filters and buffers take at most.
 
     Args:
         network: The encoder or decoder.
         size: Of its input.
-        direct: Layers that keep torch's direct convolution.
     """
     outer = inner = widest = 0
     inner_layers = set(list_inner_layers(network))
     for layer, inside in trace_sizes(network.layers, size):
-        found = [_measure_filters(module, inside) for module in layer.modules() if module not in direct]
+        found = [_measure_filters(module, inside) for module in layer.modules()]
         filters, widest = sum(part for part, _ in found), max(widest, *(channels for _, channels in found))
         if layer in inner_layers:
             inner = max(inner, filters)  # one layer after the other
         else:
             outer += filters
     return max(inner, outer) + estimate_buffers(widest)
-
-
-def choose_direct_layers(network: Encoder | Decoder, size: FeatureMapSize, most_bytes: int) -> frozenset[nn.Module]:
-    """Return the layers that keep torch's direct convolution, so that the transformed filters of the others fit.
-
-    Those of the largest feature maps come first: their filters are the smallest and save the most multiplications.
-
-    Args:
-        network: The encoder or decoder.
-        size: Of its input.
-        most_bytes: That all filters may take together which are alive together.
-    """
-    inner_layers = set(list_inner_layers(network))
-    outer = [(layer, inside) for layer, inside in trace_sizes(network.layers, size) if layer not in inner_layers]
-    direct, total = set(), 0
-    for layer, inside in sorted(outer, key=lambda found: -found[1].pixels):
-        for module in layer.modules():
-            filters = _measure_filters(module, inside)[0]
-            if total + filters > most_bytes:
-                direct.add(module)
-            else:
-                total += filters
-    return frozenset(direct)
 
 
 def _measure_filters(module: nn.Module, size: FeatureMapSize) -> tuple[int, int]:

@@ -74,8 +74,7 @@ class StreamingConv:
     ) -> None:
         self.conv = layer.conv if isinstance(layer, Upsample) else layer
         self.norm, self.workspace, self.history = norm, shared.workspace, shared.history
-        is_direct = shared.workspace is None or layer in shared.direct
-        self.algorithm = None if is_direct else select_algorithm(layer, size)
+        self.algorithm = None if shared.workspace is None else select_algorithm(layer, size)
         self.block, self.scale = (1, 1) if self.algorithm is None else (self.algorithm.block, self.algorithm.scale)
         self.filters: list[Tensor] | None = None
         self.carried: Tensor | None = None  # None: the row of zeros above the image

@@ -80,10 +80,8 @@ class Resources:
 
     Args:
         workspace: For the convolution algorithms of CPUs; None takes direct convolutions.
-        direct: Layers that take direct convolutions all the same.
         history: Of a video that comes a few frames at a time; None where all of it comes at once.
     """
 
     workspace: Workspace | None = None
     history: History | None = None
-    direct: frozenset[nn.Module] = frozenset()

@@ -59,7 +59,7 @@ class Run:
     def make_resources(self) -> Resources:
         """Return what the layers share, at the start of an image or video."""
         history = None if self.plan.chunk_frames is None else History()
-        return Resources(Workspace() if self.plan.has_workspace else None, history, self.plan.direct)
+        return Resources(Workspace() if self.plan.has_workspace else None, history)
 
     def split_frames(self, x: Tensor) -> list[Tensor]:
         """Split (c, t, h, w) into what comes at once: all of it, or the first frame and then some at a time."""
