@@ -33,8 +33,9 @@ MAX_BYTES = 2**30
 
 _DAMAGED = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, Image.DecompressionBombError,
+    MemoryError,
 )  # fmt: skip
-"""The ways in which Pillow's readers fail on a damaged image."""
+"""The ways in which Pillow's readers fail on a damaged image; a part that claims gigabytes is read whole, or not."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _explain_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({str(error)[:100]})"
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({str(error)[:100] or type(error).__name__})"
         raise ValueError(
             f"{path.name}: is not an image, an animation or a video that can be read{reason}; copy or choose another."
         ) from error

@@ -248,3 +248,14 @@ def test_what_a_video_says_of_itself_need_not_be_known(changes: dict[bytes, byte
             open_video(path)
     else:
         assert read_frames(open_video(path), Excerpt()).shape == (1, 3, 16, 16)
+
+
+def test_an_image_whose_part_claims_more_than_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+    video = open_video(path)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(ValueError, match=r"a.png: .* \(MemoryError\)"):
+        read_frames(video, Excerpt())
