@@ -19,13 +19,13 @@ __all__ = [
 ]
 
 
-_WITHOUT_FLOAT64 = {"mps", "xpu", "privateuseone"}
-"""Kinds of devices that have no float64, all of them or some."""
+_WITH_FLOAT64 = {"cpu", "cuda", "meta"}
+"""Kinds of devices that all have float64; of others some have none."""
 
 
 def to_float64(values: Tensor) -> Tensor:
-    """Return numbers of any shape in float64: where they are, or on the CPU where their device has none."""
-    return (values.cpu() if values.device.type in _WITHOUT_FLOAT64 else values).double()
+    """Return numbers of any shape in float64: where they are, or on the CPU where their device may have none."""
+    return (values if values.device.type in _WITH_FLOAT64 else values.cpu()).double()
 
 
 @overload

@@ -117,7 +117,8 @@ class FixedSchedule(nn.Module):
         self.prediction = prediction
         self.shift = shift
         self._last: tuple[Tensor, Tensor] | None = None
-        self._levels = schedule.sigmas[:-1].float()
+        fed = torch.tensor([schedule.timestep_at(level) for level in schedule.sigma_values[:-1]], dtype=torch.float32)
+        self._tables = {torch.device("cpu"): (schedule.sigmas[:-1].float(), fed)}  # by device
         self._held: int | None = None
         # Schedulers and previews of other packs look for the host's table of sigmas, rising.
         self.register_buffer("sigmas", make_training_levels(schedule.process, shift), persistent=False)
@@ -126,7 +127,7 @@ class FixedSchedule(nn.Module):
     sigma_max = property(lambda self: self.sigmas[-1])
 
     def hold_sigma(self, sigma: float | None) -> None:
-        """Say at which sigma the network is about to be called, so that nobody has to fetch it from the device.
+        """Say at which sigma the network is about to be called, so that its output is read without fetching it.
 
         Args:
             sigma: As the host has it; None after the call.
@@ -138,12 +139,18 @@ class FixedSchedule(nn.Module):
         return self._find_nearest(sigma.reshape(-1)[0].float().cpu()) if self._held is None else self._held
 
     def _find_nearest(self, sigma: Tensor) -> int:
-        return int((self._levels - sigma).abs().argmin())
+        return int((self._tables[torch.device("cpu")][0] - sigma).abs().argmin())
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """Return what training fed at this level, 0..999, in the shape of ``sigma``."""
-        fed = self.schedule.timestep_at(self.schedule.sigma_values[self.find_step(sigma)])
-        return torch.full_like(sigma, float(fed), dtype=torch.float32)
+        """Return what training fed at the nearest level, 0..999 as float32, in the shape of ``sigma``.
+
+        It is looked up where sigma is: core's nodes ask for other levels than the network's own in between.
+        """
+        if sigma.device not in self._tables:
+            levels, fed = self._tables[torch.device("cpu")]
+            self._tables[sigma.device] = levels.to(sigma.device), fed.to(sigma.device)
+        levels, fed = self._tables[sigma.device]
+        return fed[(sigma.float().unsqueeze(-1) - levels).abs().argmin(dim=-1)]
 
     def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
         """Return the latent as it is: the network takes it unscaled."""

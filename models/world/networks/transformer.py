@@ -243,7 +243,9 @@ class MixtureOfExperts(nn.Module):
         shares = weights.new_zeros(len(flat), len(self.experts)).scatter(1, chosen, weights)
         mixed = torch.zeros_like(flat)
         for index, expert in enumerate(self.experts):
-            mixed = torch.addcmul(mixed, shares[:, index, None], expert(flat))
+            share = shares[:, index, None]
+            # What an expert makes of patches that are not its own may overflow, and 0 times that is not 0.
+            mixed = torch.where(share > 0, torch.addcmul(mixed, share, expert(flat)), mixed)
         return mixed
 
 

@@ -65,9 +65,37 @@ def check_a_students_loop_reads_nothing() -> None:
 
 
 def check_reads_would_be_seen() -> None:
-    """Where nobody tells the step's level, it is read from the device: for the timestep, and for the reading of x0."""
+    """Where nobody tells the step's level, it is read from the device, for the reading of x0."""
     with mock.patch.object(submodule("nodes.host.solver_adapter").HostDenoiser, "_tell"):
-        assert sample_on_card("WanLiteFlowUniPCSampler", flow)["reads"] == 2 * STEPS
+        assert sample_on_card("WanLiteFlowUniPCSampler", flow)["reads"] == STEPS
+
+
+def check_a_level_that_is_held_does_not_answer_for_others() -> None:
+    """Core's Differential Diffusion asks for the timesteps of the first and the last level, too, at each step."""
+    sampling = submodule("nodes.host.model_sampling")
+    schedule = submodule("samplers.schedule").flow_schedule(8, shift=5.0)
+    kind = sampling.make_fixed_schedule(schedule, submodule("samplers.prediction").Prediction.VELOCITY, 5.0)
+    levels = schedule.sigmas[:-1].float()
+    kind.hold_sigma(float(levels[3]))
+    assert kind.timestep(levels).tolist() == [float(schedule.timestep_at(one)) for one in schedule.sigma_values[:-1]]
+    assert kind.timestep(levels[0]).shape == () and kind.find_step(levels[5:6]) == 3
+
+
+def check_differential_diffusion_denoises_inside_its_mask() -> None:
+    model = flow("student_16ch")
+    (latent,) = run("WanLiteEmptyLatent", model=model, batch_size=1)
+    given = {"positive": text("student_16ch"), "steps": 8, "shift": 5.0, "on_mismatch": "ignore"}
+    image = {**latent, "samples": torch.randn_like(latent["samples"])}
+    mask = torch.linspace(0, 1, latent["samples"].shape[-1]).expand(1, 1, latent["samples"].shape[-2], -1)
+    (gradual,) = run("DifferentialDiffusion", model=model)
+    found = []
+    for chosen in (model, gradual):
+        made, *_ = run("WanLiteFlowUniPCSampler", model=chosen, latent_image={**image, "noise_mask": mask}, **given)
+        assert made["samples"].isfinite().all()
+        found.append((made["samples"] - image["samples"]).abs().mean(dim=tuple(range(made["samples"].ndim - 1))))
+    sharp, soft = found
+    assert sharp[0] < 1e-5 < 2 * soft[0] < soft[-1], found  # the later a column joins in, the less of it changes
+    assert torch.equal(soft, soft.sort().values), found
 
 
 def make_sampler(schedule: Any) -> Any:
@@ -118,7 +146,7 @@ def check_no_float64_is_asked_of_a_device_that_has_none() -> None:
     kinds = [sampling.TruncatedFlow(), sampling.ContractFlow(schedule, 5.0, 1000.0)]
     levels = torch.empty(3, device="meta")
     with (
-        mock.patch.object(timesteps, "_WITHOUT_FLOAT64", {"meta"}),
+        mock.patch.object(timesteps, "_WITH_FLOAT64", {"cpu"}),
         submodule("benchmarks.counting").count_calls(),
         NoFloat64(),
     ):

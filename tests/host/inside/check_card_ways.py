@@ -142,24 +142,40 @@ def check_fp32_is_float32_on_cards_that_would_round() -> None:
     """NVIDIA's since Ampere take ten bits of a factor in a convolution, unless they are told not to."""
     seen: list[bool] = []
     (vae,) = run("WanLiteVAELoader", vae_name="wan21_tiny.safetensors", precision="fp32")
-    vae.first_stage_model.decoder.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
-    whole = submodule("models.wan_vae.streaming.run")
-    original = whole.decode_batch
     vae_module = submodule("models.wan_vae.vae")
+    original = vae_module.decode_batch
 
     def decode_batch(*args: Any, **kwargs: Any) -> Any:
         seen.append(torch.backends.cudnn.allow_tf32)
         return original(*args, **kwargs)
 
     assert torch.backends.cudnn.allow_tf32
-    with mock.patch.object(vae_module, "decode_batch", decode_batch):
-        vae.decode(torch.randn(1, 16, 1, 4, 4))
-    assert seen and not any(seen) and torch.backends.cudnn.allow_tf32
     model = flow("student_4ch")
-    network = model.model.diffusion_model
-    network.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
-    sample("WanLiteFlowUniPCSampler", model, "student_4ch", seed=1, steps=1)
-    assert not any(seen) and torch.backends.cudnn.allow_tf32
+    model.model.diffusion_model.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    for has_cudnn in (True, False):
+        with (
+            mock.patch.object(submodule("nodes.host.card.float32"), "has_cudnn", lambda has=has_cudnn: has),
+            mock.patch.object(vae_module, "decode_batch", decode_batch),
+        ):
+            vae.decode(torch.randn(1, 16, 1, 4, 4))
+            sample("WanLiteFlowUniPCSampler", model, "student_4ch", seed=1, steps=1)
+        assert len(seen) >= 2 and set(seen) == {not has_cudnn} and torch.backends.cudnn.allow_tf32
+        seen.clear()
+
+
+def check_torchs_newer_switch_for_convolutions_is_respected() -> None:
+    """Torch refuses to read the old switch once the new one was moved."""
+    float32, conv = submodule("nodes.host.card.float32"), torch.backends.cudnn.conv
+    before = conv.fp32_precision
+    try:
+        with mock.patch.object(float32, "has_cudnn", lambda: True):
+            for chosen in ("ieee", before):
+                conv.fp32_precision = chosen
+                with float32.full_float32(torch.float32):
+                    pass
+                assert conv.fp32_precision == chosen
+    finally:
+        conv.fp32_precision = before
 
 
 def check_an_image_for_a_narrow_student_is_projected_wherever_it_lies() -> None:

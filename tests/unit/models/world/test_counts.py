@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest import mock
 
 import pytest
 import torch
@@ -70,6 +71,9 @@ def test_experts_are_mixed_without_counting_them() -> None:
     weights = best.softmax(-1)
     expected = mixture._mix_chosen(flat, chosen, weights)
     assert torch.allclose(mixture._mix_all(flat, chosen, weights), expected, rtol=0, atol=1e-14)
+    rest = next(index for index in range(3) if index not in chosen[0])
+    with mock.patch.object(mixture.experts[rest], "forward", lambda x: torch.full_like(x, torch.inf)):
+        assert mixture._mix_all(flat, chosen, weights)[0].isfinite().all()
     mixture.to("meta")
     with count_calls() as counts:
         mixture(torch.empty(1, 1, 6, sizes.embed_dim, dtype=torch.float64, device="meta"), None)
