@@ -10,6 +10,7 @@ JSON in the folder holds of other cases stays, so a long table can be measured p
 from __future__ import annotations
 
 import argparse
+import datetime
 import sys
 import tempfile
 import time
@@ -19,10 +20,10 @@ from pathlib import Path
 import torch
 
 from .bench import Bench, Case
-from .machine import describe_machine
+from .machine import describe_load, describe_machine
 from .page import draw_plot, write_page
 from .peers import OPTIONS, Peers
-from .records import Outcome, Run
+from .records import Outcome, Run, is_absent
 from .registry import CASES, choose_cases
 
 __all__ = ["main"]
@@ -66,7 +67,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", default="this-machine", help="of the files (default: this-machine)")
     parser.add_argument("--work", type=Path, help="folder that keeps the random weights for the next time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (default: all)")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds, at most (default: 5)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="timed rounds, at most, after one that is not (default: 5)"
+    )
     parser.add_argument("--seconds", type=float, default=150.0, help="for a comparison, about (default: 150)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: proves the program only")
     parser.add_argument("--list", action="store_true", help="print the cases")
@@ -77,10 +80,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def measure(case: Case, bench: Bench) -> Outcome:
-    """Run one case, and note how long it took."""
-    started = time.perf_counter()
+    """Run one case, and note the machine's load before it, the day, the peers and how long it took."""
+    before, started = describe_load(), time.perf_counter()
     outcome = case.measure(bench)
-    return replace(outcome, settings={**outcome.settings, "seconds": round(time.perf_counter() - started, 1)})
+    seconds = round(time.perf_counter() - started, 1)
+    peers = {who: said for who, said in bench.peers.describe().items() if not is_absent(said)}
+    noted = {"date": datetime.date.today().isoformat(), "peers": peers, "seconds": seconds}
+    return replace(outcome, settings={**before, **outcome.settings, **noted})
 
 
 def describe_run(peers: Peers) -> dict[str, object]:
@@ -91,7 +97,7 @@ def describe_run(peers: Peers) -> dict[str, object]:
 def write(run: Run, folder: Path) -> None:
     """Write the Markdown and the plot beside the JSON."""
     (folder / f"{run.name}.md").write_text(write_page([run]), "utf-8")
-    draw_plot(run, folder / "pictures" / "benchmarks.png")
+    draw_plot([run], folder / "pictures" / "benchmarks.png")
 
 
 if __name__ == "__main__":

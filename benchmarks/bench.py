@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .machine import describe_load
 from .peers import Peers
 from .records import Entry, Figure, Outcome, Row, Spread
 from .timing import Call, Rounds, take_turns
@@ -45,7 +44,7 @@ class Bench:
         *,
         reference: str = "",
         distance: Callable[[T, T], float | None] | None = None,
-        warm_up: int = 0,
+        warm_up: int = 1,
     ) -> Row:
         """Time all in turn; the first is the one to which ratios refer.
 
@@ -62,11 +61,11 @@ class Bench:
             who: None if distance is None else distance(found.results[who], found.results[reference]) for who in calls
         }
         entries = tuple(make_entry(who, found, apart[who]) for who in calls)
-        return Row(what, entries, reference if distance else "")
+        return Row(what, entries, reference if distance else "", found.count)
 
     def conclude(self, **parts: Any) -> Outcome:
         """Return the outcome of a case with how it was measured; tiny sizes have no limits to keep."""
-        settings = {**describe_load(), "rounds": self.rounds, **parts.pop("settings", {})}
+        settings = {"rounds": self.rounds, "budget": self.seconds, **parts.pop("settings", {})}
         figures: tuple[Figure, ...] = tuple(parts.pop("figures", ()))
         if self.is_quick:
             figures = tuple(replace(figure, least=None, most=None) for figure in figures)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from PIL import Image, ImageChops
 
 from ..pipeline.pictures.charts import Axes, draw_line_chart
 from .records import Run, read_runs
-from .report import write_machine, write_settings, write_short_table, write_table
+from .report import write_earlier, write_machine, write_settings, write_short_table, write_table
 
 __all__ = ["RESULTS", "draw_plot", "fill_readme", "write_page"]
 
@@ -22,6 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 CARD = Path(__file__).parent / "gpu" / "results"
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+PLOT = DOCS / "pictures" / "benchmarks.png"
 START, END = "<!-- benchmarks: generated -->", "<!-- benchmarks: end -->"
 PAGE = """# Measured beside others
 
@@ -39,6 +43,8 @@ make bench ARGS="image-decode-512 world --comfyui ~/ComfyUI --official ~/Wan2.2 
 
 How it is measured: all implementations hold the same weights and take turns in one process.
 
+- *n*: timed rounds, after one that is not timed; empty in older records, which did not count them and did not all warm
+  up.
 - *time* and *processor*: medians, of the clock and of all processors together.
 - *x ours*: the median of the ratios within a round, in brackets those of the lowest and the highest round; above 1, we
   are faster. One run says little, since machines of one kind differ in their caches and neighbours: where several were
@@ -48,17 +54,27 @@ How it is measured: all implementations hold the same weights and take turns in 
 
 Weights are random numbers of the published sizes, in fp32 unless said otherwise.
 
-## This run
+## The runs
+
+The newest run of each case stands in the table.
 
 {machine}
 
 {table}
 
-{plot}## A graphics card
+{plot}## Earlier figures
+
+Not measured by this program, and in no range above.
+
+{earlier}
+
+## A graphics card
 
 {card}
 
 ## How each case was run
+
+The load is that of the minute before the case; in older records, which name no day, of the minute before its end.
 
 {settings}
 """
@@ -66,11 +82,17 @@ ABSENT = "Not measured yet: no run on a card is kept. `make bench-gpu` makes one
 
 
 def write_page(runs: list[Run]) -> str:
-    """Return the page of the newest run."""
-    run = runs[0]
-    plot = "![Seconds against the side of the image](pictures/benchmarks.png)\n\n" if _has_points(run) else ""
+    """Return the page of all kept runs, the newest first."""
+    plot = "![Seconds against the side of the image](pictures/benchmarks.png)\n\n" if find_points(runs) else ""
+    timed = [run for run in runs if run.is_timed]
+    settings = "\n\n".join(f"{run.machine.get('processor')}:\n\n{write_settings(run)}" for run in timed)
     return PAGE.format(
-        machine=write_machine(run), table=write_table(runs), plot=plot, card=write_card(), settings=write_settings(run)
+        machine="\n".join(write_machine(run) for run in timed),
+        table=write_table(timed),
+        plot=plot,
+        earlier=write_earlier(runs) or "None is kept.",
+        card=write_card(),
+        settings=settings,
     )
 
 
@@ -94,16 +116,35 @@ def fill_readme(text: str, runs: list[Run]) -> str:
     return f"{before}{START}\n\n{write_short_table(runs)}\n\n{end}{after}"
 
 
-def draw_plot(run: Run, path: Path) -> None:
-    """Draw the time against the size, both on logarithmic axes."""
-    lines = {name: line for outcome in run.cases.values() for name, line in outcome.points.items()}
+def draw_plot(runs: list[Run], path: Path) -> None:
+    """Draw the time against the size, both on logarithmic axes; where no run has points there is no picture."""
+    if find_points(runs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _draw(runs).save(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def find_points(runs: list[Run]) -> dict[str, Sequence[tuple[float, float]]]:
+    """Return the lines of the newest run that has points for the plot; none where no run has."""
+    for run in runs:
+        lines = {name: line for outcome in run.cases.values() for name, line in outcome.points.items()}
+        if lines:
+            return lines
+    return {}
+
+
+def is_plot_true(runs: list[Run], path: Path) -> bool:
+    """Return whether the picture in a file is what the runs give, or is absent where they have no points."""
+    if not find_points(runs) or not path.is_file():
+        return not find_points(runs) and not path.is_file()
+    with Image.open(path) as kept:
+        return ImageChops.difference(kept.convert("RGB"), _draw(runs).convert("RGB")).getbbox() is None
+
+
+def _draw(runs: list[Run]) -> Image.Image:
     axes = Axes("Wan 2.1 VAE, one image", "log2 of the image's side", "seconds", log=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw_line_chart(lines, axes).save(path)
-
-
-def _has_points(run: Run) -> bool:
-    return any(outcome.points for outcome in run.cases.values())
+    return draw_line_chart(find_points(runs), axes)
 
 
 def main() -> int:
@@ -118,8 +159,11 @@ def main() -> int:
         print(f"{path.name} {'has drifted' if is_check else 'written'}")
         if not is_check:
             path.write_text(pages[path], "utf-8")
-    if not is_check and _has_points(runs[0]):
-        draw_plot(runs[0], DOCS / "pictures" / "benchmarks.png")
+    if not is_plot_true(runs, PLOT):
+        drifted.append(PLOT)
+        print(f"{PLOT.name} {'has drifted' if is_check else 'drawn'}")
+        if not is_check:
+            draw_plot(runs, PLOT)
     return 1 if is_check and drifted else 0
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Entry", "Figure", "Outcome", "Row", "Run", "Spread", "read_runs"]
+__all__ = ["Entry", "Figure", "Outcome", "Row", "Run", "Spread", "is_absent", "read_runs"]
 
 OURS = "Wan Lite"
 """How this package is named among those that are compared."""
@@ -61,14 +61,28 @@ class Entry:
         found = [spread.median for spread in (self.ratio, self.cpu_ratio) if spread is not None]
         return min(found) if found else None
 
+    @property
+    def most_times_slower(self) -> float | None:
+        """The same, whichever is more: for what should take at most so much."""
+        found = [spread.median for spread in (self.ratio, self.cpu_ratio) if spread is not None]
+        return max(found) if found else None
+
 
 @dataclass(frozen=True)
 class Row:
-    """One piece of work, done by each of several implementations; the first is the one that ratios refer to."""
+    """One piece of work, done by each of several implementations; the first is the one that ratios refer to.
+
+    Attributes:
+        what: The work.
+        entries: The implementations.
+        reference: The one whose result the others' are compared with.
+        count: Timed rounds; None where they were not counted.
+    """
 
     what: str
     entries: tuple[Entry, ...]
     reference: str = ""
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,7 @@ class Outcome:
     Attributes:
         rows: Comparisons.
         figures: Single numbers.
-        settings: How it was measured: threads, rounds, load of the machine, seconds that it took, and the like.
+        settings: How it was measured: day, peers, threads, rounds and seconds allowed, load before it, seconds taken.
         points: Lines of the plot: name -> (x, y) pairs.
     """
 
@@ -135,9 +149,18 @@ class Run:
     machine: Mapping[str, Any]
     cases: Mapping[str, Outcome]
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether it was measured by this program, and is not a list of ratios from elsewhere."""
+        return "kept" not in self.machine
+
     def merge(self, later: Run) -> Run:
-        """Return this run with the cases of a later one in place of its own of the same names."""
-        peers = {**self.machine.get("peers", {}), **later.machine.get("peers", {})}
+        """Return this run with the cases of a later one in place of its own of the same names.
+
+        A peer that is absent from the later one keeps the version that is known, since its rows stay as well.
+        """
+        peers, found = dict(self.machine.get("peers", {})), later.machine.get("peers", {})
+        peers |= {who: said for who, said in found.items() if who not in peers or not is_absent(said)}
         machine = {**self.machine, **later.machine, "peers": peers}
         return Run(self.name, machine, {**self.cases, **later.cases})
 
@@ -152,6 +175,11 @@ class Run:
         """Read what :meth:`write` wrote."""
         content = json.loads(path.read_text("utf-8"))
         return cls(path.stem, content["machine"], {name: _to_outcome(one) for name, one in content["cases"].items()})
+
+
+def is_absent(said: str) -> bool:
+    """Return whether what is said of a peer is that it was absent."""
+    return said.startswith("absent")
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -173,7 +201,9 @@ def _shorten(content: Any) -> Any:
 
 def _to_outcome(content: Mapping[str, Any]) -> Outcome:
     rows = tuple(
-        Row(row["what"], tuple(_to_entry(entry) for entry in row["entries"]), row.get("reference", ""))
+        Row(
+            row["what"], tuple(_to_entry(entry) for entry in row["entries"]), row.get("reference", ""), row.get("count")
+        )
         for row in content.get("rows", ())
     )
     figures = tuple(Figure(**figure) for figure in content.get("figures", ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -81,7 +82,6 @@ def measure_steps(bench: Bench, name: str) -> Outcome:
     row = bench.compare(
         f"latent of an {name}" if name == "image" else f"latent of a {name}",
         list_calls(bench, x, lambda latent, t: output),
-        warm_up=1,
     )
     results = run_all(list_calls(bench, x, lambda latent, t: torch.tanh(latent) * (0.5 + t.float() / 1000) - output))
     reference = OFFICIAL if OFFICIAL in results else OURS
@@ -89,7 +89,7 @@ def measure_steps(bench: Bench, name: str) -> Outcome:
         Entry(e.who, e.wall, e.cpu, e.ratio, e.cpu_ratio, measure_distance(results[e.who], results[reference]))
         for e in row.entries
     )
-    return bench.conclude(rows=(Row(row.what, entries, reference),), figures=judge(row, x, output))
+    return bench.conclude(rows=(replace(row, entries=entries, reference=reference),), figures=judge(row, x, output))
 
 
 def run_all(calls: dict[str, Call[Tensor]]) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ def measure_ddim(bench: Bench) -> Outcome:
 
         theirs = DDIMScheduler(num_train_timesteps=1000, clip_sample=False)
         calls[DIFFUSERS] = Call(make_loop(theirs, x, lambda *_: output), lambda: theirs.set_timesteps(STEPS))
-    return bench.conclude(rows=(bench.compare("DDIM, latent of an image", calls, warm_up=1),))
+    return bench.conclude(rows=(bench.compare("DDIM, latent of an image", calls),))
 
 
 CASES = [

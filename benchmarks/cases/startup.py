@@ -83,7 +83,7 @@ def _compare(what: str, seconds: dict[str, list[float]]) -> Row:
         )
         for name, taken in seconds.items()
     ]
-    return Row(what, tuple(entries))
+    return Row(what, tuple(entries), count=len(first))
 
 
 CASES = [Case("start-import", SECTION, measure_imports), Case("start-comfyui", SECTION, measure_host)]

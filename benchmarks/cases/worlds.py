@@ -81,7 +81,7 @@ def measure_frame(bench: Bench, context: int, batch: int) -> Outcome:
     if bench.peers.tinyworlds:
         calls[TINYWORLDS] = call_original(bench, world, window, actions)
     what = f"context {context}, batch {batch}"
-    row = bench.compare(what, calls, reference=TINYWORLDS, distance=measure_frames, warm_up=1)
+    row = bench.compare(what, calls, reference=TINYWORLDS, distance=measure_frames)
     ratio, least = row.entries[-1].times_slower, LEAST.get((context, batch))
     figures = (Figure(f"{what}, {TINYWORLDS} / {OURS}", ratio, least=least),) if ratio and least else ()
     return bench.conclude(rows=(row,), figures=figures)
@@ -108,8 +108,8 @@ def measure_rollouts(bench: Bench) -> Outcome:
         "one rollout": Call(partial(rollout, world, one, steps=2, actions="random")),
         "eight in a batch": Call(partial(rollout, world, eight, steps=2, actions="random")),
     }
-    row = bench.compare("two frames", calls, warm_up=1)
-    ratio = row.entries[-1].times_slower
+    row = bench.compare("two frames", calls)
+    ratio = row.entries[-1].most_times_slower
     assert ratio is not None
     early, late = measure_growth(world, side, frames)
     figures = (
