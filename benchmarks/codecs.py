@@ -24,6 +24,7 @@ __all__ = [
     "OURS_BF16",
     "Codec",
     "build_codec",
+    "import_codec",
     "list_codecs",
     "make_calls",
     "make_official",
@@ -32,6 +33,7 @@ __all__ = [
 
 ACTIONS = ("decode", "encode")
 OURS_BF16 = f"{OURS}, bf16"
+OFFICIAL_FILE = "wan/modules/vae2_1.py"
 TINY = WanVAEConfig(dim=8)
 
 
@@ -79,6 +81,17 @@ def build_codec(name: str, path: Path, peers: Peers) -> Codec:
     return makers[name]()
 
 
+def import_codec(name: str, peers: Peers) -> None:
+    """Import what an implementation is built from, which is no part of loading its file."""
+    if name == DIFFUSERS:
+        from diffusers import AutoencoderKLWan  # noqa: F401
+    elif name == COMFYUI and peers.comfyui is not None:
+        import_comfyui(peers.comfyui)
+        import comfy.ldm.wan.vae  # noqa: F401
+    elif name == OFFICIAL and peers.official is not None:
+        import_file(peers.official / OFFICIAL_FILE, "official_vae2_1")
+
+
 def build_ours(path: Path, dtype: torch.dtype) -> Codec:
     """Return this package's."""
     vae = load_wan_vae(path, dtype)
@@ -118,7 +131,7 @@ def build_official(path: Path, peers: Peers) -> Codec:
 def make_official(path: Path, peers: Peers) -> Any:
     """Return the network of Wan-Video/Wan2.2 with the weights of a file."""
     assert peers.official is not None
-    module = import_file(peers.official / "wan/modules/vae2_1.py", "official_vae2_1")
+    module = import_file(peers.official / OFFICIAL_FILE, "official_vae2_1")
     vae = module.WanVAE_(dim=read_width(path), z_dim=16, temperal_downsample=[False, True, True])
     _fill(vae, path)
     return vae

@@ -27,6 +27,7 @@ def measure_in_process(target: str, arguments: Sequence[Any], peers: Peers, thre
 
     Args:
         target: ``module:function`` of the benchmarks; the function prepares the work and returns it as a ``Call``.
+            Its module's ``import_parts``, given the same, imports what is to be there before the clock starts.
         arguments: For it, after the peers; texts and numbers.
         peers: The programs beside us.
         threads: Of torch.
@@ -65,7 +66,9 @@ def measure_fresh_start(code: str, times: int, python: Path | str = sys.executab
 def report(target: str, arguments: Sequence[Any], peers: Peers) -> dict[str, float]:
     """Do what :func:`measure_in_process` asks its process to do."""
     module, _, name = target.partition(":")
-    prepare = getattr(importlib.import_module(f".{module}", __package__), name)
+    source = importlib.import_module(f".{module}", __package__)
+    source.import_parts(peers, *arguments)
+    prepare = getattr(source, name)
     before, started = _read_status("VmRSS"), time.perf_counter()
     work: Call[Any] = prepare(peers, *arguments)
     prepared = time.perf_counter() - started

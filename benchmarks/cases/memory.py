@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..bench import Bench, Case
-from ..codecs import OURS_BF16, build_codec, list_codecs, make_calls, write_weights
+from ..codecs import OURS_BF16, build_codec, import_codec, list_codecs, make_calls, write_weights
 from ..peers import COMFYUI, DIFFUSERS, OFFICIAL, Peers
 from ..processes import measure_in_process
 from ..records import OURS, Entry, Figure, Outcome, Row, Spread
@@ -21,6 +21,11 @@ __all__ = ["CASES", "prepare_codec"]
 SECTION = "Loading, and peak memory above the loaded weights"
 MOST_FLAT = 1.15
 """How many times the memory of a decode of 2048x2048 one of 4096x4096 may take, its image not counted."""
+
+
+def import_parts(peers: Peers, name: str, *_: Any) -> None:
+    """Import an implementation, before the clock of its process starts."""
+    import_codec(name, peers)
 
 
 def prepare_codec(peers: Peers, name: str, path: str, action: str, size: int, with_attention: bool = True) -> Call[Any]:
@@ -49,8 +54,8 @@ def measure_codecs(bench: Bench, action: str) -> Outcome:
     first = found[OURS]["prepare"]
     loading = tuple(_describe_loading(name, one, first) for name, one in found.items())
     peaks = tuple(Entry(name, peak=one["peak"]) for name, one in found.items())
-    rows = [Row(f"peak of {action} {size}x{size}", peaks)]
-    rows += [Row("load the VAE's file, and memory that it takes", loading)] if action == "decode" else []
+    rows = [Row(f"peak of {action} {size}x{size}", peaks, count=1)]
+    rows += [Row("load the VAE's file, and memory that it takes", loading, count=1)] if action == "decode" else []
     return bench.conclude(rows=tuple(rows))
 
 
@@ -58,7 +63,9 @@ def measure_large(bench: Bench) -> Outcome:
     """Measure our peak from 512x512 to 4096x4096, the last without the arithmetic of its attention."""
     sizes = (16, 32) if bench.is_quick else (512, 1024, 2048, 4096)
     peaks = {size: _measure(bench, OURS, "decode", size, size < sizes[-1])["peak"] for size in sizes}
-    rows = tuple(Row(f"peak of decode {size}x{size}", (Entry(OURS, peak=peak),)) for size, peak in peaks.items())
+    rows = tuple(
+        Row(f"peak of decode {size}x{size}", (Entry(OURS, peak=peak),), count=1) for size, peak in peaks.items()
+    )
     beside = {size: peak - _count_image(size) for size, peak in peaks.items()}
     ratio = beside[sizes[-1]] / max(beside[sizes[-2]], 1.0)
     what = f"peak of decode {sizes[-1]} / {sizes[-2]}, the image itself not counted"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..bench import Bench, Case, make_noise, measure_distance
-from ..codecs import ACTIONS, build_codec, list_codecs, make_calls, write_weights
+from ..codecs import ACTIONS, build_codec, import_codec, list_codecs, make_calls, write_weights
 from ..peers import COMFYUI, DIFFUSERS, OFFICIAL, Peers
 from ..processes import measure_in_process
 from ..records import OURS, Entry, Figure, Outcome, Row, Spread
@@ -39,6 +39,11 @@ def measure(bench: Bench, action: str) -> Outcome:
         distance=measure_clamped if action == "decode" else measure_distance,
     )
     return bench.conclude(rows=(row,), figures=tuple(judge(row, LEAST)))
+
+
+def import_parts(peers: Peers, name: str, *_: Any) -> None:
+    """Import an implementation, before the clock of its process starts."""
+    import_codec(name, peers)
 
 
 def prepare_decode(peers: Peers, name: str, path: str, frames: int, height: int, width: int) -> Call[Any]:
@@ -73,7 +78,7 @@ def measure_longer(bench: Bench) -> Outcome:
             Figure(f"peak of {what}, ours / ComfyUI's", ours["peak"] / theirs["peak"], most=MOST_MEMORY),
             Figure(f"{what}, ComfyUI / ours", theirs["run"] / ours["run"], least=LEAST_FASTER),
         )
-    return bench.conclude(rows=(Row(what, entries),), figures=figures)
+    return bench.conclude(rows=(Row(what, entries, count=1),), figures=figures)
 
 
 CASES = [

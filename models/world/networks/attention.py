@@ -12,7 +12,7 @@ from torch.nn import functional as F
 __all__ = ["attend_over_patches", "attend_over_time"]
 
 # Below this width the CPU's fused kernel spends most of its time in products that are too narrow for it; three plain
-# calls on parts of a batch are faster (docs/benchmarks-world.md).
+# calls on parts of a batch are faster (docs/benchmarks.md).
 _NARROW_HEAD = 16
 _SCORES_AT_ONCE = 2**19
 # The elementwise form takes (b, queries, keys, p, e) floats: faster for the short windows of a rollout only.

@@ -19,6 +19,10 @@ def test_a_cost_that_grows_more_slowly_has_no_square() -> None:
     assert fit_terms({size: size**0.9 for size in SIZES})[1] == 0.0
 
 
+def test_a_cost_of_the_square_alone_has_no_negative_term() -> None:
+    assert fit_terms({size: 1e-9 * size**2.5 for size in SIZES})[0] == 0.0
+
+
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
 def test_the_slope_is_the_power(power: float) -> None:
     assert fit_slope({size: 7e-5 * size**power for size in SIZES}) == pytest.approx(power)
