@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -70,9 +71,13 @@ class _Offer:
 
 
 class Stages:
-    """What nodes were last run with, offered to the page. A world is kept only as long as the host keeps it."""
+    """What nodes were last run with, offered to the page. A world is kept only as long as the host keeps it.
+
+    Runs offer in the host's thread, pages find in those of its server.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._offers: OrderedDict[Place, _Offer] = OrderedDict()
         self._newest: dict[str, int] = {}
         self._changes: dict[str, int] = {}
@@ -97,8 +102,9 @@ class Stages:
         known = self._offers.get(place)
         is_same = known is not None and known.world() is world and torch.equal(known.frames, frames)
         number = known.number if known is not None and is_same else next(self._numbers)
-        self._note_newest(place.node, number)
-        return self._keep(place, replace(offer, number=number))
+        with self._lock:
+            self._note_newest(place.node, number)
+            return self._keep(place, replace(offer, number=number))
 
     def find(self, place: Place, *, has_run: bool = False) -> Stage | None:
         """Return where a node is played, None when it has to run first.
@@ -108,11 +114,12 @@ class Stages:
             has_run: Whether its workflow ran just now. Where the host had the node's outputs already, that was under
                 another workflow's id, and the node's newest offer is meant.
         """
-        offer = self._offers.get(place)
-        if offer is None and has_run:
-            newest = self._newest.get(place.node)
-            offer = next((other for other in self._offers.values() if other.number == newest), None)
-        return None if offer is None or offer.world() is None else self._keep(place, offer)
+        with self._lock:
+            offer = self._offers.get(place)
+            if offer is None and has_run:
+                newest = self._newest.get(place.node)
+                offer = next((other for other in self._offers.values() if other.number == newest), None)
+            return None if offer is None or offer.world() is None else self._keep(place, offer)
 
     def get_change(self, node: str) -> int:
         """Return a number that is another one whenever a node's newest offer is."""

@@ -223,7 +223,8 @@ def _reset(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
 def _configure(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:
     config = _read_playable(session.config, message.get("settings"))
     session.configure(**{name: getattr(config, name) for name in PLAYABLE})
-    return {"settings": {name: asdict(session.config)[name] for name in PLAYABLE}}
+    settings = {name: asdict(session.config)[name] for name in PLAYABLE}
+    return {"settings": settings, **_record(session, message)}
 
 
 def _record(session: WorldSession, message: Mapping[str, Any]) -> dict[str, Any]:

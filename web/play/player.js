@@ -156,10 +156,7 @@ export class Player {
         const answer = await asked.finally(() => (this.stepping -= 1));
         if (game !== this.game) return;
         this.since.push(action);
-        // Settings that changed are in the record from the step on that they were used in.
-        if (this.changed) answer.record = await this.record();
-        this.changed = false;
-        if (game === this.game) this.show(answer);
+        this.show(answer);
     }
 
     async undo(count = 1) {
@@ -179,9 +176,11 @@ export class Player {
     }
 
     async configure(settings) {
-        this.settings = (await this.ask("configure", { settings })).settings;
-        this.changed = true;
-        this.onChange(this);
+        const { game } = this;
+        const answer = await this.ask("configure", { settings });
+        if (game !== this.game) return;
+        this.settings = answer.settings;
+        this.show(answer); // its record has the settings of the next step, too
     }
 
     async record() {
