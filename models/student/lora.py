@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -84,7 +85,10 @@ def _take_factors(tensors: dict[str, Tensor], name: str, path: Path) -> tuple[Te
     for down, up in _ENDINGS:
         if f"{name}.{down}" in tensors and f"{name}.{up}" in tensors:
             factors = tensors.pop(f"{name}.{down}"), tensors.pop(f"{name}.{up}")
-            if min(factor.ndim for factor in factors) >= 2 and factors[1].shape[1] == factors[0].shape[0] > 0:
+            if (
+                min(factor.ndim for factor in factors) >= 2
+                and math.prod(factors[1].shape[1:]) == factors[0].shape[0] > 0
+            ):
                 return factors
     raise CheckpointError(
         f"{path.name}: {name} has no pair of lora_down and lora_up (or lora_A and lora_B) weights that fit each other; "

@@ -105,3 +105,16 @@ def test_a_rank_or_an_alpha_that_gives_no_scale_is_refused(
     save_file({f"text_proj.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "lora.safetensors")
     with pytest.raises(CheckpointError, match=said):
         merge_lora(student.network, tmp_path / "lora.safetensors")
+
+
+@pytest.mark.parametrize("extra", [(0,), (3,)])
+def test_a_factor_of_more_dimensions_that_do_not_multiply_is_refused(
+    student: Student, tmp_path: Path, extra: tuple[int, ...]
+) -> None:
+    weight = student.network.get_parameter("blocks.0.mlp.0.weight")
+    down, up = torch.zeros(2, weight.shape[1]), torch.zeros(weight.shape[0], 2, *extra)
+    save_file(
+        {"blocks.0.mlp.0.lora_down.weight": down, "blocks.0.mlp.0.lora_up.weight": up}, tmp_path / "l.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=r"blocks.0.mlp.0 has no pair"):
+        merge_lora(student.network, tmp_path / "l.safetensors")
