@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from .bench import Case
-from .cases import batches, images, memory, scaling, solvers, startup, students, videos, worlds
+from .cases import batches, counts, images, memory, scaling, solvers, startup, students, videos, worlds
 
 __all__ = ["CASES", "choose_cases"]
 
 CASES: dict[str, Case] = {
     case.name: case
-    for module in (images, videos, students, solvers, worlds, scaling, startup, memory, batches)
+    for module in (images, videos, students, solvers, worlds, counts, scaling, startup, memory, batches)
     for case in module.CASES
 }
 
