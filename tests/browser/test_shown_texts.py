@@ -6,6 +6,7 @@ import json
 
 from browser.page import ComfyPage
 from browser.regenerate import shipped_workflows
+from host.client import Client
 
 LOAD = "async graph => { await app.loadGraphData(graph); }"
 SHOWN = """() => {
@@ -16,7 +17,8 @@ SHOWN = """() => {
 LINE = 16
 
 
-def test_the_students_facts_are_shown_whole(page: ComfyPage) -> None:
+def test_the_students_facts_are_shown_whole(page: ComfyPage, comfy: Client) -> None:
+    comfy.post_json("/free", {"unload_models": True, "free_memory": True})  # a node that is cached shows nothing
     (workflow,) = [path for path in shipped_workflows() if path.stem == "student_flow_unipc"]
     page.page.evaluate(LOAD, json.loads(workflow.read_text("utf-8")))
     page.run()
