@@ -73,7 +73,7 @@ def test_the_sweep_of_the_page_on_batches_runs(place: Path) -> None:
 
 def test_both_kinds_of_snippets_were_found() -> None:
     assert len(snippets("python")) == 2
-    assert len(snippets("python", LIBRARY)) == 9
+    assert len(snippets("python", LIBRARY)) == 10
     assert sum("wan-lite sample" in code for code in snippets("sh")) == 3
 
 
