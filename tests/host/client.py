@@ -17,11 +17,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pytest
 import websocket
 from PIL import Image
 
-from host.comfyui import NEWER_NODES
+from host.comfyui import NEWER_NODES, skip_on_older
 from host.server import Server
 
 Event = dict[str, Any] | bytes
@@ -84,7 +83,7 @@ class Client:
     def skip_where_absent(self, classes: Iterable[str]) -> None:
         """Skip a test of a workflow that needs a node which came to ComfyUI after this version."""
         if absent := sorted((set(classes) & NEWER_NODES) - self.object_info().keys()):
-            pytest.skip(f"ComfyUI {self.server.comfyui.version} does not have {', '.join(absent)} yet")
+            skip_on_older(self.server.comfyui, f"does not have {', '.join(absent)} yet")
 
     def object_info(self) -> dict[str, Any]:
         """Every node's description, by id."""

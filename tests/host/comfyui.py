@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 HOW_TO_GET_ONE = (
     "To run them: `pip install comfy-cli && comfy --workspace ~/comfy/ComfyUI install --cpu` (or --nvidia), "
     "or set COMFYUI_PATH to an existing ComfyUI (and COMFYUI_PYTHON to its interpreter)."
@@ -15,6 +17,18 @@ HOW_TO_GET_ONE = (
 
 NEWER_NODES = frozenset({"EmptyARVideoLatent"})
 """Nodes of core in shipped workflows that the oldest supported ComfyUI does not have yet."""
+
+
+TESTED = (0, 33, 0)
+"""The ComfyUI that README names as tested; what a test needs is there, or the test fails."""
+
+
+def skip_on_older(comfyui: ComfyUI, lack: str) -> None:
+    """Skip a test for what an older ComfyUI does not have; fail it on the tested one and on later ones."""
+    said = f"ComfyUI {comfyui.version} {lack}"
+    if tuple(int(number) for number in re.findall(r"\d+", comfyui.version)[:3]) >= TESTED:
+        pytest.fail(said, pytrace=False)
+    pytest.skip(said)
 
 
 class ComfyUINotFound(Exception):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from host.client import Client
+from host.comfyui import skip_on_older
 from host.frozen import NODES_FILE, WORKFLOWS_FOLDER, broken_promises, public_parts, read, workflow_problems
 from host.server import PACK
 
@@ -104,5 +105,5 @@ def test_a_saved_graph_that_no_longer_fits_is_found() -> None:
 
 def test_nothing_is_replaced_yet(comfy: Client) -> None:
     if not can_replace(comfy):
-        pytest.skip(f"ComfyUI {comfy.server.comfyui.version} cannot replace nodes yet")
+        skip_on_older(comfy.server.comfyui, "cannot replace nodes yet")
     assert not [old for old in replaced_ids(comfy) if old.startswith("WanLite")]
